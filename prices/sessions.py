@@ -1,0 +1,141 @@
+"""When the New York stock exchange trades: sessions, holidays and half days.
+
+Times are aware and in UTC; days are the exchange's own calendar days. Regular
+hours are 09:30 to 16:00 in New York, with an earlier close on half days. Nothing
+here imports Django or our own code.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+NEW_YORK = ZoneInfo("America/New_York")
+
+_OPENS = time(9, 30)
+_CLOSES = time(16, 0)
+_EARLY_CLOSE = re.compile(r"\s*\(markets close at (\d{1,2}):(\d{2})pm\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One trading day. The exchange is open from `opens` up to, not including, `closes`."""
+
+    day: date
+    opens: datetime
+    closes: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """A weekday the exchange stays closed on, or closes early where `closes` is given."""
+
+    day: date
+    name: str
+    closes: time | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Year:
+    """A year's sessions, oldest first, with their openings beside them for bisecting."""
+
+    sessions: tuple[Session, ...]
+    opens: tuple[datetime, ...]
+    by_day: dict[date, Session]
+
+
+def session_on(day: date) -> Session | None:
+    """Return the session of that day in New York, or None where there is none."""
+    return _year(day.year).by_day.get(day)
+
+
+def latest_session(at: datetime) -> Session:
+    """Return the newest session that has begun at `at`; it may have ended."""
+    year = _new_york_day(at).year
+    found = bisect_right(_year(year).opens, at)
+    return _year(year).sessions[found - 1] if found else _year(year - 1).sessions[-1]
+
+
+def next_session(at: datetime) -> Session:
+    """Return the first session that begins after `at`."""
+    year = _new_york_day(at).year
+    found = bisect_right(_year(year).opens, at)
+    sessions = _year(year).sessions
+    return sessions[found] if found < len(sessions) else _year(year + 1).sessions[0]
+
+
+def sessions_between(start: datetime, end: datetime) -> list[Session]:
+    """Return the sessions that share time with `start` to `end`, oldest first.
+
+    A session that only touches the span, closing at `start` or opening at `end`,
+    is left out.
+    """
+    if end <= start:
+        return []
+    found: list[Session] = []
+    for year in range(_new_york_day(start).year, _new_york_day(end).year + 1):
+        table = _year(year)
+        # The session before the first that opens after `start` may still be running.
+        first = max(0, bisect_left(table.opens, start) - 1)
+        last = bisect_left(table.opens, end)
+        found.extend(s for s in table.sessions[first:last] if s.closes > start)
+    return found
+
+
+def is_open(at: datetime) -> bool:
+    return at < latest_session(at).closes
+
+
+def next_change(at: datetime) -> datetime:
+    """Return when the exchange next opens or closes, strictly after `at`."""
+    latest = latest_session(at)
+    return latest.closes if at < latest.closes else next_session(at).opens
+
+
+@lru_cache(maxsize=128)
+def closures(year: int) -> tuple[Closure, ...]:
+    """Return the year's holidays and half days that fall on weekdays, oldest first."""
+    # The package takes most of a second to import: paid by whoever first asks.
+    from holidays.financial.ny_stock_exchange import NewYorkStockExchange
+
+    whole = NewYorkStockExchange(years=year, expand=False)
+    half = NewYorkStockExchange(years=year, categories=("half_day",), expand=False)
+    found = {day: _half_day(day, name) for day, name in half.items()}
+    # A day both lists know is closed: the longer closing is the safer belief.
+    found |= {day: Closure(day, name, None) for day, name in whole.items()}
+    return tuple(found[day] for day in sorted(found) if day.weekday() < 5)
+
+
+def _half_day(day: date, text: str) -> Closure:
+    match = _EARLY_CLOSE.search(text)
+    closes = time(int(match[1]) % 12 + 12, int(match[2])) if match else time(13, 0)
+    return Closure(day, _EARLY_CLOSE.sub("", text), closes)
+
+
+@lru_cache(maxsize=128)
+def _year(year: int) -> _Year:
+    special = {closure.day: closure.closes for closure in closures(year)}
+    sessions = []
+    day = date(year, 1, 1)
+    while day.year == year:
+        closes = special.get(day, _CLOSES)
+        if day.weekday() < 5 and closes is not None:
+            sessions.append(Session(day, _utc(day, _OPENS), _utc(day, closes)))
+        day += timedelta(days=1)
+    return _Year(
+        sessions=tuple(sessions),
+        opens=tuple(session.opens for session in sessions),
+        by_day={session.day: session for session in sessions},
+    )
+
+
+def _utc(day: date, clock: time) -> datetime:
+    return datetime.combine(day, clock, NEW_YORK).astimezone(UTC)
+
+
+def _new_york_day(at: datetime) -> date:
+    return at.astimezone(NEW_YORK).date()
