@@ -1,0 +1,362 @@
+"""Every setting, read from the environment here and nowhere else.
+
+docs/settings.md lists them with their meaning; a value that cannot be right
+stops the start with the name of the setting (ImproperlyConfigured).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+
+
+def _text(name: str, default: str = "") -> str:
+    return str(env.str(name, default=default)).strip()
+
+
+def _flag(name: str, default: bool) -> bool:
+    value = _text(name).lower()
+    if not value:
+        return default
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"0", "false", "no", "off"}:
+        return False
+    raise ImproperlyConfigured(f"{name} must be one of 1, 0, true, false, yes, no, on, off.")
+
+
+def _whole(name: str, default: int, *, least: int = 0, most: int = 2**31) -> int:
+    value = _text(name)
+    try:
+        number = int(value) if value else default
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.") from None
+    if not least <= number <= most:
+        raise ImproperlyConfigured(f"{name} must lie between {least} and {most}, not {number}.")
+    return number
+
+
+def _choice(name: str, default: str, *allowed: str) -> str:
+    value = _text(name, default).lower() or default
+    if value not in allowed:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+    return value
+
+
+def _words(name: str, default: str = "") -> list[str]:
+    return [word.strip() for word in _text(name, default).split(",") if word.strip()]
+
+
+def _url(name: str, default: str, *schemes: str) -> str:
+    value = (_text(name) or default).rstrip("/")
+    parts = urlsplit(value)
+    if parts.scheme not in schemes or not (parts.netloc or parts.path):
+        raise ImproperlyConfigured(f"{name} must be a URL that begins with {' or '.join(schemes)}.")
+    return value
+
+
+# Where things are kept while running: databases, the supervisor's notes, the
+# embedded server's dumps.
+VAR_DIR = Path(_text("VAR_DIR") or BASE_DIR / "var")
+
+
+def _running() -> dict[str, Any]:
+    """Return the notes of the supervisor that runs in this checkout, or {}.
+
+    They let `manage.py shell` and the like find the Redis that `up` started.
+    """
+    if "REDIS_URL" in os.environ:
+        return {}
+    try:
+        notes: dict[str, Any] = json.loads((VAR_DIR / "run.json").read_text())
+        os.kill(int(notes["pid"]), 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return notes
+
+
+RUNNING = _running()
+
+# --- The process -----------------------------------------------------------
+
+DEBUG = _flag("DEBUG", default=False)
+SECRET_KEY = _text("SECRET_KEY")
+if not SECRET_KEY:
+    if not DEBUG:
+        raise ImproperlyConfigured("SECRET_KEY must be set where DEBUG is off.")
+    SECRET_KEY = "for-development-only-and-never-for-a-server"  # noqa: S105
+ALLOWED_HOSTS = _words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+PORT = _whole("PORT", 8000, least=1, most=65535)
+SERVER = _choice("SERVER", "daphne", "daphne", "uvicorn")
+
+# --- Which upstream ----------------------------------------------------------
+
+UPSTREAM = _choice("UPSTREAM", "auto", "auto", "live", "sandbox")
+COINGECKO_KEY = _text("COINGECKO_KEY")
+COINGECKO_PLAN = _choice(
+    "COINGECKO_PLAN", "demo" if COINGECKO_KEY else "keyless", "keyless", "demo", "pro"
+)
+FINNHUB_KEY = _text("FINNHUB_KEY")
+SANDBOX_PLAN = _choice("SANDBOX_PLAN", "all", "all", "free")
+SANDBOX_URL = _url(
+    "SANDBOX_URL", str(RUNNING.get("sandbox_url") or "http://127.0.0.1:8090"), "http", "https"
+)
+
+# `up` and `runserver` settle "auto" before any process reads this file; where
+# nobody did, the running supervisor's choice counts, else live.
+UPSTREAM_MODE = UPSTREAM if UPSTREAM != "auto" else str(RUNNING.get("upstream") or "live")
+
+if COINGECKO_PLAN != "keyless" and not COINGECKO_KEY and UPSTREAM_MODE == "live":
+    raise ImproperlyConfigured(f"COINGECKO_PLAN={COINGECKO_PLAN} needs COINGECKO_KEY.")
+
+if UPSTREAM_MODE == "sandbox":
+    COINGECKO_URL = f"{SANDBOX_URL}/coingecko/api/v3"
+    FINNHUB_URL = f"{SANDBOX_URL}/finnhub/api/v1"
+    COINGECKO_PLAN = "demo" if SANDBOX_PLAN == "free" else "sandbox"
+    FINNHUB_PLAN = "free" if SANDBOX_PLAN == "free" else "sandbox"
+    COINGECKO_KEY = COINGECKO_KEY or "sandbox"
+    FINNHUB_KEY = FINNHUB_KEY or "sandbox"
+else:
+    COINGECKO_URL = _url(
+        "COINGECKO_URL",
+        "https://pro-api.coingecko.com/api/v3"
+        if COINGECKO_PLAN == "pro"
+        else "https://api.coingecko.com/api/v3",
+        "http",
+        "https",
+    )
+    FINNHUB_URL = _url("FINNHUB_URL", "https://finnhub.io/api/v1", "http", "https")
+    FINNHUB_PLAN = _choice("FINNHUB_PLAN", "free", "free", "paid")
+
+# Calls that a plan allows: (per second, per minute, per month), None where the
+# plan has no such limit. Sources: docs/providers.md.
+_PLAN_CALLS: dict[tuple[str, str], tuple[int | None, int | None, int | None]] = {
+    ("coingecko", "keyless"): (None, 5, None),
+    ("coingecko", "demo"): (None, 30, 10_000),
+    ("coingecko", "pro"): (None, 250, 100_000),
+    ("coingecko", "sandbox"): (None, None, None),
+    ("finnhub", "free"): (30, 60, None),
+    ("finnhub", "paid"): (30, 300, None),
+    ("finnhub", "sandbox"): (None, None, None),
+}
+
+
+def _limits(source: str, plan: str) -> dict[str, int | None]:
+    second, minute, month = _PLAN_CALLS[source, plan]
+    prefix = source.upper()
+
+    def limit(name: str, default: int | None) -> int | None:
+        return _whole(f"{prefix}_{name}", default or 0, least=0) or None
+
+    return {
+        "per_second": limit("PER_SECOND", second),
+        "per_minute": limit("PER_MINUTE", minute),
+        "per_month": limit("PER_MONTH", month),
+    }
+
+
+# A quote of a source is not asked for again sooner than `refresh_s`: its own
+# data changes no faster, or its plan allows no more (docs/providers.md).
+PRICE_PROVIDERS: dict[str, dict[str, Any]] = {
+    "coingecko": {
+        "BACKEND": "prices.providers.coingecko.CoinGecko",
+        "OPTIONS": {"base_url": COINGECKO_URL, "api_key": COINGECKO_KEY, "plan": COINGECKO_PLAN},
+        "LIMITS": _limits("coingecko", COINGECKO_PLAN),
+        "REFRESH_S": {"keyless": 60, "demo": 60, "pro": 20, "sandbox": 0}[COINGECKO_PLAN],
+    },
+    "finnhub": {
+        "BACKEND": "prices.providers.finnhub.Finnhub",
+        "OPTIONS": {"base_url": FINNHUB_URL, "api_key": FINNHUB_KEY, "plan": FINNHUB_PLAN},
+        "LIMITS": _limits("finnhub", FINNHUB_PLAN),
+        "REFRESH_S": 0 if FINNHUB_PLAN == "sandbox" else 60,
+        "KEY_SETTING": "FINNHUB_KEY",
+    },
+}
+# Which source answers for which kind of asset.
+PRICE_SOURCES = {"crypto": "coingecko", "stock": "finnhub"}
+
+LOOKUPS_PER_MINUTE = _whole("LOOKUPS_PER_MINUTE", 5, least=1)
+TRACKED_SYMBOLS = _words("TRACKED_SYMBOLS", "BTC,ETH,SOL,AAPL,MSFT,TSLA")
+
+# --- Redis: the cache and the channel layer, and the Celery broker -------------
+
+
+def _with_database(url: str, number: int) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"/{number}"))
+
+
+def _database_of(url: str) -> int | None:
+    path = urlsplit(url).path.strip("/")
+    return int(path) if path.isdecimal() else None
+
+
+REDIS_URL = str(RUNNING.get("redis_url") or "") or _url(
+    "REDIS_URL", "redis://127.0.0.1:6379", "redis", "rediss", "unix"
+)
+if _database_of(REDIS_URL) is None and not REDIS_URL.startswith("unix"):
+    # A Redis of one's own that names no database: the sandbox keeps to its own.
+    REDIS_URL = _with_database(REDIS_URL, 1 if UPSTREAM_MODE == "sandbox" else 0)
+CELERY_BROKER_URL = str(RUNNING.get("broker_url") or "") or _url(
+    "CELERY_BROKER_URL",
+    _with_database(REDIS_URL, ((_database_of(REDIS_URL) or 0) + 2) % 16),
+    "redis",
+    "rediss",
+    "redis+socket",
+    "amqp",
+)
+
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "django",
+        "OPTIONS": {
+            "CONNECTION_FACTORY": "prices.redis_clients.ConnectionFactory",
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+        },
+    }
+}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [{"address": REDIS_URL}], "prefix": f"lokifi:{UPSTREAM_MODE}"},
+    }
+}
+
+# --- The contract's limits -------------------------------------------------------
+
+PUBLISH_INTERVAL_S = _whole("PUBLISH_INTERVAL_S", 30, least=1, most=3600)
+WS_HEARTBEAT_S = _whole("WS_HEARTBEAT_S", 15, least=1, most=300)
+WS_DEAD_AFTER_S = _whole("WS_DEAD_AFTER_S", 45, least=2, most=900)
+WS_MAX_MESSAGE_BYTES = _whole("WS_MAX_MESSAGE_BYTES", 16 * 1024, least=256, most=1024 * 1024)
+WS_MAX_SYMBOLS = _whole("WS_MAX_SYMBOLS", 500, least=1)
+WS_MAX_MESSAGES = _whole("WS_MAX_MESSAGES", 20, least=1)
+WS_MESSAGE_BURST = _whole("WS_MESSAGE_BURST", 100, least=1)
+WS_MAX_MISTAKES = _whole("WS_MAX_MISTAKES", 50, least=1)
+WS_MAX_CONNECTIONS_PER_ADDRESS = _whole("WS_MAX_CONNECTIONS_PER_ADDRESS", 200, least=1)
+WS_MAX_CONNECTIONS = _whole("WS_MAX_CONNECTIONS", 20_000, least=1)
+WS_MAX_AGE_S = _whole("WS_MAX_AGE_S", 86_400, least=60)
+WS_ALLOWED_ORIGINS = _words("WS_ALLOWED_ORIGINS")
+CORS_ALLOWED_ORIGINS = _words("CORS_ALLOWED_ORIGINS")
+
+# --- Django ----------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    # First, so that its runserver is the one that runs.
+    "lokifi",
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "corsheaders",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "prices",
+    "streaming",
+]
+MIDDLEWARE = [
+    "lokifi.middleware.RequestId",
+    "lokifi.middleware.ProblemErrors",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "lokifi.middleware.Cors",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "lokifi.urls"
+ASGI_APPLICATION = "lokifi.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+DATABASES = {
+    "default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / f'{UPSTREAM_MODE}.sqlite3'}")
+}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"].setdefault("OPTIONS", {}).update(
+        # Readers and the one writer do not wait for each other; a writer that
+        # must wait waits instead of failing at once.
+        transaction_mode="IMMEDIATE",
+        timeout=10,
+        init_command="PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    )
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR_DIR / "static"
+WHITENOISE_USE_FINDERS = True
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+
+CORS_ALLOW_ALL_ORIGINS = not CORS_ALLOWED_ORIGINS
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "OPTIONS"]
+CORS_EXPOSE_HEADERS = ["ETag", "Age", "X-Cache", "Retry-After", "X-Request-ID"]
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "prices.problems.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "Lokifi prices",
+    "DESCRIPTION": "Crypto and stock prices behind one door.",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# --- Celery ------------------------------------------------------------------------
+
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = "UTC"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    # One line a request, with the whole URL in it; and queries may hold what is private.
+    "loggers": {"httpx": {"level": "WARNING"}},
+}

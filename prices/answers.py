@@ -1,0 +1,185 @@
+"""What the REST API answers and Redis holds, field by field in the order of the wire.
+
+The JSON of these is the contract: `docs/http-api.md` shows each with an
+example, the OpenAPI document is made from them, and a body read back from
+Redis is decoded by them, so bytes of any other shape count as a miss.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from prices.types import AssetKind, Candle, Origin, Period, Point, Resolution, TruncatedBy
+
+
+class Alternative(msgspec.Struct, frozen=True):
+    """Another asset that bears the same ticker."""
+
+    ref: str
+    name: str
+    kind: AssetKind
+
+
+class Answer(msgspec.Struct, kw_only=True, frozen=True):
+    """What every answer says of itself.
+
+    source      which provider
+    as_of       when the source says the data held; null where it does not say
+    fetched_at  when we got it
+    cached      not fetched for the request that made this body
+    stale       past its life and not renewed, because no source, or no Redis, could be asked
+    """
+
+    source: str
+    as_of: datetime | None
+    fetched_at: datetime
+    cached: bool
+    stale: bool
+    currency: str = "USD"
+
+
+class QuoteAnswer(Answer, kw_only=True, frozen=True):
+    """GET /{symbol}, and each value of a batch's `data`."""
+
+    symbol: str
+    ref: str
+    name: str
+    kind: AssetKind
+    price: float
+    change: float | None
+    change_percent: float | None
+    high: float | None
+    low: float | None
+    volume: float | None
+    market_cap: float | None
+    last_updated: datetime
+    change_basis: str
+    volume_basis: str | None
+    alternatives: list[Alternative]
+
+
+class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """POST /batch and GET ?symbols=."""
+
+    success: bool
+    count: int
+    data: dict[str, QuoteAnswer]
+    failed: dict[str, str]
+    resolved: dict[str, str]
+    cache_hits: int
+    api_calls: int
+    source: str
+    as_of: datetime | None
+    fetched_at: datetime | None
+    cached: bool
+    stale: bool
+    currency: str = "USD"
+
+
+class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
+    """What history and candles have in common. `from_` and `to` are the ends of what is here."""
+
+    success: bool = True
+    symbol: str
+    ref: str
+    period: Period
+    resolution: Resolution
+    count: int
+    from_: int | None
+    to: int | None
+    truncated: bool
+    truncated_by: TruncatedBy | None
+    available_from: int | None
+    volume_basis: str | None
+    alternatives: list[Alternative]
+
+
+class HistoryAnswer(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "from"}):
+    """GET /{symbol}/history; oldest first, strictly increasing."""
+
+    data: list[Point]
+
+
+class CandlesAnswer(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "from"}):
+    """GET /{symbol}/ohlcv; oldest first, strictly increasing."""
+
+    origin: Origin
+    dropped: int
+    candles: list[Candle]
+
+
+class CoinRow(msgspec.Struct, kw_only=True, frozen=True):
+    """`asset` of the contract: a coin with its market data."""
+
+    id: str
+    ref: str
+    symbol: str
+    name: str
+    image: str | None
+    current_price: float | None
+    market_cap: float | None
+    market_cap_rank: int | None
+    total_volume: float | None
+    high_24h: float | None
+    low_24h: float | None
+    price_change_24h: float | None
+    price_change_percentage_24h: float | None
+    circulating_supply: float | None
+    total_supply: float | None
+    max_supply: float | None
+    ath: float | None
+    ath_change_percentage: float | None
+    ath_date: datetime | None
+    atl: float | None
+    atl_change_percentage: float | None
+    atl_date: datetime | None
+    last_updated: datetime | None
+
+
+class TopAnswer(Answer, kw_only=True, frozen=True):
+    """GET /crypto/top."""
+
+    success: bool = True
+    count: int
+    page: int
+    limit: int
+    has_more: bool
+    cryptos: list[CoinRow]
+
+
+class CoinSearchAnswer(Answer, kw_only=True, frozen=True):
+    """GET /crypto/search."""
+
+    success: bool = True
+    query: str
+    count: int
+    results: list[CoinRow]
+
+
+class MappingAnswer(Answer, kw_only=True, frozen=True):
+    """GET /crypto/mapping: what `crypto:SYMBOL` gives."""
+
+    success: bool = True
+    count: int
+    mapping: dict[str, str]
+
+
+class SymbolRow(msgspec.Struct, kw_only=True, frozen=True):
+    """One hit of the symbol search. `symbol` is how maps and subscriptions name the asset."""
+
+    symbol: str
+    ref: str
+    name: str
+    kind: AssetKind
+    exchange: str
+
+
+class SymbolSearchAnswer(Answer, kw_only=True, frozen=True):
+    """GET /symbols/search."""
+
+    success: bool = True
+    query: str
+    count: int
+    results: list[SymbolRow]

@@ -1,0 +1,143 @@
+"""Everything that can go wrong on purpose.
+
+    PricesError
+    ├── InvalidParameterError           400  invalid_parameter
+    ├── InvalidSymbolError              400  invalid_symbol
+    ├── PlanRestrictedError             403  plan_restricted
+    ├── ProviderNotConfiguredError      403  provider_not_configured
+    ├── UnknownSymbolError              404  unknown_symbol
+    ├── NoPriceError                    404  not_found
+    ├── ResolutionUnavailableError      409  resolution_unavailable
+    └── UpstreamError                   503  upstream_unavailable     (carries retry_after_s)
+        ├── UpstreamTimeoutError        503  upstream_unavailable
+        ├── UpstreamRefusedError        503  upstream_unavailable     (our key)
+        ├── UpstreamMalformedError      503  upstream_unavailable     (their bug, or a new format)
+        └── UpstreamRateLimitedError    503  upstream_rate_limited
+
+`code` is the public contract: the REST problem body, a batch's `failed` and the
+WebSocket's `rejected` carry the same word. The message is for a person and may
+change freely; it never holds a URL, because a URL may hold a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+
+class PricesError(Exception):
+    """Base of all. `extra` holds the members a problem body has beside the usual ones."""
+
+    code: ClassVar[str] = "internal_error"
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, **extra: Any) -> None:
+        super().__init__(message)
+        self.extra = extra
+
+
+class InvalidParameterError(PricesError):
+    """A parameter has a value it cannot have."""
+
+    code = "invalid_parameter"
+    http_status = 400
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}", errors=[{"field": field, "message": message}])
+        self.field = field
+
+
+class InvalidSymbolError(PricesError):
+    """A symbol is not of any form that a symbol can have."""
+
+    code = "invalid_symbol"
+    http_status = 400
+
+    def __init__(self, asked: str) -> None:
+        super().__init__(f"{asked[:120]!r} is not a symbol.")
+
+
+class UnknownSymbolError(PricesError):
+    """A symbol has the right form, and no asset is listed under it."""
+
+    code = "unknown_symbol"
+    http_status = 404
+
+    def __init__(self, asked: str) -> None:
+        super().__init__(f"No asset is listed under {asked[:120]!r}.")
+
+
+class NoPriceError(PricesError):
+    """The asset is listed, and its source gives no price for it."""
+
+    code = "not_found"
+    http_status = 404
+
+    def __init__(self, symbol: str) -> None:
+        super().__init__(f"No source gives a price for {symbol!r} now.")
+
+
+class PlanRestrictedError(PricesError):
+    """The source would answer on another plan than ours."""
+
+    code = "plan_restricted"
+    http_status = 403
+
+    def __init__(self, provider: str, detail: str, *, allowed_by: str) -> None:
+        super().__init__(f"{provider}: {detail}", provider=provider, allowed_by=allowed_by)
+
+
+class ProviderNotConfiguredError(PricesError):
+    """The source that would answer has no key."""
+
+    code = "provider_not_configured"
+    http_status = 403
+
+    def __init__(self, provider: str, setting: str) -> None:
+        super().__init__(f"{provider} needs {setting} to be set.", provider=provider, setting=setting)
+
+
+class ResolutionUnavailableError(PricesError):
+    """No source gives bars of the named width over the period."""
+
+    code = "resolution_unavailable"
+    http_status = 409
+
+    def __init__(self, resolution: str, available: Sequence[str]) -> None:
+        super().__init__(
+            f"Bars of {resolution} cannot be had over this period.", available=list(available)
+        )
+
+
+class UpstreamError(PricesError):
+    """A source could not be asked or did not answer properly."""
+
+    code = "upstream_unavailable"
+    http_status = 503
+
+    def __init__(self, provider: str, detail: str, *, retry_after_s: float = 10) -> None:
+        super().__init__(f"{provider}: {detail}")
+        self.provider = provider
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamTimeoutError(UpstreamError):
+    """The source did not answer in time."""
+
+
+class UpstreamRefusedError(UpstreamError):
+    """The source refuses our key."""
+
+
+class UpstreamMalformedError(UpstreamError):
+    """The source's answer cannot be read."""
+
+
+class UpstreamNotFoundError(UpstreamError):
+    """The source knows nothing under that id; a service turns it into UnknownSymbolError."""
+
+
+class UpstreamRateLimitedError(UpstreamError):
+    """The source's limit, or our budget for it, is used up for now."""
+
+    code = "upstream_rate_limited"
