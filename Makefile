@@ -1,0 +1,48 @@
+# `make run` and `make test` need Python 3.11 or later and make, nothing else.
+# Another Python: `make test PYTHON=python3.12`; it gets a virtual environment of its own.
+
+new_enough := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c '$(new_enough)' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv$(if $(filter-out file,$(origin PYTHON)),-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+# Types are checked with Django's settings loaded, and these want a key.
+CHECKED := SECRET_KEY=only-for-the-type-checker
+
+.PHONY: run test lint types arch check setup lock help
+help:  ## what there is (this list)
+	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+run: $(VENV)/run.stamp  ## start everything on PORT (8000); Ctrl-C stops it
+	@$(BIN)/python manage.py up
+
+test: check  ## lint, types, import contracts and the whole test suite
+
+setup: $(VENV)/dev.stamp  ## the virtual environment with everything for development
+
+lint: $(VENV)/dev.stamp  ## ruff: faults and form
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp  ## mypy, strict
+	$(CHECKED) $(BIN)/mypy lokifi prices streaming tests manage.py
+
+arch: $(VENV)/dev.stamp  ## which package may import which
+	$(BIN)/lint-imports
+
+check: lint types arch
+	$(BIN)/python -m pytest -n 2
+
+lock:  ## requirements*.txt anew from requirements*.in (needs uv)
+	sh docker/lock
+
+$(VENV)/run.stamp $(VENV)/dev.stamp: $(VENV)/%.stamp: requirements.txt requirements-dev.txt
+	@[ -w . ] || { echo "This folder cannot be written to, so no virtual environment can be made in it."; exit 2; }
+	@command -v "$(PYTHON)" >/dev/null || { echo "Python 3.11 or later was not found; name yours: make PYTHON=/path/to/python3.12"; exit 2; }
+	@$(PYTHON) -c '$(new_enough)' || { echo "$(PYTHON) is too old: Python 3.11 or later is needed."; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 2; }
+	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing what is pinned into $(VENV); the first time takes a minute."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements$(if $(filter dev,$*),-dev).txt
+	@touch $@
