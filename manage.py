@@ -6,12 +6,33 @@ from __future__ import annotations
 import os
 import sys
 
+OURS = {"lokifi", "prices", "streaming"}
+
 
 def main() -> None:
+    if sys.version_info < (3, 11):
+        sys.exit("Python 3.11 or later is needed.")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokifi.settings")
-    from django.core.management import execute_from_command_line
+    try:
+        from django.core.exceptions import ImproperlyConfigured
+        from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+        from lokifi.development import settle
+
+        settle(sys.argv[1] if len(sys.argv) > 1 else "help")
+        try:
+            execute_from_command_line(sys.argv)
+        except ImproperlyConfigured as exc:
+            fail(f"{exc} (docs/settings.md lists the settings.)")
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] in OURS:
+            raise
+        fail(f"{exc.name} is not installed here: pip install -r requirements.txt, or `make run`.")
+
+
+def fail(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,15 @@
+"""The project as an app: its commands, and Celery for whoever sends a task."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from django.apps import AppConfig
+
+
+class LokifiConfig(AppConfig):
+    name = "lokifi"
+
+    def ready(self) -> None:
+        # A process that sends tasks needs the app that knows the broker.
+        import_module("lokifi.celery")

@@ -1,0 +1,40 @@
+"""Celery, and the schedule that keeps ticks on the clock."""
+
+from __future__ import annotations
+
+import math
+import os
+from datetime import datetime
+
+from celery import Celery
+from celery.schedules import schedstate, schedule
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokifi.settings")
+
+app = Celery("lokifi")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+
+class AlignedSchedule(schedule):
+    """Due once in every interval of the wall clock, as soon as that interval begins.
+
+    With 30 s that is at :00 and :30. Celery's own interval counts from the last
+    run, so each run comes a little later than the one before, until one drifts
+    over a boundary and an interval goes without a tick.
+    """
+
+    def is_due(self, last_run_at: datetime) -> schedstate:
+        """Return whether to run now, and in how many seconds to look again."""
+        interval = self.run_every.total_seconds()
+        now = self.now().timestamp()
+        this_interval = math.floor(now / interval)
+        # Not "later than": a clock set back must not stop the ticks until it catches up.
+        is_new = this_interval != math.floor(last_run_at.timestamp() / interval)
+        return schedstate(is_due=is_new, next=(this_interval + 1) * interval - now)
+
+    def __repr__(self) -> str:
+        return f"<every {self.run_every.total_seconds():g} s of the clock>"
+
+    def __reduce__(self) -> tuple[type[AlignedSchedule], tuple[float]]:
+        return type(self), (self.run_every.total_seconds(),)
