@@ -1,0 +1,294 @@
+"""HTTP manners all sources share: limits, time-outs, and failures as our own errors."""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from threading import Lock
+from typing import Any, ClassVar, Protocol
+
+import httpx
+import msgspec
+
+from prices.errors import (
+    PricesError,
+    UpstreamError,
+    UpstreamMalformedError,
+    UpstreamNotFoundError,
+    UpstreamRateLimitedError,
+    UpstreamRefusedError,
+    UpstreamTimeoutError,
+)
+from prices.providers.values import text
+from prices.types import Capability
+
+BODY_LIMIT = 5 * 2**20
+CATALOGUE_LIMIT = 32 * 2**20
+CALL_LIMIT_S = 12.0
+CATALOGUE_LIMIT_S = 30.0  # megabytes, and loaded by a task that nobody waits for
+
+RETRY_AFTER_FLOOR_S = 60.0  # where a 429 names no time
+RETRY_AFTER_CEILING_S = 3600.0
+
+# The CDN in front of CoinGecko turns away clients that do not say who they are.
+USER_AGENT = "lokifi-prices/1.0"
+TIMEOUT = httpx.Timeout(connect=3.0, read=8.0, write=5.0, pool=5.0)
+LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=10, keepalive_expiry=30.0)
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Gate(Protocol):
+    """Who is asked before a call goes out, and told how it went."""
+
+    def admit(self) -> None:
+        """Raise UpstreamRateLimitedError where the call must not be made now."""
+
+    def report(self, status: int | None, *, retry_after_s: float | None, seconds: float) -> None:
+        """Note a call's outcome. `status` is None where no whole answer came."""
+
+
+class OpenGate:
+    """Lets every call pass."""
+
+    def admit(self) -> None:
+        pass
+
+    def report(self, status: int | None, *, retry_after_s: float | None, seconds: float) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that was read whole. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpProvider:
+    """A source that speaks JSON over HTTP.
+
+    Subclasses give the key's headers, the meaning of a refusal and the parsing.
+    No method of any provider raises anything but PricesError, and no message
+    of theirs holds a key or a URL's query.
+    """
+
+    name: ClassVar[str]
+    offers: ClassVar[frozenset[Capability]]
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: str = "",
+        plan: str = "",
+        gate: Gate | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.plan = plan
+        self._api_key = api_key
+        self._gate: Gate = gate or OpenGate()
+        self._transport = transport
+        self._lock = Lock()
+        self._client: httpx.Client | None = None
+        self._client_pid = 0
+
+    def auth_headers(self) -> dict[str, str]:
+        """Return the headers that carry the key: never a query parameter, URLs get logged."""
+        return {}
+
+    def refusal(self, path: str, status: int, body: bytes) -> PricesError | None:
+        """Return what a 400, 401, 403 or 404 means by its body; None for the plain meaning."""
+        return None
+
+    def close(self) -> None:
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+            self._client = None
+
+    def get_json(
+        self,
+        path: str,
+        params: Mapping[str, str | int],
+        *,
+        max_bytes: int = BODY_LIMIT,
+        within_s: float = CALL_LIMIT_S,
+    ) -> Any:
+        """GET `path` below the base URL and return the decoded body.
+
+        Raises PricesError, and nothing else, on any failure.
+        """
+        with self.admitted() as call:
+            call.reply = self.ask(
+                self.base_url + path, params, self.auth_headers(), max_bytes, within_s
+            )
+        return self.decoded(path, call.reply)
+
+    @contextmanager
+    def admitted(self) -> Iterator[_Call]:
+        """Ask the gate, and report to it whatever the block's call came to."""
+        self._gate.admit()
+        call = _Call()
+        began = time.monotonic()
+        try:
+            yield call
+        finally:
+            reply = call.reply
+            self._gate.report(
+                reply.status if reply else None,
+                retry_after_s=_retry_after_s(reply) if reply else None,
+                seconds=time.monotonic() - began,
+            )
+
+    def ask(
+        self,
+        url: str,
+        params: Mapping[str, str | int],
+        headers: Mapping[str, str],
+        max_bytes: int,
+        within_s: float,
+    ) -> Reply:
+        """Return the answer, whatever its status; redirects are not followed."""
+        deadline = time.monotonic() + within_s
+        try:
+            with self._open().stream("GET", url, params=params, headers=headers) as response:
+                return Reply(
+                    status=response.status_code,
+                    headers={name.lower(): value for name, value in response.headers.items()},
+                    body=self._read(response, max_bytes, deadline),
+                )
+        except httpx.TimeoutException as exc:
+            raise UpstreamTimeoutError(self.name, "no answer in time") from exc
+        except httpx.DecodingError as exc:
+            raise UpstreamMalformedError(self.name, "the answer cannot be unpacked") from exc
+        except (httpx.HTTPError, httpx.StreamError) as exc:
+            raise UpstreamError(self.name, f"no connection ({type(exc).__name__})") from exc
+        except (httpx.InvalidURL, ValueError, OSError) as exc:
+            # A key or an address that no request can be made of: nothing was sent.
+            raise UpstreamError(self.name, f"cannot be asked ({type(exc).__name__})") from None
+
+    def decoded(self, path: str, reply: Reply) -> Any:
+        """Return the body of a 200 as plain data; raise what any other answer means."""
+        if reply.status != 200:
+            raise self._failure(path, reply)
+        try:
+            return msgspec.json.decode(reply.body)
+        except (msgspec.DecodeError, ValueError, RecursionError) as exc:
+            raise UpstreamMalformedError(self.name, f"{path} did not send JSON") from exc
+
+    @contextmanager
+    def parsing(self, path: str) -> Iterator[None]:
+        """Turn the slips of reading a foreign payload into UpstreamMalformedError."""
+        try:
+            yield
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as exc:
+            raise UpstreamMalformedError(
+                self.name, f"{path} has changed shape ({type(exc).__name__})"
+            ) from exc
+
+    def said(self, message: object) -> str:
+        """Return a source's own words, short, on one line and without our key."""
+        words = text(message, limit=300)
+        return words.replace(self._api_key, "***") if self._api_key else words
+
+    def _open(self) -> httpx.Client:
+        # Built on first use, and again after a fork: a pool of connections
+        # shared by two processes mixes up their answers.
+        with self._lock:
+            if self._client is None or self._client_pid != os.getpid():
+                self._client = httpx.Client(
+                    headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
+                    timeout=TIMEOUT,
+                    limits=LIMITS,
+                    follow_redirects=False,
+                    # The sandbox is on loopback, where a proxy has no business.
+                    trust_env=httpx.URL(self.base_url).host not in _LOOPBACK,
+                    transport=self._transport,
+                )
+                # Unpacked by ourselves, since one small chunk may hold gigabytes.
+                self._client.headers["Accept-Encoding"] = "gzip"
+                self._client_pid = os.getpid()
+            return self._client
+
+    def _read(self, response: httpx.Response, max_bytes: int, deadline: float) -> bytes:
+        unpack = _unpacker(response.headers.get("content-encoding", ""))
+        body = bytearray()
+        assert isinstance(response.stream, httpx.SyncByteStream)  # noqa: S101 - for the type
+        for chunk in response.stream:
+            body += unpack.decompress(chunk, max_bytes + 1 - len(body)) if unpack else chunk
+            if len(body) > max_bytes:
+                raise UpstreamMalformedError(self.name, f"the answer exceeds {max_bytes} bytes")
+            if time.monotonic() > deadline:
+                raise UpstreamTimeoutError(self.name, "the answer took too long to arrive")
+        if unpack and not unpack.eof:
+            raise httpx.DecodingError("packed body ends early")
+        return bytes(body)
+
+    def _failure(self, path: str, reply: Reply) -> PricesError:
+        status = reply.status
+        wait_s = _retry_after_s(reply)
+        if status == 429:
+            return UpstreamRateLimitedError(
+                self.name, "its rate limit is reached", retry_after_s=wait_s or RETRY_AFTER_FLOOR_S
+            )
+        if status in (400, 401, 403, 404):
+            return self.refusal(path, status, reply.body) or self._plain_refusal(path, status)
+        if status in (408, 504):
+            return UpstreamTimeoutError(self.name, f"{path} answered HTTP {status}")
+        if 200 <= status < 400:
+            return UpstreamMalformedError(self.name, f"{path} answered HTTP {status}")
+        return UpstreamError(
+            self.name, f"{path} answered HTTP {status}", retry_after_s=wait_s or 10
+        )
+
+    def _plain_refusal(self, path: str, status: int) -> PricesError:
+        if status == 404:
+            return UpstreamNotFoundError(self.name, f"{path} is not known there")
+        if status == 400:
+            return UpstreamError(self.name, f"{path} answered HTTP 400")
+        return UpstreamRefusedError(self.name, f"{path} was refused with HTTP {status}")
+
+
+class _Call:
+    """One admitted call and what came back, if anything did."""
+
+    reply: Reply | None = None
+
+
+def _unpacker(encoding: str) -> zlib._Decompress | None:
+    """Return what unpacks a body of that encoding, piece by piece; None for a plain one."""
+    if encoding.strip().lower() in ("", "identity"):
+        return None
+    if encoding.strip().lower() not in ("gzip", "x-gzip"):
+        raise httpx.DecodingError(f"encoding {encoding[:20]!r} was not asked for")
+    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+
+
+def _retry_after_s(reply: Reply) -> float | None:
+    """Return how long the source asks to be left alone; None where it does not say."""
+    value = reply.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdecimal():
+        wait_s = float(value[:9])
+    else:
+        try:
+            wait_s = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return min(max(wait_s, 1.0), RETRY_AFTER_CEILING_S)

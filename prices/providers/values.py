@@ -1,0 +1,93 @@
+"""Reading single values of a foreign payload: numbers, times, words.
+
+A source may send anything where a number belongs: null, a string, NaN, a
+bool, a price below zero. What is not certainly a value is None here, so that
+no slip of a source ever becomes a price.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+ABSURD_PRICE = 1e15  # dollars; every coin and share ever listed is far below
+CLOCK_SKEW = timedelta(minutes=5)
+
+_EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
+_MILLISECONDS_FROM = 1e11  # as seconds, the year 5138
+
+
+def price(value: object) -> float | None:
+    """Return a price in dollars, or None for what cannot be one. Zero is no price."""
+    number = figure(value)
+    return number if number is not None and 0 < number < ABSURD_PRICE else None
+
+
+def figure(value: object) -> float | None:
+    """Return any finite number as a float, or None."""
+    # bool is an int to Python, and no source means a number by it.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def amount(value: object) -> float | None:
+    """Return a figure that cannot be below zero: a volume, a supply, a market cap."""
+    number = figure(value)
+    return number if number is not None and number >= 0 else None
+
+
+def rank(value: object) -> int | None:
+    """Return a place in a ranking, from 1, or None."""
+    number = figure(value)
+    return int(number) if number is not None and 1 <= number < 1e9 else None
+
+
+def text(value: object, *, limit: int = 200) -> str:
+    """Return trimmed text of one line, or "" for what is not text."""
+    if not isinstance(value, str):
+        return ""
+    return " ".join(value[: 4 * limit].split())[:limit]
+
+
+def moment(value: object) -> datetime | None:
+    """Return the moment an ISO 8601 text, Unix seconds or milliseconds name, or None."""
+    if isinstance(value, str):
+        return _iso(value)
+    number = figure(value)
+    if number is None:
+        return None
+    seconds = number / 1000 if number >= _MILLISECONDS_FROM else number
+    try:
+        return _sane(datetime.fromtimestamp(seconds, UTC))
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def past_moment(value: object) -> datetime | None:
+    """Return a moment, or None for one in the future beyond what clocks differ by."""
+    at = moment(value)
+    return at if at is not None and at <= datetime.now(UTC) + CLOCK_SKEW else None
+
+
+def seconds(value: object) -> int | None:
+    """Return a moment as whole Unix seconds, rounded down, or None."""
+    at = moment(value)
+    return None if at is None else math.floor(at.timestamp())
+
+
+def _iso(value: str) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    # A time without an offset is read as UTC, which every source means.
+    return _sane(at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC))
+
+
+def _sane(at: datetime) -> datetime | None:
+    return at if at > _EARLIEST else None
