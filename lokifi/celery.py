@@ -30,7 +30,9 @@ class AlignedSchedule(schedule):
         now = self.now().timestamp()
         this_interval = math.floor(now / interval)
         # Not "later than": a clock set back must not stop the ticks until it catches up.
-        is_new = this_interval != math.floor(last_run_at.timestamp() / interval)
+        is_new = this_interval != math.floor(
+            self.maybe_make_aware(last_run_at).timestamp() / interval
+        )
         return schedstate(is_due=is_new, next=(this_interval + 1) * interval - now)
 
     def __repr__(self) -> str:

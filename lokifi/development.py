@@ -70,7 +70,7 @@ def read_env_file(environment: Environment) -> None:
 
 
 def development_key(folder: Path) -> str:
-    """Return the key of this checkout, made at first use; one of the moment if it cannot be kept."""
+    """Return this checkout's key, made at first use; one of the moment if none can be kept."""
     path = folder / "secret-key"
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,10 @@ def _settle_upstream(environment: Environment) -> None:
     elif environment.get("COINGECKO_KEY", "").strip() or environment.get("FINNHUB_KEY", "").strip():
         mode, reason = "live", "a key is set"
     elif _is_off(environment):
-        mode, reason = "live", "DEBUG is off, and the sandbox is chosen by itself in development only"
+        mode, reason = (
+            "live",
+            "DEBUG is off, and the sandbox is chosen by itself in development only",
+        )
     elif _is_reachable((environment.get("COINGECKO_URL", "").strip() or _COINGECKO) + "/ping"):
         mode, reason = "live", "CoinGecko can be reached"
     else:

@@ -6,17 +6,18 @@ stops the start with the name of the setting (ImproperlyConfigured).
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+from lokifi.celery import AlignedSchedule
+from lokifi.development import development_key, read_env_file, running_notes, var_dir
 
+# Servers that are started by hand read .env too, not manage.py alone.
+read_env_file(os.environ)
 env = environ.Env()
 
 
@@ -67,7 +68,7 @@ def _url(name: str, default: str, *schemes: str) -> str:
 
 # Where things are kept while running: databases, the supervisor's notes, the
 # embedded server's dumps.
-VAR_DIR = Path(_text("VAR_DIR") or BASE_DIR / "var")
+VAR_DIR = var_dir()
 
 
 def _running() -> dict[str, Any]:
@@ -75,14 +76,12 @@ def _running() -> dict[str, Any]:
 
     They let `manage.py shell` and the like find the Redis that `up` started.
     """
-    if "REDIS_URL" in os.environ:
+    if os.environ.get("REDIS_URL"):
         return {}
-    try:
-        notes: dict[str, Any] = json.loads((VAR_DIR / "run.json").read_text())
-        os.kill(int(notes["pid"]), 0)
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return notes
+    notes = running_notes(VAR_DIR)
+    asked = os.environ.get("UPSTREAM", "").strip().lower()
+    # Who asks for the other mode must not be given the keys of this one.
+    return notes if asked in {"", "auto", notes.get("upstream")} else {}
 
 
 RUNNING = _running()
@@ -94,8 +93,9 @@ SECRET_KEY = _text("SECRET_KEY")
 if not SECRET_KEY:
     if not DEBUG:
         raise ImproperlyConfigured("SECRET_KEY must be set where DEBUG is off.")
-    SECRET_KEY = "for-development-only-and-never-for-a-server"  # noqa: S105
+    SECRET_KEY = development_key(VAR_DIR)
 ALLOWED_HOSTS = _words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+HOST = _text("HOST", "127.0.0.1") or "127.0.0.1"
 PORT = _whole("PORT", 8000, least=1, most=65535)
 SERVER = _choice("SERVER", "daphne", "daphne", "uvicorn")
 
@@ -299,7 +299,9 @@ TEMPLATES = [
     }
 ]
 DATABASES = {
-    "default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / f'{UPSTREAM_MODE}.sqlite3'}")
+    "default": env.db_url(
+        "DATABASE_URL", default=f"sqlite:///{VAR_DIR / f'{UPSTREAM_MODE}.sqlite3'}"
+    )
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"].setdefault("OPTIONS", {}).update(
@@ -349,7 +351,26 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = "UTC"
+# The two modes never take each other's tasks, even on one broker.
+CELERY_TASK_DEFAULT_QUEUE = f"lokifi-{UPSTREAM_MODE}"
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Every value written out: redis-py's own defaults hide a server that hangs.
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "socket_timeout": 15,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 30,
+}
+CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / f"beat-{UPSTREAM_MODE}")
+CELERY_BEAT_SCHEDULE: dict[str, Any] = {
+    "publish prices": {
+        "task": "streaming.tasks.publish_prices",
+        "schedule": AlignedSchedule(PUBLISH_INTERVAL_S),
+        # A tick that could not be made in time is not made up for.
+        "options": {"expires": 0.9 * PUBLISH_INTERVAL_S},
+    },
+}
 
 LOGGING: dict[str, Any] = {
     "version": 1,

@@ -1,0 +1,43 @@
+"""What must be there before the first request: tables, somebody for the admin, assets."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import BaseCommand, call_command
+
+from prices.errors import PricesError
+from prices.models import Asset
+
+
+class Command(BaseCommand):
+    help = "Migrate, make the superuser of a development database, fill an empty catalogue."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        call_command("migrate", verbosity=0, interactive=False)
+        made_superuser = self._make_superuser()
+        self._fill_catalogue()
+        facts = {"made_superuser": made_superuser, "assets": Asset.objects.count()}
+        self.stdout.write(json.dumps(facts))
+
+    def _make_superuser(self) -> bool:
+        """Make `admin` where this is development and no superuser is there; return whether."""
+        password = os.environ.get("LOKIFI_ADMIN_PASSWORD", "")
+        users = get_user_model()._default_manager
+        if not (settings.DEBUG and password) or users.filter(is_superuser=True).exists():
+            return False
+        users.create_superuser("admin", "", password)  # type: ignore[attr-defined]  # the stock user model's manager
+        return True
+
+    def _fill_catalogue(self) -> None:
+        if Asset.objects.exists():
+            return
+        try:
+            call_command("catalogue")
+        except PricesError as exc:
+            # The daily task fills it later; what is asked for by name works before.
+            self.stderr.write(f"The catalogue could not be filled now: {exc}")

@@ -1,0 +1,154 @@
+"""The processes the product is made of: what starts each and when it counts as up."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import socket
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from celery import Celery
+from django.conf import settings
+from kombu.exceptions import OperationalError
+
+from lokifi import embedded
+from lokifi.development import CannotStartError
+from lokifi.supervisor import Lines, Part
+
+MANAGE = str(Path(__file__).resolve().parent.parent / "manage.py")
+STOP_ORDER: tuple[Collection[str], ...] = ({"web"}, {"beat", "worker"}, {"sandbox", "valkey"})
+_WORKER = "worker"
+
+
+def manage(*words: str) -> list[str]:
+    """Return the command line of a management command of ours."""
+    return [sys.executable, MANAGE, *words]
+
+
+def valkey(port: int, folder: Path) -> Part:
+    return Part(
+        name="valkey",
+        command=embedded.command(port, folder),
+        answers=lambda _: embedded.answers(port, folder),
+        ready_within_s=15,
+        when_orphaned=signal.SIGTERM,  # so that it writes its dump
+    )
+
+
+def sandbox(port: int) -> Part:
+    return Part(
+        name="sandbox",
+        command=manage("sandbox", "--port", str(port)),
+        answers=lambda _: responds(f"http://127.0.0.1:{port}/coingecko/api/v3/ping"),
+        stop_within_s=0.5,
+    )
+
+
+def web(host: str, port: int) -> Part:
+    serve = uvicorn(host, port) if settings.SERVER == "uvicorn" else daphne(host, port)
+    return Part(
+        name="web",
+        command=serve,
+        answers=lambda _: responds(f"http://{reachable(host)}:{port}/livez"),
+        stop_within_s=2.2,
+    )
+
+
+def daphne(host: str, port: int) -> list[str]:
+    """Return daphne's command line; its size limits are a net behind our own, lower ones."""
+    most = str(4 * settings.WS_MAX_MESSAGE_BYTES)
+    return [
+        *(sys.executable, "-m", "daphne", "-v", "0", "-b", host, "-p", str(port)),
+        *("--websocket-max-message-size", most, "--websocket-max-frame-size", most),
+        *("--websocket_timeout", str(settings.WS_MAX_AGE_S + 60)),
+        *("--ping-interval", "20", "--ping-timeout", "40"),
+        *("--application-close-timeout", "3", "--no-server-name"),
+        "lokifi.asgi:application",
+    ]
+
+
+def uvicorn(host: str, port: int) -> list[str]:
+    """Return uvicorn's command line: the fast parser and loop, and the limits it leaves wide."""
+    return [
+        *(sys.executable, "-m", "uvicorn", "--host", host, "--port", str(port)),
+        *("--http", "httptools", "--loop", "uvloop", "--ws", "websockets-sansio"),
+        *("--ws-max-size", str(4 * settings.WS_MAX_MESSAGE_BYTES)),
+        *("--ws-ping-interval", "20", "--ws-ping-timeout", "40"),
+        *("--ws-per-message-deflate", "false", "--timeout-graceful-shutdown", "2"),
+        *("--log-level", "warning", "--no-access-log", "--no-server-header"),
+        "lokifi.asgi:application",
+    ]
+
+
+def worker(broker_url: str) -> Part:
+    # Threads: a slow task does not hold up a tick, Django is loaded once, and
+    # there are no children of a child to lose.
+    return Part(
+        name="worker",
+        command=[
+            *(sys.executable, "-m", "celery", "--quiet", "-A", "lokifi", "worker"),
+            *("--pool", "threads", "--concurrency", "4", "--hostname", f"{_WORKER}@%h"),
+            *("--without-gossip", "--without-mingle", "--loglevel", "INFO"),
+        ],
+        answers=lambda lines: _is_ready(lines) and _pongs(broker_url),
+    )
+
+
+def beat() -> Part:
+    return Part(
+        name="beat",
+        command=[
+            *(sys.executable, "-m", "celery", "--quiet", "-A", "lokifi", "beat"),
+            *("--pidfile", "", "--loglevel", "INFO"),
+        ],
+        answers=lambda lines: any("beat: Starting" in line for line in lines),
+    )
+
+
+def reachable(host: str) -> str:
+    """Return where to reach a server that listens on `host`."""
+    return "127.0.0.1" if host in {"0.0.0.0", ""} else host  # noqa: S104
+
+
+def demand_free(host: str, port: int) -> None:
+    """Raise CannotStartError where nothing can listen on that port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            raise CannotStartError(
+                f"Port {port} of {host} cannot be had ({exc.strerror}); free it, or start with "
+                f"another: PORT={port + 1} make run"
+            ) from exc
+
+
+def responds(url: str) -> bool:
+    """Return whether `url` answers and is not in trouble (below 400, or a refused Host)."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2)
+    try:
+        connection.request("GET", parts.path)
+        return connection.getresponse().status <= http.HTTPStatus.BAD_REQUEST
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _is_ready(lines: Lines) -> bool:
+    return any(" ready." in line for line in list(lines))
+
+
+def _pongs(broker_url: str) -> bool:
+    """Return whether a worker on this broker answers a ping."""
+    asking = Celery(broker=broker_url, set_as_current=False)
+    try:
+        return bool(asking.control.ping(timeout=1, limit=1))
+    except (OperationalError, OSError):
+        return False
+    finally:
+        asking.close()

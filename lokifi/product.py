@@ -1,0 +1,137 @@
+"""The whole product as one: what starts in which order, and what a person is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from lokifi import development, embedded, parts
+from lokifi.banner import Facts, banner
+from lokifi.supervisor import Part, PartFailedError, Supervisor, to_stdout
+
+EXIT_STOPPED, EXIT_FAILED = 0, 1
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Product:
+    """Everything that runs in one checkout. `web` is what serves HTTP on `port`."""
+
+    def __init__(self, web: Part, host: str, port: int) -> None:
+        self._web = web
+        self._host = host
+        self._port = port
+        self._environment = dict(os.environ)
+        self._environment[development.SUPERVISED] = "1"
+        self._environment["PYTHONUNBUFFERED"] = "1"
+        self._environment["UPSTREAM"] = settings.UPSTREAM_MODE
+        self._supervisor = Supervisor(to_stdout)
+
+    def run(self) -> int:
+        """Run until stopped by a signal or by the end of a part; return the exit code."""
+        try:
+            return asyncio.run(self._run())
+        except KeyboardInterrupt:
+            return EXIT_STOPPED
+
+    async def _run(self) -> int:
+        loop = asyncio.get_running_loop()
+        work = asyncio.create_task(self._start_and_wait())
+        for number in _STOPS:
+            loop.add_signal_handler(number, work.cancel)
+        try:
+            failure = await work
+        except asyncio.CancelledError:
+            to_stdout("Stopping.")
+            return EXIT_STOPPED
+        except PartFailedError as exc:
+            failure = exc
+        finally:
+            for number in _STOPS:
+                loop.add_signal_handler(number, _stopping_already)
+            await self._supervisor.stop(*parts.STOP_ORDER)
+        self._explain(failure)
+        return EXIT_FAILED
+
+    async def _start_and_wait(self) -> PartFailedError:
+        await self._start_redis()
+        await self._start_sandbox()
+        facts = await self._prepare()
+        broker = self._environment["CELERY_BROKER_URL"]
+        starting = asyncio.gather(
+            *(self._start(part) for part in (self._web, parts.worker(broker), parts.beat()))
+        )
+        await self._or_end(starting)
+        self._write_notes()
+        if not self._web.in_foreground:
+            to_stdout(banner(self._environment, self._host, self._port, facts))
+        return await self._supervisor.first_end()
+
+    async def _or_end(self, starting: asyncio.Future[Any]) -> None:
+        """Wait for `starting`, unless a part that was up already ends meanwhile."""
+        ending = asyncio.create_task(self._supervisor.first_end())
+        try:
+            await asyncio.wait({starting, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                raise await ending
+            starting.result()
+        finally:
+            ending.cancel()
+            starting.cancel()
+
+    async def _start(self, part: Part) -> None:
+        await self._supervisor.start(part, self._environment)
+
+    async def _start_redis(self) -> None:
+        if not self._environment.get("REDIS_URL", "").strip():
+            # A dump for each mode, so that neither ever sees the other's keys.
+            folder = settings.VAR_DIR / settings.UPSTREAM_MODE
+            port = embedded.free_port(embedded.DEFAULT_PORT)
+            await self._start(parts.valkey(port, folder))
+            self._environment["REDIS_URL"] = f"redis://127.0.0.1:{port}/0"
+            self._environment.setdefault("CELERY_BROKER_URL", f"redis://127.0.0.1:{port}/2")
+        self._environment.setdefault("CELERY_BROKER_URL", settings.CELERY_BROKER_URL)
+
+    async def _start_sandbox(self) -> None:
+        if settings.UPSTREAM_MODE == "sandbox" and not self._environment.get("SANDBOX_URL"):
+            port = embedded.free_port(urlsplit(settings.SANDBOX_URL).port or 0)
+            self._environment["SANDBOX_URL"] = f"http://127.0.0.1:{port}"
+            await self._start(parts.sandbox(port))
+
+    async def _prepare(self) -> Facts:
+        password = secrets.token_urlsafe(9)
+        environment = {**self._environment, "LOKIFI_ADMIN_PASSWORD": password}
+        command = parts.manage("prepare")
+        report = await self._supervisor.run_to_end("prepare", command, environment)
+        told = json.loads(report)
+        return Facts(password if told["made_superuser"] else "", told["assets"])
+
+    def _write_notes(self) -> None:
+        development.write_notes(
+            settings.VAR_DIR,
+            {
+                "pid": os.getpid(),
+                "port": self._port,
+                "upstream": settings.UPSTREAM_MODE,
+                "redis_url": self._environment["REDIS_URL"],
+                "broker_url": self._environment["CELERY_BROKER_URL"],
+                "sandbox_url": self._environment.get("SANDBOX_URL", ""),
+            },
+        )
+
+    def _explain(self, failure: PartFailedError) -> None:
+        to_stdout(f"\n{failure} Everything was stopped.")
+        if failure.lines:
+            to_stdout(f"The last lines of {failure.name}:")
+        for line in failure.lines:
+            to_stdout(f"    {line}")
+
+
+def _stopping_already() -> None:
+    to_stdout("Stopping already.")
