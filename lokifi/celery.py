@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from celery import Celery
 from celery.schedules import schedstate, schedule
@@ -23,6 +23,8 @@ class AlignedSchedule(schedule):
     run, so each run comes a little later than the one before, until one drifts
     over a boundary and an interval goes without a tick.
     """
+
+    run_every: timedelta
 
     def is_due(self, last_run_at: datetime) -> schedstate:
         """Return whether to run now, and in how many seconds to look again."""

@@ -30,7 +30,7 @@ class Command(BaseCommand):
         users = get_user_model()._default_manager
         if not (settings.DEBUG and password) or users.filter(is_superuser=True).exists():
             return False
-        users.create_superuser("admin", "", password)  # type: ignore[attr-defined]  # the stock user model's manager
+        users.create_superuser("admin", "", password)
         return True
 
     def _fill_catalogue(self) -> None:

@@ -28,7 +28,7 @@ EXIT_REFUSED = 2
 _OTHER_STARTS_WITHIN_S = 30
 
 
-class Command(DaphneRunserver):
+class Command(DaphneRunserver):  # type: ignore[misc]  # daphne has no types
     """The server itself runs in a child, so that a reload restarts it and nothing else."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
