@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -102,8 +103,9 @@ def closures(year: int) -> tuple[Closure, ...]:
     # The package takes most of a second to import: paid by whoever first asks.
     from holidays.financial.ny_stock_exchange import NewYorkStockExchange
 
-    whole = NewYorkStockExchange(years=year, expand=False)
-    half = NewYorkStockExchange(years=year, categories=("half_day",), expand=False)
+    calendar: Callable[..., Mapping[date, str]] = NewYorkStockExchange
+    whole = calendar(years=year, expand=False)
+    half = calendar(years=year, categories=("half_day",), expand=False)
     found = {day: _half_day(day, name) for day, name in half.items()}
     # A day both lists know is closed: the longer closing is the safer belief.
     found |= {day: Closure(day, name, None) for day, name in whole.items()}

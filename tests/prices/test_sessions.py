@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
+from itertools import pairwise
 
 import pytest
 
@@ -123,5 +124,4 @@ def test_a_span_over_years_is_whole_and_in_order():
     sessions = sessions_between(utc(2024, 12, 30, 22), utc(2026, 1, 5, 23))
     assert sessions[0].day == date(2024, 12, 31)
     assert sessions[-1].day == date(2026, 1, 5)
-    pairs = zip(sessions, sessions[1:], strict=False)
-    assert all(b.opens > a.closes for a, b in pairs)
+    assert all(b.opens > a.closes for a, b in pairwise(sessions))
