@@ -1,22 +1,23 @@
-"""HTTP manners all sources share: limits, time-outs, and failures as our own errors."""
+"""What a source promises, and the HTTP manners all of them share."""
 
 from __future__ import annotations
 
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from threading import Lock
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 import httpx
 import msgspec
 
 from prices.errors import (
+    PlanRestrictedError,
     PricesError,
     UpstreamError,
     UpstreamMalformedError,
@@ -25,8 +26,18 @@ from prices.errors import (
     UpstreamRefusedError,
     UpstreamTimeoutError,
 )
-from prices.providers.values import text
-from prices.types import Capability
+from prices.types import (
+    Candle,
+    Candles,
+    Capability,
+    Coin,
+    Instrument,
+    Listing,
+    Points,
+    Quote,
+    Resolution,
+    Window,
+)
 
 BODY_LIMIT = 5 * 2**20
 CATALOGUE_LIMIT = 32 * 2**20
@@ -73,12 +84,26 @@ class Reply:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Quotes:
+    """What a source said of many assets at once, by `ref`.
+
+    found    quotes
+    failed   why a quote could not be had, where other quotes of the batch could
+
+    An asset in neither is one that the source has no price for.
+    """
+
+    found: dict[str, Quote]
+    failed: dict[str, PricesError]
+
+
 class HttpProvider:
     """A source that speaks JSON over HTTP.
 
-    Subclasses give the key's headers, the meaning of a refusal and the parsing.
-    No method of any provider raises anything but PricesError, and no message
-    of theirs holds a key or a URL's query.
+    Subclasses give the key's headers, the meaning of a refusal and the parsing
+    of what they say in `offers`. No method raises anything but PricesError, and
+    no message holds a key or a URL.
     """
 
     name: ClassVar[str]
@@ -101,6 +126,56 @@ class HttpProvider:
         self._lock = Lock()
         self._client: httpx.Client | None = None
         self._client_pid = 0
+
+    def quotes(self, instruments: Sequence[Instrument]) -> Quotes:
+        """Return current quotes; raises only where none could be had because a call failed."""
+        self._not_offered(Capability.QUOTES)
+
+    def history(self, instrument: Instrument, window: Window, step_s: int) -> Points:
+        """Return prices over the window, about `step_s` (300, 3600 or 86,400) apart."""
+        self._not_offered(Capability.HISTORY)
+
+    def resolutions(self, window: Window) -> list[Resolution]:
+        """Return the widths of bars that can be had exactly over the window, finest first."""
+        return []
+
+    def candles(
+        self,
+        instrument: Instrument,
+        window: Window,
+        resolution: Resolution,
+        *,
+        known: Sequence[Candle] = (),
+        now: datetime | None = None,
+    ) -> Candles:
+        """Return every bar that shares time with the window, the first one whole.
+
+        `known` are closed daily bars from earlier answers, so that only what is
+        missing is asked. Raises ResolutionUnavailableError for a width that is
+        not among `resolutions`.
+        """
+        self._not_offered(Capability.CANDLES)
+
+    def top(self, limit: int) -> list[Coin]:
+        """Return the largest coins by market capitalisation, largest first."""
+        self._not_offered(Capability.COINS)
+
+    def coins(self, ids: Collection[str]) -> list[Coin]:
+        """Return coins with their market data by the source's ids; unknown ones are left out."""
+        self._not_offered(Capability.COINS)
+
+    def listings(self) -> list[Listing]:
+        """Return the source's whole catalogue."""
+        self._not_offered(Capability.LISTINGS)
+
+    def lookup(self, text: str) -> list[Listing]:
+        """Return what the source finds for a ticker or a name, best first."""
+        self._not_offered(Capability.LOOKUP)
+
+    def _not_offered(self, capability: Capability) -> NoReturn:
+        raise PlanRestrictedError(
+            self.name, f"it gives no {capability}", allowed_by="another source"
+        )
 
     def auth_headers(self) -> dict[str, str]:
         """Return the headers that carry the key: never a query parameter, URLs get logged."""
@@ -202,11 +277,6 @@ class HttpProvider:
             raise UpstreamMalformedError(
                 self.name, f"{path} has changed shape ({type(exc).__name__})"
             ) from exc
-
-    def said(self, message: object) -> str:
-        """Return a source's own words, short, on one line and without our key."""
-        words = text(message, limit=300)
-        return words.replace(self._api_key, "***") if self._api_key else words
 
     def _open(self) -> httpx.Client:
         # Built on first use, and again after a fork: a pool of connections

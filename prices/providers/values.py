@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from typing import TypeGuard
 
 ABSURD_PRICE = 1e15  # dollars; every coin and share ever listed is far below
 CLOCK_SKEW = timedelta(minutes=5)
@@ -39,6 +40,16 @@ def amount(value: object) -> float | None:
     """Return a figure that cannot be below zero: a volume, a supply, a market cap."""
     number = figure(value)
     return number if number is not None and number >= 0 else None
+
+
+def known_amount(value: object) -> float | None:
+    """Return an amount, or None for 0 where 0 stands for "not known"."""
+    return amount(value) or None
+
+
+def is_id(value: object) -> TypeGuard[str]:
+    """Whether a source's id is one that we can store and send back as it is."""
+    return isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable()
 
 
 def rank(value: object) -> int | None:
