@@ -19,20 +19,21 @@ from lokifi.development import UPSTREAM_REASON
 class Facts:
     """What `manage.py prepare` found and did."""
 
-    password: str  # of the superuser it made, else empty
+    made_superuser: bool
     assets: int
 
 
 def banner(environment: Mapping[str, str], host: str, port: int, facts: Facts) -> str:
     place = f"{parts.reachable(host)}:{port}"
     redis = urlsplit(environment["REDIS_URL"])
+    login = " (user admin; its password stands above)" if facts.made_superuser else ""
     rows = [
         ("web", f"http://{place}/ ({settings.SERVER})"),
         ("upstream", _upstream(environment)),
         ("Redis", _redis(environment)),
         ("ticks", f"every {settings.PUBLISH_INTERVAL_S} s, by a Celery worker and beat"),
         ("assets", f"{facts.assets} in the catalogue"),
-        ("admin", f"http://{place}/admin/{_login(facts)}"),
+        ("admin", f"http://{place}/admin/{login}"),
         ("docs", f"http://{place}/api/docs"),
     ]
     client = f"redis-cli -h {redis.hostname} -p {redis.port} -n {redis.path.strip('/') or 0}"
@@ -69,15 +70,8 @@ def _upstream(environment: Mapping[str, str]) -> str:
 
 
 def _redis(environment: Mapping[str, str]) -> str:
-    parts_of_url = urlsplit(environment["REDIS_URL"])
-    database = parts_of_url.path.strip("/") or "0"
-    return f"{parts_of_url.hostname}:{parts_of_url.port}, database {database}"
-
-
-def _login(facts: Facts) -> str:
-    if not facts.password:
-        return ""
-    return f" user admin, password {facts.password} (made now and shown this once)"
+    url = urlsplit(environment["REDIS_URL"])
+    return f"{url.hostname}:{url.port}, database {url.path.strip('/') or 0}"
 
 
 def _python() -> str:

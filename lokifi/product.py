@@ -69,8 +69,7 @@ class Product:
         )
         await self._or_end(starting)
         self._write_notes()
-        if not self._web.in_foreground:
-            to_stdout(banner(self._environment, self._host, self._port, facts))
+        to_stdout(banner(self._environment, self._host, self._port, facts))
         return await self._supervisor.first_end()
 
     async def _or_end(self, starting: asyncio.Future[Any]) -> None:
@@ -110,7 +109,10 @@ class Product:
         command = parts.manage("prepare")
         report = await self._supervisor.run_to_end("prepare", command, environment)
         told = json.loads(report)
-        return Facts(password if told["made_superuser"] else "", told["assets"])
+        if told["made_superuser"]:
+            # At once: should a later step fail, nobody could know it any more.
+            to_stdout(f"The admin's user is admin, the password {password} (shown this once).")
+        return Facts(told["made_superuser"], told["assets"])
 
     def _write_notes(self) -> None:
         development.write_notes(

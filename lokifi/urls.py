@@ -1,0 +1,20 @@
+"""All addresses of the product."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from lokifi import views
+from prices.views import NotFoundView
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("livez", views.livez, name="livez"),
+    path("readyz", views.readyz, name="readyz"),
+    path("api/v1/prices", include("prices.urls")),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    re_path(r"^api(?:/.*)?$", NotFoundView.as_view()),
+]
