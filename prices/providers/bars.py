@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from itertools import groupby
 
 from prices.providers.values import price
@@ -80,13 +80,14 @@ def roll_up(
     """Return the weekly or monthly bars of the window, made of daily ones.
 
     The days are those of `aligned(window, resolution)`, so that the first bar
-    is whole. Where a plan or a limit cut them off within it, it is left out.
+    is whole. Where its first days are missing it is left out, unless the asset
+    is no older.
     """
     bars: list[Candle] = []
     groups = groupby(days.candles, key=lambda day: bar_start(day.timestamp, resolution))
     for start, members in groups:
         group = list(members)
-        if not bars and _cut_off(days, start, kind):
+        if not bars and _is_cut_off(days, window, start, kind):
             continue
         end = bar_end(start, resolution)
         closed = end <= now.timestamp() or (
@@ -94,12 +95,10 @@ def roll_up(
         )
         bars.append(merged(group, start, closed=closed and group[-1].closed))
     cut = days.truncated_by
-    if (
-        window.start
-        and bars
-        and bars[0].timestamp < bar_end(int(window.start.timestamp()), resolution)
-    ):
-        cut = None  # Less than a bar is missing.
+    if window.start is not None and bars:
+        first = bar_start(int(window.start.timestamp()), resolution)
+        if bars[0].timestamp <= bar_end(first, resolution):
+            cut = None  # At most the bar is missing that the window begins within.
     return Candles(bars, Origin.DERIVED, days.dropped, cut, days.volume_basis)
 
 
@@ -114,7 +113,7 @@ def why_later(
     """
     if first is None:
         return cut
-    if window.start is not None and first < window.start.timestamp() + slack_s:
+    if window.start is not None and first <= window.start.timestamp() + slack_s:
         return None
     if first > reached + 2 * slack_s:
         # It was asked for and is not there: the asset is younger.
@@ -122,16 +121,17 @@ def why_later(
     return cut
 
 
-def _cut_off(days: Candles, start: int, kind: AssetKind) -> bool:
-    """Whether a plan or a limit, not the asset's age, took the first days of the first bar."""
-    if days.truncated_by not in (TruncatedBy.PLAN, TruncatedBy.LIMIT):
+def _is_cut_off(days: Candles, window: Window, start: int, kind: AssetKind) -> bool:
+    """Whether the first days of the first bar were traded and are not here."""
+    if days.truncated_by is TruncatedBy.LISTING:
         return False
+    if days.truncated_by is None and window.start is None:
+        return False  # All there is.
     first = days.candles[0].timestamp
-    if kind is AssetKind.CRYPTO:
+    if kind is AssetKind.CRYPTO or first == start:
         return first > start
-    missing = timedelta(seconds=first - start)
     opens = datetime.fromtimestamp(start, UTC)
-    return bool(sessions_between(opens, opens + missing))
+    return bool(sessions_between(opens, datetime.fromtimestamp(first, UTC)))
 
 
 def _is_last_session(day: Candle, end: int) -> bool:

@@ -27,6 +27,7 @@ from prices.providers.bars import (
     DAY_S,
     aligned,
     bar_end,
+    bar_start,
     roll_up,
     why_later,
 )
@@ -71,7 +72,6 @@ _PAID = frozenset({"pro", "sandbox"})
 # Which of its bars /ohlc gives for how many days. Its 4-day bars (31 days up)
 # are of no use: they begin on no day anyone could name.
 _OWN_BARS: dict[Resolution, tuple[int, ...]] = {Resolution.M30: (1,), Resolution.H4: (7, 14, 30)}
-_ROLLED = frozenset({Resolution.WEEK, Resolution.MONTH})
 _FULL: dict[str, str | int] = {"vs_currency": "usd", "precision": "full"}
 
 _KEY_CODES = frozenset({10002, 10010, 10011})
@@ -249,9 +249,9 @@ class CoinGecko(HttpProvider):
         now = now or datetime.now(UTC)
         if resolution in _OWN_BARS:
             return self._own_bars(instrument, window, resolution, now)
+        if resolution is Resolution.DAY:
+            return self._daily_bars(instrument, window, known, now)
         days = self._daily_bars(instrument, aligned(window, resolution), known, now)
-        if resolution not in _ROLLED:
-            return days
         return roll_up(days, resolution, window, kind=AssetKind.CRYPTO, now=now)
 
     def _own_bars(
@@ -274,7 +274,7 @@ class CoinGecko(HttpProvider):
     def _daily_bars(
         self, instrument: Instrument, window: Window, known: Sequence[Candle], now: datetime
     ) -> Candles:
-        wanted = int(window.start.timestamp()) if window.start else 0
+        wanted = bar_start(int(window.start.timestamp()), Resolution.DAY) if window.start else 0
         first = max(wanted, self._first_whole_day(window.end))
         path = self._coin_path(instrument, "market_chart/range")
 
