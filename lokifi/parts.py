@@ -35,7 +35,14 @@ def valkey(port: int, folder: Path) -> Part:
         answers=lambda _: embedded.answers(port, folder),
         ready_within_s=15,
         when_orphaned=signal.SIGTERM,  # so that it writes its dump
+        # Of no concern for a cache of this size, and said at every start.
+        hides=("Memory overcommit must be enabled",),
     )
+
+
+def prepare() -> Part:
+    # Its last line is a report for us.
+    return Part("prepare", manage("prepare"), answers=lambda _: True, hides=('{"made_superuser"',))
 
 
 def sandbox(port: int) -> Part:
@@ -113,17 +120,25 @@ def reachable(host: str) -> str:
     return "127.0.0.1" if host in {"0.0.0.0", ""} else host  # noqa: S104
 
 
-def demand_free(host: str, port: int) -> None:
-    """Raise CannotStartError where nothing can listen on that port."""
+def is_taken(host: str, port: int) -> str:
+    """Return why nothing can listen there, or an empty string where something can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as exc:
-            raise CannotStartError(
-                f"Port {port} of {host} cannot be had ({exc.strerror}); free it, or start with "
-                f"another: PORT={port + 1} make run"
-            ) from exc
+            return exc.strerror or "refused"
+    return ""
+
+
+def demand_free(host: str, port: int) -> None:
+    """Raise CannotStartError where nothing can listen on that port."""
+    reason = is_taken(host, port)
+    if reason:
+        raise CannotStartError(
+            f"Port {port} of {host} cannot be had ({reason}); free it, or start with "
+            f"another: PORT={port + 1} make run"
+        )
 
 
 def responds(url: str) -> bool:

@@ -89,13 +89,25 @@ class Product:
 
     async def _start_redis(self) -> None:
         if not self._environment.get("REDIS_URL", "").strip():
-            # A dump for each mode, so that neither ever sees the other's keys.
-            folder = settings.VAR_DIR / settings.UPSTREAM_MODE
-            port = embedded.free_port(embedded.DEFAULT_PORT)
-            await self._start(parts.valkey(port, folder))
+            port = await self._start_valkey()
             self._environment["REDIS_URL"] = f"redis://127.0.0.1:{port}/0"
             self._environment.setdefault("CELERY_BROKER_URL", f"redis://127.0.0.1:{port}/2")
         self._environment.setdefault("CELERY_BROKER_URL", settings.CELERY_BROKER_URL)
+
+    async def _start_valkey(self) -> int:
+        """Start it on its usual port, or another where that is taken; return which."""
+        # A dump for each mode, so that neither ever sees the other's keys.
+        folder = settings.VAR_DIR / settings.UPSTREAM_MODE
+        port = embedded.free_port(embedded.DEFAULT_PORT)
+        try:
+            await self._start(parts.valkey(port, folder))
+        except PartFailedError:
+            # Free a moment ago; somebody was faster.
+            if not parts.is_taken("127.0.0.1", port):
+                raise
+            port = embedded.free_port()
+            await self._start(parts.valkey(port, folder))
+        return port
 
     async def _start_sandbox(self) -> None:
         if settings.UPSTREAM_MODE == "sandbox" and not self._environment.get("SANDBOX_URL"):
@@ -106,9 +118,7 @@ class Product:
     async def _prepare(self) -> Facts:
         password = secrets.token_urlsafe(9)
         environment = {**self._environment, "LOKIFI_ADMIN_PASSWORD": password}
-        command = parts.manage("prepare")
-        report = await self._supervisor.run_to_end("prepare", command, environment)
-        told = json.loads(report)
+        told = json.loads(await self._supervisor.run_to_end(parts.prepare(), environment))
         if told["made_superuser"]:
             # At once: should a later step fail, nobody could know it any more.
             to_stdout(f"The admin's user is admin, the password {password} (shown this once).")

@@ -38,6 +38,8 @@ class Part:
     when_orphaned: signal.Signals = signal.SIGKILL
     # Shares the terminal: no prefix, reads the keyboard, gets Ctrl-C itself.
     in_foreground: bool = False
+    # Lines that hold one of these are not shown.
+    hides: tuple[str, ...] = ()
 
 
 class PartFailedError(Exception):
@@ -76,6 +78,7 @@ class Supervisor:
         deadline = asyncio.get_running_loop().time() + part.ready_within_s
         while not await asyncio.to_thread(part.answers, running.lines):
             if not running.is_up:
+                self._running.remove(running)
                 raise await self._ended(running)
             if asyncio.get_running_loop().time() > deadline:
                 what = f"did not answer within {part.ready_within_s:g} s"
@@ -113,11 +116,12 @@ class Supervisor:
         text = line.decode(errors="replace").rstrip()
         if text:
             running.lines.append(text)
+        if text and not any(hidden in text for hidden in running.part.hides):
             self._write(f"{running.part.name:<{_NAME_WIDTH}} | {text}")
 
-    async def run_to_end(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> str:
-        """Run a step that ends by itself; return its last line. Raises PartFailedError."""
-        step = await self._spawn(Part(name, command, answers=lambda _: True), env)
+    async def run_to_end(self, part: Part, environment: Mapping[str, str]) -> str:
+        """Run what ends by itself; return its last line. Raises PartFailedError."""
+        step = await self._spawn(part, environment)
         await step.process.wait()
         if step.process.returncode != 0:
             raise await self._ended(step)

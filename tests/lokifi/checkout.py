@@ -20,7 +20,8 @@ class Start:
 
     def __init__(self, folder: Path, *words: str, **settings: str) -> None:
         self.var = folder / "var"
-        self.port = int(settings.get("PORT") or free_port())
+        asked = settings.get("PORT", "")
+        self.port = int(asked) if asked.isdecimal() else free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         defaults = {
             "PORT": str(self.port),

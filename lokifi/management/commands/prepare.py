@@ -8,9 +8,8 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.management import BaseCommand, call_command
+from django.core.management import BaseCommand, CommandError, call_command
 
-from prices.errors import PricesError
 from prices.models import Asset
 
 
@@ -34,10 +33,8 @@ class Command(BaseCommand):
         return True
 
     def _fill_catalogue(self) -> None:
-        if Asset.objects.exists():
-            return
         try:
-            call_command("catalogue")
-        except PricesError as exc:
-            # The daily task fills it later; what is asked for by name works before.
-            self.stderr.write(f"The catalogue could not be filled now: {exc}")
+            call_command("catalogue", if_empty=True)
+        except CommandError as exc:
+            # The daily task fills it later; a symbol that is asked for is looked up before.
+            self.stderr.write(str(exc))
