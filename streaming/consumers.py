@@ -1,0 +1,305 @@
+"""One connected client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from channels.exceptions import StopConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from msgspec import UNSET
+
+from streaming import protocol
+from streaming.feed import Feed
+from streaming.hub import Hub, hub
+from streaming.limits import Allowance, Manners
+from streaming.lookup import Lookup
+from streaming.protocol import (
+    Action,
+    Close,
+    Code,
+    Command,
+    ProtocolError,
+    WireQuote,
+    error_frame,
+)
+
+logger = logging.getLogger(__name__)
+
+# From the request to its snapshot a second may pass, and the way to the client counts too.
+ANSWER_WITHIN_S = 0.9
+# What a client has asked for and not taken yet; more of its requests are read only then.
+MAX_UNREAD_ANSWERS = 64
+
+
+class PriceConsumer(AsyncWebsocketConsumer):
+    """Speaks the protocol; the hub decides what is told when.
+
+    Without a channel layer of its own: the hub's one subscription serves the
+    whole process, and a Redis that goes away closes no socket.
+    """
+
+    channel_layer_alias = None  # type: ignore[assignment]  # the stubs know names only
+
+    def __init__(self, lookup: Lookup | None = None) -> None:
+        super().__init__()
+        self._lookup = lookup or Lookup()
+        self._hub: Hub | None = None
+        self._feed: Feed | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._too_old: asyncio.TimerHandle | None = None
+        self._read = asyncio.Event()
+        self._is_closing = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # Also where the server cancels us without a word of the disconnect.
+            self._go()
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        # The base class first closes old database connections, in the one thread
+        # that all sync views of the process share. We have none to close.
+        match message["type"]:
+            case "websocket.connect":
+                await self.connect()
+            case "websocket.receive":
+                await self.receive(message.get("text"))
+            case _:
+                raise StopConsumer
+
+    # --- Coming and going ------------------------------------------------------------
+
+    async def connect(self) -> None:
+        offered = self.scope.get("subprotocols", [])
+        await self.accept(protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None)
+        self._hub = hub()
+        if self._hub.count >= settings.WS_MAX_CONNECTIONS:
+            await self._refuse_full()
+            return
+        await self._hub.ready()
+        self._feed = self._hub.join()
+        self._manners = Manners(
+            Allowance(
+                settings.WS_MAX_MESSAGES, settings.WS_MESSAGE_BURST, settings.WS_MAX_MISTAKES
+            ),
+            _now(),
+        )
+        self._feed.put(self._welcome(self._hub), *self._hub.notices())
+        self._writer = asyncio.create_task(self._write(self._feed))
+        self._too_old = asyncio.get_running_loop().call_later(
+            settings.WS_MAX_AGE_S, self._end, Close.TOO_OLD
+        )
+
+    async def _refuse_full(self) -> None:
+        _log_once("WS_MAX_CONNECTIONS")
+        self._is_closing = True
+        full = ProtocolError(
+            Code.FULL, "This server is full (WS_MAX_CONNECTIONS); come back later."
+        )
+        await self.send(text_data=error_frame(full).text)
+        await self.close(Close.FULL)
+
+    def _welcome(self, hub: Hub) -> protocol.Welcome:
+        return protocol.Welcome(
+            client_id=self._client_id(),
+            epoch=hub.place.epoch,
+            seq=hub.place.seq,
+            update_interval=hub.interval_s,
+            heartbeat_s=settings.WS_HEARTBEAT_S,
+            dead_after_s=settings.WS_DEAD_AFTER_S,
+            limits=protocol.Limits(
+                max_message_bytes=settings.WS_MAX_MESSAGE_BYTES,
+                max_symbols=settings.WS_MAX_SYMBOLS,
+                max_messages=settings.WS_MAX_MESSAGES,
+                message_burst=settings.WS_MESSAGE_BURST,
+                max_mistakes=settings.WS_MAX_MISTAKES,
+                max_age_s=settings.WS_MAX_AGE_S,
+            ),
+        )
+
+    def _client_id(self) -> str:
+        query = parse_qs(self.scope.get("query_string", b"").decode("latin1"))
+        given = query.get("client_id", [""])[0]
+        return given if protocol.is_client_id(given) else f"client-{secrets.token_hex(8)}"
+
+    async def _write(self, feed: Feed) -> None:
+        """Send what the feed holds, at this client's pace. The only place that sends."""
+        try:
+            while True:
+                item = await feed.next()
+                if isinstance(item, Close):
+                    await self.close(item)
+                    return
+                await self.send(text_data=item)
+                self._read.set()
+        except Exception as exc:  # noqa: BLE001 (servers raise what they like for a dead socket)
+            logger.debug("a socket is gone: %r", exc)
+            self._leave()
+        finally:
+            self._read.set()
+
+    def _end(self, code: Close) -> None:
+        self._is_closing = True
+        if self._feed is not None:
+            self._feed.end(code)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._hub is not None and self._feed is not None:
+            self._hub.leave(self._feed)
+
+    def _go(self) -> None:
+        self._leave()
+        if self._too_old is not None:
+            self._too_old.cancel()
+        if self._writer is not None:
+            self._writer.cancel()
+
+    # --- Requests ----------------------------------------------------------------------
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Answer one message; a mistake is answered too, and the connection stays open."""
+        if self._is_closing or self._feed is None or self._hub is None:
+            return
+        feed = self._feed
+        try:
+            self._manners.message(_now())
+            command = protocol.parse(text_data, settings.WS_MAX_MESSAGE_BYTES)
+            await _OBEY[command.action](self, command, feed, self._hub)
+        except ProtocolError as exc:
+            self._scold(exc, feed)
+        except Exception:
+            logger.exception("a message could not be answered")
+            feed.put(
+                error_frame(ProtocolError(Code.INTERNAL_ERROR, "Our fault; please connect again."))
+            )
+            self._end(Close.INTERNAL_ERROR)
+        await self._until_read(feed)
+
+    def _scold(self, exc: ProtocolError, feed: Feed) -> None:
+        feed.put(error_frame(exc))
+        close = exc.close
+        if exc.code is Code.RATE_LIMITED:
+            _log_once("WS_MAX_MESSAGES")
+        elif exc.code is Code.TOO_LARGE:
+            _log_once("WS_MAX_MESSAGE_BYTES")
+        try:
+            if exc.code is not Code.RATE_LIMITED:
+                self._manners.mistake(_now())
+        except ProtocolError as last:
+            _log_once("WS_MAX_MISTAKES")
+            feed.put(error_frame(last))
+            close = close or last.close
+        if close is not None:
+            self._end(close)
+
+    async def _until_read(self, feed: Feed) -> None:
+        while len(feed) > MAX_UNREAD_ANSWERS and self._writer and not self._writer.done():
+            self._read.clear()
+            await self._read.wait()
+
+    async def _subscribe(self, command: Command, feed: Feed, hub: Hub) -> None:
+        until = _now() + ANSWER_WITHIN_S
+        found = await self._lookup.resolution(command.symbols, until) if command.symbols else None
+        rejected: dict[str, str] = {}
+        accepted: dict[str, str] = {}  # symbol by what was asked
+        for name in command.symbols:
+            if found is None:
+                # The catalogue itself could not be read; nothing is known of the symbol.
+                rejected[name] = Code.UPSTREAM_UNAVAILABLE
+            elif name in found.rejected:
+                rejected[name] = found.rejected[name]
+            elif self._has_room(feed, accepted, found.found[name]):
+                accepted[name] = found.found[name]
+            else:
+                rejected[name] = Code.LIMIT
+        symbols = list(dict.fromkeys(accepted.values()))
+        hub.follow(feed, symbols)
+        quotes = await self._quotes(symbols, hub, until)
+        retry = Code.UPSTREAM_UNAVAILABLE in rejected.values()
+        feed.put(
+            protocol.Subscribed(
+                symbols=symbols,
+                count=len(feed.symbols),
+                rejected=rejected,
+                pending=[symbol for symbol in symbols if symbol not in quotes],
+                resolved={n: s for n, s in found.resolved.items() if n in accepted}
+                if found
+                else {},
+                retry_after_ms=protocol.RETRY_AFTER_MS if retry else UNSET,
+                id=_echo(command),
+            ),
+            hub.snapshot(quotes),
+        )
+
+    def _has_room(self, feed: Feed, accepted: dict[str, str], symbol: str) -> bool:
+        held = feed.symbols | set(accepted.values())
+        if symbol in held or len(held) < settings.WS_MAX_SYMBOLS:
+            return True
+        _log_once("WS_MAX_SYMBOLS")
+        return False
+
+    async def _quotes(self, symbols: list[str], hub: Hub, until: float) -> dict[str, WireQuote]:
+        """Return what is known of `symbols`, and what can be fetched in time, in their order."""
+        quotes = hub.known(symbols) if hub.is_current else {}
+        for ask in (self._lookup.held, self._lookup.fetched):
+            missing = [symbol for symbol in symbols if symbol not in quotes]
+            if missing:
+                got = await ask(missing, until)
+                quotes |= {symbol: WireQuote.of(quote) for symbol, quote in got.items()}
+        # What no one could renew: the last tick's, marked stale.
+        quotes = hub.known([symbol for symbol in symbols if symbol not in quotes]) | quotes
+        return {symbol: quotes[symbol] for symbol in symbols if symbol in quotes}
+
+    async def _unsubscribe(self, command: Command, feed: Feed, hub: Hub) -> None:
+        names = [name for name in command.symbols if name.upper() not in feed.symbols]
+        until = _now() + ANSWER_WITHIN_S
+        found = await self._lookup.resolution(names, until) if names else None
+        known = found.found if found else {}
+        symbols = [known.get(n, n.upper()) for n in command.symbols if n in known or n not in names]
+        hub.unfollow(feed, symbols)
+        feed.put(
+            protocol.Unsubscribed(
+                symbols=list(dict.fromkeys(symbols)), count=len(feed.symbols), id=_echo(command)
+            )
+        )
+
+    async def _ping(self, command: Command, feed: Feed, hub: Hub) -> None:
+        feed.put(protocol.Pong(id=_echo(command)))
+
+    async def _get_subscriptions(self, command: Command, feed: Feed, hub: Hub) -> None:
+        symbols = sorted(feed.symbols)
+        feed.put(protocol.Subscriptions(symbols=symbols, count=len(symbols), id=_echo(command)))
+
+
+_OBEY: dict[Action, Callable[[PriceConsumer, Command, Feed, Hub], Awaitable[None]]] = {
+    Action.SUBSCRIBE: PriceConsumer._subscribe,
+    Action.UNSUBSCRIBE: PriceConsumer._unsubscribe,
+    Action.PING: PriceConsumer._ping,
+    Action.GET_SUBSCRIPTIONS: PriceConsumer._get_subscriptions,
+}
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _echo(command: Command) -> Any:
+    return UNSET if command.id is None else command.id
+
+
+_logged: set[str] = set()
+
+
+def _log_once(setting: str) -> None:
+    """Name the setting behind a refusal, the first time it refuses anyone."""
+    if setting not in _logged:
+        _logged.add(setting)
+        logger.warning("a client met the limit %s; said once", setting)

@@ -1,0 +1,117 @@
+"""Which symbols anyone follows now: leases in Redis, on Redis's clock.
+
+A server process writes all it holds once an interval, and a symbol's first
+follower at once. Nobody ever has to say goodbye: what is not renewed lapses, so
+a killed server's symbols are forgotten by themselves.
+
+    lokifi:demand                  sorted set: symbol, and until when it is wanted (ms)
+    lokifi:demand:processes        sorted set: process, and until when it counts as alive (ms)
+    lokifi:demand:counts:PROCESS   hash: symbol, and how many follow it there
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Collection, Mapping
+
+import redis
+import redis.asyncio
+
+from prices import redis_clients
+
+WANTED = "lokifi:demand"
+PROCESSES = "lokifi:demand:processes"
+_COUNTS = "lokifi:demand:counts:"
+
+# KEYS: wanted, processes, counts. ARGV: process, lease in ms, "all" or "more",
+# then symbol and count by turns. "all" replaces what this process said before.
+_RENEW = """
+local now = redis.call('TIME')
+local until_ms = now[1] * 1000 + math.floor(now[2] / 1000) + tonumber(ARGV[2])
+if ARGV[3] == 'all' then redis.call('DEL', KEYS[3]) end
+for i = 4, #ARGV, 2 do
+  redis.call('ZADD', KEYS[1], 'GT', until_ms, ARGV[i])
+  redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
+end
+redis.call('ZADD', KEYS[2], until_ms, ARGV[1])
+redis.call('PEXPIRE', KEYS[3], ARGV[2])
+return until_ms
+"""
+
+# KEYS: wanted, processes.
+_PRUNE = """
+local now = redis.call('TIME')
+local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms)
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now_ms)
+return {redis.call('ZRANGE', KEYS[1], 0, -1), redis.call('ZRANGE', KEYS[2], 0, -1)}
+"""
+
+
+def process_name() -> str:
+    """Return a name for this process that no other, before or after it, bears."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+class Leases:
+    """What one process holds; the hub's side of demand."""
+
+    def __init__(self, client: redis.asyncio.Redis, lease_s: float) -> None:
+        self.process = process_name()
+        self._lease_ms = int(lease_s * 1000)
+        self._script = client.register_script(_RENEW)
+
+    def last(self, lease_s: float) -> None:
+        """Let leases written from now on last that long."""
+        self._lease_ms = int(lease_s * 1000)
+
+    async def renew(self, counts: Mapping[str, int]) -> None:
+        """Say all that is followed here. Raises RedisError."""
+        await self._write("all", counts)
+
+    async def add(self, counts: Mapping[str, int]) -> None:
+        """Say that symbols have their first follower here. Raises RedisError."""
+        await self._write("more", counts)
+
+    async def _write(self, how: str, counts: Mapping[str, int]) -> None:
+        pairs = [word for symbol, count in counts.items() for word in (symbol, count)]
+        await self._script(
+            keys=[WANTED, PROCESSES, _COUNTS + self.process],
+            args=[self.process, self._lease_ms, how, *pairs],
+        )
+
+
+def wanted(client: redis.Redis | None = None) -> list[str]:
+    """Return the symbols that anyone follows now, sorted, and forget what has lapsed.
+
+    Raises RedisError.
+    """
+    symbols, _ = _prune(client or redis_clients.client())
+    return sorted(symbols)
+
+
+def followers(symbols: Collection[str], client: redis.Redis | None = None) -> dict[str, int]:
+    """Return how many sockets on all living processes follow each symbol. Raises RedisError."""
+    total = dict.fromkeys(symbols, 0)
+    if not total:
+        return total
+    client = client or redis_clients.client()
+    _, processes = _prune(client)
+    pipe = client.pipeline(transaction=False)
+    for process in processes:
+        pipe.hmget(_COUNTS + process, list(total))
+    for counts in pipe.execute():
+        for symbol, count in zip(total, counts, strict=True):
+            total[symbol] += int(count or 0)
+    return total
+
+
+def _prune(client: redis.Redis) -> tuple[list[str], list[str]]:
+    symbols, processes = client.register_script(_PRUNE)(keys=[WANTED, PROCESSES])
+    return _words(symbols), _words(processes)
+
+
+def _words(values: Collection[bytes]) -> list[str]:
+    return [value.decode() for value in values]

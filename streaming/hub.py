@@ -1,0 +1,468 @@
+"""One per server process: receives a tick once and hands each subscriber its share.
+
+The channel layer only announces a tick; the snapshot key in Redis is what is
+true. So an announcement that got lost costs a moment, not a tick: the hub looks
+at the key by itself when a tick is overdue, and whatever it finds that is not
+newer than what it holds is dropped. Knows nothing of WebSockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+import weakref
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import redis.asyncio
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from prices import redis_clients
+from streaming import ticks
+from streaming.demand import Leases
+from streaming.feed import Feed, Share
+from streaming.layer import layer
+from streaming.protocol import (
+    GROUP,
+    Frame,
+    Notice,
+    NoticeFrame,
+    Snapshot,
+    WireQuote,
+    due,
+    entry,
+    share,
+    stamp,
+)
+from streaming.ticks import UNKNOWN, Place
+
+logger = logging.getLogger(__name__)
+
+SILENT_AFTER = 2.5  # intervals without a tick
+_OVERDUE_AFTER = 0.3  # of an interval
+_HEARTBEAT_GRACE_S = 0.5
+_LAYER_TIMEOUT_S = 5.0
+_RETRY_S = 1.0
+_FIRST_LOOK_WITHIN_S = 1.0
+
+
+class Tick:
+    """The newest tick this process has: each symbol's text is made once, when first wanted."""
+
+    def __init__(self, place: Place, timestamp: str, quotes: Mapping[str, WireQuote]) -> None:
+        self.place = place
+        self.timestamp = timestamp
+        self.quotes = quotes
+        self._entries: dict[str, str] = {}
+
+    def entries(self, symbols: Iterable[str]) -> list[str]:
+        return [self._entry(symbol) for symbol in sorted(symbols) if symbol in self.quotes]
+
+    def _entry(self, symbol: str) -> str:
+        text = self._entries.get(symbol)
+        if text is None:
+            text = self._entries[symbol] = entry(symbol, self.quotes[symbol])
+        return text
+
+
+class Hub:
+    """Subscribers of this process, what they follow, and the tick they are told of.
+
+    Everything here runs on one event loop, and nothing that a subscriber does or
+    fails to do is waited for.
+    """
+
+    def __init__(
+        self, client: redis.asyncio.Redis | None = None, channel_layer: Any = None
+    ) -> None:
+        self.interval_s = float(settings.PUBLISH_INTERVAL_S)
+        self._heartbeat_s = float(settings.WS_HEARTBEAT_S)
+        self._client = client or redis_clients.async_client()
+        self._layer = channel_layer or layer()
+        self._loop = asyncio.get_running_loop()
+        self._tick = Tick(UNKNOWN, stamp(), {})
+        self._registry: dict[frozenset[str], set[Feed]] = {}
+        self._feeds: set[Feed] = set()
+        self._counts: Counter[str] = Counter()
+        self._leases = Leases(self._client, SILENT_AFTER * self.interval_s + 1)
+        self._first_followed: set[str] = set()
+        self._renew_all = True
+        self._demand_changed = asyncio.Event()
+        self._announced = asyncio.Event()
+        self._has_looked = asyncio.Event()
+        self._is_silent = False
+        self._is_away = False
+        now = self._loop.time()
+        self._ticked_at = now
+        self._quiet_since = now
+        self._look_at = now
+        self._heartbeat_at = now + self._heartbeat_s
+        self._listening: asyncio.Task[None] | None = None
+        self._tasks = {
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(self._keep_leases()),
+        }
+        self._listen()
+
+    # --- For subscribers ---------------------------------------------------------
+
+    @property
+    def place(self) -> Place:
+        return self._tick.place
+
+    @property
+    def count(self) -> int:
+        return len(self._feeds)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the tick held here is the newest there can be."""
+        late = self._loop.time() - self._ticked_at
+        return bool(self._tick.quotes) and late < self.interval_s * (1 + _OVERDUE_AFTER) + _RETRY_S
+
+    async def ready(self) -> None:
+        """Wait until the snapshot key was looked at once, though not for long."""
+        if not self._has_looked.is_set():
+            waiting = asyncio.ensure_future(self._has_looked.wait())
+            await asyncio.wait({waiting}, timeout=_FIRST_LOOK_WITHIN_S)
+            waiting.cancel()
+
+    def join(self) -> Feed:
+        """Return a new subscriber's feed; it follows nothing yet."""
+        feed = Feed(self.place)
+        self._feeds.add(feed)
+        self._enlist(feed)
+        return feed
+
+    def leave(self, feed: Feed) -> None:
+        """Forget a subscriber; a second time does nothing."""
+        if feed in self._feeds:
+            self.unfollow(feed, feed.symbols)
+            self._delist(feed)
+            self._feeds.discard(feed)
+
+    def follow(self, feed: Feed, symbols: Collection[str]) -> None:
+        if feed not in self._feeds:
+            return
+        added = set(symbols) - feed.symbols
+        self._counts.update(added)
+        first = {symbol for symbol in added if self._counts[symbol] == 1}
+        if first:
+            self._first_followed |= first
+            self._demand_changed.set()
+        self._move(feed, feed.symbols | added)
+
+    def unfollow(self, feed: Feed, symbols: Collection[str]) -> None:
+        gone = feed.symbols & set(symbols)
+        for symbol in gone:
+            self._counts[symbol] -= 1
+            if not self._counts[symbol]:
+                # Its lease is left to lapse: another process may hold it too.
+                del self._counts[symbol]
+                self._first_followed.discard(symbol)
+        self._move(feed, feed.symbols - gone)
+
+    def known(self, symbols: Collection[str]) -> dict[str, WireQuote]:
+        """Return what the newest tick here says of `symbols`; marked stale where it is overdue."""
+        quotes = self._tick.quotes
+        found = {symbol: quotes[symbol] for symbol in symbols if symbol in quotes}
+        if self.is_current:
+            return found
+        return {s: msgspec.structs.replace(quote, stale=True) for s, quote in found.items()}
+
+    def snapshot(self, quotes: Mapping[str, WireQuote]) -> Share:
+        """Return a snapshot:true frame of quotes that one subscriber asked for."""
+        entries = [entry(symbol, quote) for symbol, quote in quotes.items()]
+        rest = share(stamp(), entries, snapshot=True)
+        return Share("price_update", self.place, rest, moves=False)
+
+    def notices(self) -> list[NoticeFrame]:
+        """Return what a subscriber should know who comes only now."""
+        return [self._silence()] if self._is_silent else []
+
+    async def close(self) -> None:
+        """Stop everything."""
+        tasks = {*self._tasks, *({self._listening} if self._listening else ())}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._client.aclose()
+
+    # --- The registry: who follows the same symbols gets the same text -------------
+
+    def _move(self, feed: Feed, symbols: frozenset[str]) -> None:
+        if symbols != feed.symbols:
+            self._delist(feed)
+            feed.symbols = symbols
+            self._enlist(feed)
+
+    def _enlist(self, feed: Feed) -> None:
+        self._registry.setdefault(feed.symbols, set()).add(feed)
+
+    def _delist(self, feed: Feed) -> None:
+        feeds = self._registry[feed.symbols]
+        feeds.discard(feed)
+        if not feeds:
+            del self._registry[feed.symbols]
+
+    # --- The announcements ---------------------------------------------------------
+
+    def _listen(self) -> None:
+        self._listening = asyncio.create_task(self._listen_on(self._listening))
+
+    async def _listen_on(self, before: asyncio.Task[None] | None) -> None:
+        """Wake the watch at each announcement, by a channel of its own.
+
+        A subscription is replaced by ending the task that held it: it leaves the
+        group first, for joining a group that is held already does nothing.
+        """
+        if before is not None:
+            before.cancel()
+            await asyncio.wait({before}, timeout=_LAYER_TIMEOUT_S)
+        while True:
+            try:
+                await self._receive()
+            except (RedisError, OSError, TimeoutError) as exc:
+                logger.info("listening for ticks failed (%s)", type(exc).__name__)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _receive(self) -> None:
+        channel = ""
+        try:
+            async with asyncio.timeout(_LAYER_TIMEOUT_S):
+                channel = await self._layer.new_channel()
+                await self._layer.group_add(GROUP, channel)
+            self._announced.set()  # whatever came before we listened
+            while True:
+                await self._layer.receive(channel)
+                self._announced.set()
+        finally:
+            if channel:
+                async with asyncio.timeout(_LAYER_TIMEOUT_S):
+                    await self._layer.group_discard(GROUP, channel)
+
+    # --- The watch -------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Look when told and when a tick is overdue; give signs of life; notice silence."""
+        while True:
+            try:
+                await self._wait_for_something()
+                await self._act()
+            except Exception:
+                logger.exception("the hub stumbled and goes on")
+                await asyncio.sleep(_RETRY_S)
+
+    async def _wait_for_something(self) -> None:
+        until = min(self._look_at, self._heartbeat_at, self._silent_at())
+        delay = max(0.0, until - self._loop.time())
+        waiting = asyncio.ensure_future(self._announced.wait())
+        await asyncio.wait({waiting}, timeout=delay)
+        waiting.cancel()
+
+    async def _act(self) -> None:
+        if self._announced.is_set() or self._loop.time() >= self._look_at:
+            self._announced.clear()
+            await self._look()
+        now = self._loop.time()
+        if now >= self._silent_at():
+            self._fall_silent(now)
+        if now >= self._heartbeat_at:
+            self._give_signs_of_life(now)
+
+    async def _look(self) -> None:
+        """Read the snapshot key, and tell everyone if there is a newer tick."""
+        try:
+            place, body = await ticks.look(self._client, self.place)
+        except (RedisError, OSError) as exc:
+            self._note_away(exc)
+        else:
+            self._note_back()
+            self._adopt(place, body)
+        self._has_looked.set()
+        self._look_at = self._next_look()
+
+    def _next_look(self) -> float:
+        overdue = self._ticked_at + self.interval_s * (1 + _OVERDUE_AFTER)
+        pause = min(2.0, max(0.2, _OVERDUE_AFTER * self.interval_s))
+        return max(overdue, self._loop.time() + pause)
+
+    def _adopt(self, place: Place, body: bytes | None) -> None:
+        if body is None:
+            # Nothing published yet, or nothing new; only the first epoch is taken on.
+            if self.place == UNKNOWN and not self._feeds:
+                self._tick = Tick(place, stamp(), {})
+            return
+        try:
+            snapshot = msgspec.json.decode(body, type=Snapshot)
+        except msgspec.MsgspecError:
+            logger.warning("the snapshot in Redis cannot be read; waiting for the next tick")
+            return
+        found = Place(snapshot.tick.epoch, snapshot.tick.seq)
+        if found.epoch == self.place.epoch and found.seq <= self.place.seq:
+            return
+        self._take(snapshot, found)
+
+    def _take(self, snapshot: Snapshot, found: Place) -> None:
+        before, tick = self.place, snapshot.tick
+        self._tick = Tick(found, tick.timestamp, tick.data)
+        now = self._loop.time()
+        self._ticked_at = now - _age_s(tick.timestamp)
+        self._quiet_since = now
+        self._heartbeat_at = now + self._heartbeat_s
+        if self._is_silent and now - self._ticked_at < SILENT_AFTER * self.interval_s:
+            self._is_silent = False
+            logger.warning("the publisher is back")
+        if snapshot.update_interval != self.interval_s:
+            self._change_cadence(snapshot.update_interval)
+        if found.epoch == before.epoch:
+            self._tell_all()
+        else:
+            self._begin_epoch()
+
+    def _tell_all(self) -> None:
+        beat = self._heartbeat()
+        for symbols, feeds in self._registry.items():
+            entries = self._tick.entries(symbols)
+            part = self._part(entries) if entries else beat
+            for feed in feeds:
+                feed.put_tick(part)
+
+    def _begin_epoch(self) -> None:
+        self._ask_for_all()  # the leases may be gone with the count
+        notice = NoticeFrame(
+            code=Notice.EPOCH_CHANGED,
+            message="Ticks are counted anew; everything you follow comes next.",
+        )
+        for symbols, feeds in self._registry.items():
+            part = self._part(self._tick.entries(symbols), snapshot=True)
+            for feed in feeds:
+                feed.forget_tick()
+                feed.put(notice, part)
+
+    def _part(self, entries: list[str], *, snapshot: bool = False) -> Share:
+        rest = share(self._tick.timestamp, entries, snapshot=snapshot)
+        return Share("price_update", self.place, rest)
+
+    def _change_cadence(self, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self._leases.last(SILENT_AFTER * interval_s + 1)
+        self._ask_for_all()
+        self._notify(
+            NoticeFrame(
+                code=Notice.CADENCE_CHANGED,
+                message=f"Ticks now come every {interval_s:g} s.",
+                update_interval=interval_s,
+            )
+        )
+
+    def _give_signs_of_life(self, now: float) -> None:
+        # A tick that is about to come says the same and more.
+        coming = self._ticked_at + self.interval_s
+        if now < coming + _HEARTBEAT_GRACE_S and coming - now < _HEARTBEAT_GRACE_S:
+            self._heartbeat_at = coming + _HEARTBEAT_GRACE_S
+            return
+        self._heartbeat_at = now + self._heartbeat_s
+        beat = self._heartbeat()
+        for feed in self._feeds:
+            feed.put_heartbeat(beat)
+
+    def _heartbeat(self) -> Share:
+        now = time.time()
+        coming = (math.floor(now / self.interval_s) + 1) * self.interval_s
+        rest = due(stamp(), stamp(datetime.fromtimestamp(coming, UTC)))
+        return Share("heartbeat", self.place, rest)
+
+    # --- What can be missing -----------------------------------------------------------
+
+    def _silent_at(self) -> float:
+        return self._quiet_since + SILENT_AFTER * self.interval_s
+
+    def _fall_silent(self, now: float) -> None:
+        """Say so once, and subscribe anew: the silence may be our own deafness."""
+        self._quiet_since = now
+        if not self._is_silent:
+            self._is_silent = True
+            logger.warning("no tick for %g intervals", SILENT_AFTER)
+            self._notify(self._silence())
+        self._listen()
+
+    def _silence(self) -> NoticeFrame:
+        return NoticeFrame(
+            code=Notice.PUBLISHER_SILENT,
+            message="No prices have been published for a while; those you have may be old.",
+        )
+
+    def _notify(self, frame: Frame) -> None:
+        for feed in self._feeds:
+            feed.put(frame)
+
+    def _note_away(self, exc: Exception) -> None:
+        if not self._is_away:
+            self._is_away = True
+            logger.warning("Redis is away (%s); sockets stay open", type(exc).__name__)
+
+    def _note_back(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            self._ask_for_all()
+            logger.warning("Redis is back")
+
+    # --- Demand ------------------------------------------------------------------------
+
+    def _ask_for_all(self) -> None:
+        self._renew_all = True
+        self._demand_changed.set()
+
+    async def _keep_leases(self) -> None:
+        """Write what is followed here: all of it once an interval, what is new at once."""
+        has_any = False
+        while True:
+            await self._until_demand_is_due()
+            try:
+                if self._renew_all:
+                    if self._counts or has_any:
+                        self._first_followed.clear()
+                        await self._leases.renew(self._counts)
+                    self._renew_all, has_any = False, bool(self._counts)
+                elif self._first_followed:
+                    new, self._first_followed = self._first_followed, set()
+                    has_any = True
+                    await self._leases.add({symbol: self._counts[symbol] for symbol in new})
+            except (RedisError, OSError) as exc:
+                self._note_away(exc)
+                self._renew_all = True
+                await asyncio.sleep(_RETRY_S)
+
+    async def _until_demand_is_due(self) -> None:
+        waiting = asyncio.ensure_future(self._demand_changed.wait())
+        done, _ = await asyncio.wait({waiting}, timeout=self.interval_s)
+        waiting.cancel()
+        self._demand_changed.clear()
+        if not done:
+            self._renew_all = True
+
+
+def _age_s(timestamp: str) -> float:
+    """Return how long ago that was, by our clock; 0 where clocks disagree or it is no time."""
+    try:
+        return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
+
+
+def hub() -> Hub:
+    """Return this process's hub, which starts at first use (one for each event loop)."""
+    loop = asyncio.get_running_loop()
+    if loop not in _hubs:
+        _hubs[loop] = Hub()
+    return _hubs[loop]

@@ -1,0 +1,362 @@
+"""The WebSocket protocol as plain data: text in, commands out, frames as structs; no I/O.
+
+docs/websocket.md is the public copy of this contract, with an example of each
+message. A client's mistake is a ProtocolError: it is answered with an `error`
+frame and the connection stays open, unless the error names a close code.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from prices.answers import QuoteAnswer
+
+SUBPROTOCOL = "lokifi.prices.v1"
+VERSION = 1
+GROUP = "ticks"
+UPDATES_CHANNEL = "lokifi:price_updates"
+
+MAX_ID_CHARS = 64
+# Above 2**53 a JavaScript client would get another number back than it sent.
+MAX_ID_NUMBER = 2**53
+MESSAGE_WINDOW_S = 10
+MISTAKES_WINDOW_S = 60
+# Refusals for the message rate within a minute that end the connection.
+MAX_REFUSALS = 3
+RETRY_AFTER_MS = 5_000
+
+_CLIENT_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,64}")
+
+RequestId = str | int | float
+
+
+class Action(StrEnum):
+    SUBSCRIBE = "subscribe"
+    UNSUBSCRIBE = "unsubscribe"
+    PING = "ping"
+    GET_SUBSCRIPTIONS = "get_subscriptions"
+
+
+class Code(StrEnum):
+    """Why something was refused: `code` of an error frame, values of `rejected`."""
+
+    NOT_TEXT = "not_text"
+    TOO_LARGE = "too_large"
+    INVALID_JSON = "invalid_json"
+    INVALID_MESSAGE = "invalid_message"
+    UNKNOWN_ACTION = "unknown_action"
+    INVALID_SYMBOLS = "invalid_symbols"
+    INVALID_ID = "invalid_id"
+    RATE_LIMITED = "rate_limited"
+    TOO_MANY_MISTAKES = "too_many_mistakes"
+    FULL = "full"
+    INTERNAL_ERROR = "internal_error"
+    LIMIT = "limit"
+    UPSTREAM_UNAVAILABLE = "upstream_unavailable"
+
+
+class Notice(StrEnum):
+    STOPPING = "stopping"
+    CADENCE_CHANGED = "cadence_changed"
+    PUBLISHER_SILENT = "publisher_silent"
+    EPOCH_CHANGED = "epoch_changed"
+
+
+class Close(IntEnum):
+    """The close codes of the contract that we send ourselves."""
+
+    RESTARTING = 1012
+    TOO_LARGE = 1009
+    INTERNAL_ERROR = 1011
+    FULL = 1013
+    NOT_READING = 4409
+    TOO_MUCH = 4429
+    TOO_OLD = 4440
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One request of a client. `symbols` are as the client wrote them, each once."""
+
+    action: Action
+    symbols: tuple[str, ...] = ()
+    id: RequestId | None = None
+
+
+class ProtocolError(Exception):
+    """The client sent something it should not have."""
+
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        id: RequestId | None = None,
+        retry_after_ms: int | None = None,
+        close: Close | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.id = id
+        self.retry_after_ms = retry_after_ms
+        self.close = close
+
+
+# --- From the client -----------------------------------------------------------
+
+
+def parse(text: str | None, max_bytes: int) -> Command:
+    """Return the command in one client message; None stands for a binary one.
+
+    Raises ProtocolError, and nothing else, whatever the text.
+    """
+    if text is None:
+        raise ProtocolError(Code.NOT_TEXT, "Send JSON in text messages, not in binary ones.")
+    _check_size(text, max_bytes)
+    try:
+        message = msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        raise ProtocolError(Code.INVALID_JSON, "This is not JSON.") from None
+    if not isinstance(message, dict):
+        raise ProtocolError(Code.INVALID_MESSAGE, "Send one JSON object a message.")
+    request_id = _request_id(message.get("id"))
+    try:
+        return _command(message, request_id)
+    except ProtocolError as exc:
+        exc.id = request_id
+        raise
+
+
+def _check_size(text: str, max_bytes: int) -> None:
+    # Characters are counted first: they cost nothing and are never more than the bytes.
+    if len(text) > max_bytes or len(text.encode("utf-8", "surrogatepass")) > max_bytes:
+        raise ProtocolError(
+            Code.TOO_LARGE,
+            f"A message may have {max_bytes} bytes (WS_MAX_MESSAGE_BYTES).",
+            close=Close.TOO_LARGE,
+        )
+
+
+def _request_id(value: object) -> RequestId | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and len(value) <= MAX_ID_CHARS and _is_sendable(value):
+        return value
+    if isinstance(value, bool):
+        pass  # a number to Python alone
+    elif isinstance(value, int | float) and abs(value) <= MAX_ID_NUMBER:
+        return value
+    raise ProtocolError(
+        Code.INVALID_ID, f"`id` is a text of up to {MAX_ID_CHARS} characters, or a number."
+    )
+
+
+def _command(message: dict[str, Any], request_id: RequestId | None) -> Command:
+    try:
+        action = Action(str(message.get("action")))
+    except ValueError:
+        known = ", ".join(Action)
+        raise ProtocolError(Code.UNKNOWN_ACTION, f"`action` is one of {known}.") from None
+    if action in {Action.PING, Action.GET_SUBSCRIPTIONS}:
+        return Command(action, id=request_id)
+    return Command(action, _symbols(message.get("symbols")), request_id)
+
+
+def _symbols(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(
+        isinstance(name, str) and _is_sendable(name) for name in value
+    ):
+        raise ProtocolError(Code.INVALID_SYMBOLS, '`symbols` is a list like ["BTC", "AAPL"].')
+    return tuple(dict.fromkeys(value))
+
+
+def _is_sendable(text: str) -> bool:
+    """Return whether a text of the client's can be sent back: lone surrogates cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_client_id(text: str) -> bool:
+    return _CLIENT_ID.fullmatch(text) is not None
+
+
+# --- To the client -------------------------------------------------------------
+
+
+def stamp(at: datetime | None = None) -> str:
+    """Return a moment (default: now) as ISO 8601 with Z and milliseconds."""
+    moment = at or datetime.now(UTC)
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """A message to the client. `text` is what goes over the wire."""
+
+    @property
+    def text(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+
+class Answer(Frame, frozen=True, kw_only=True):
+    """A message that answers a request, and bears its `id` where it had one."""
+
+    id: RequestId | UnsetType = UNSET
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    max_message_bytes: int
+    max_symbols: int
+    max_messages: int
+    message_window_s: int = MESSAGE_WINDOW_S
+    message_burst: int
+    max_mistakes: int
+    mistakes_window_s: int = MISTAKES_WINDOW_S
+    max_age_s: int
+
+
+class Welcome(Frame, frozen=True, kw_only=True, tag="welcome"):
+    client_id: str
+    message: str = 'Connected. Send {"action": "subscribe", "symbols": ["BTC"]}.'
+    protocol: int = VERSION
+    epoch: str
+    seq: int
+    update_interval: float
+    heartbeat_s: float
+    dead_after_s: float
+    limits: Limits
+
+
+class Subscribed(Answer, frozen=True, kw_only=True, tag="subscribed"):
+    symbols: list[str]
+    count: int
+    rejected: dict[str, str]
+    pending: list[str]
+    resolved: dict[str, str]
+    retry_after_ms: int | UnsetType = UNSET
+
+
+class Unsubscribed(Answer, frozen=True, kw_only=True, tag="unsubscribed"):
+    symbols: list[str]
+    count: int
+
+
+class Subscriptions(Answer, frozen=True, kw_only=True, tag="subscriptions"):
+    symbols: list[str]
+    count: int
+
+
+class Pong(Answer, frozen=True, kw_only=True, tag="pong"):
+    timestamp: str = msgspec.field(default_factory=stamp)
+
+
+class NoticeFrame(Frame, frozen=True, kw_only=True, tag="notice"):
+    code: Notice
+    message: str
+    retry_after_ms: int | UnsetType = UNSET
+    update_interval: float | UnsetType = UNSET
+
+
+class ErrorFrame(Answer, frozen=True, kw_only=True, tag="error"):
+    code: Code
+    error: str
+    retry_after_ms: int | UnsetType = UNSET
+
+
+def error_frame(exc: ProtocolError) -> ErrorFrame:
+    return ErrorFrame(
+        code=exc.code,
+        error=str(exc),
+        retry_after_ms=UNSET if exc.retry_after_ms is None else exc.retry_after_ms,
+        id=UNSET if exc.id is None else exc.id,
+    )
+
+
+# --- Prices ----------------------------------------------------------------------
+
+
+class WireQuote(msgspec.Struct, frozen=True, kw_only=True):
+    """One value of a price_update's `data`, in the order of the wire."""
+
+    symbol: str
+    ref: str
+    price: float
+    change: float | None
+    change_percent: float | None
+    high: float | None
+    low: float | None
+    volume: float | None
+    market_cap: float | None
+    last_updated: datetime
+    source: str
+    stale: bool
+
+    @classmethod
+    def of(cls, quote: QuoteAnswer) -> WireQuote:
+        return cls(
+            symbol=quote.symbol,
+            ref=quote.ref,
+            price=quote.price,
+            change=quote.change,
+            change_percent=quote.change_percent,
+            high=quote.high,
+            low=quote.low,
+            volume=quote.volume,
+            market_cap=quote.market_cap,
+            last_updated=quote.last_updated,
+            source=quote.source,
+            stale=quote.stale,
+        )
+
+
+class PriceUpdate(Frame, frozen=True, kw_only=True, tag="price_update"):
+    """A tick with all symbols, as the publisher stores and announces it."""
+
+    epoch: str
+    seq: int
+    prev_seq: int
+    timestamp: str
+    count: int
+    data: dict[str, WireQuote]
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What the snapshot key holds: the last tick, and the interval it was made for."""
+
+    update_interval: float
+    tick: PriceUpdate
+
+
+def entry(symbol: str, quote: WireQuote) -> str:
+    """Return one member of `data` as JSON text; everyone who follows the symbol gets this text."""
+    return f"{_json(symbol)}:{_json(quote)}"
+
+
+def head(kind: str, epoch: str, seq: int, prev_seq: int) -> str:
+    """Return the beginning of a price_update or heartbeat; `share` or `due` continues it."""
+    return f'{{"type":"{kind}","epoch":{_json(epoch)},"seq":{seq},"prev_seq":{prev_seq},'
+
+
+def share(timestamp: str, entries: list[str], *, snapshot: bool = False) -> str:
+    """Return the part of a price_update that all who follow the same symbols have in common."""
+    mark = '"snapshot":true,' if snapshot else ""
+    stamped = f'"timestamp":{_json(timestamp)},"count":{len(entries)}'
+    return f'{mark}{stamped},"data":{{{",".join(entries)}}}}}'
+
+
+def due(timestamp: str, next_update_at: str) -> str:
+    """Return the part of a heartbeat that all have in common."""
+    return f'"timestamp":{_json(timestamp)},"next_update_at":{_json(next_update_at)}}}'
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,129 @@
+"""The count of ticks and the last one, as Redis holds them.
+
+    lokifi:count      hash: epoch, seq, and the interval it counts for
+    lokifi:snapshot   the last tick whole, with its interval; this is what is true
+    lokifi:tick:…     which ticks have been published, so that none is twice
+
+Whoever writes or reads says what it knew last. A count that went backwards
+within an epoch (a server that came back with an older dump) is then seen, and
+a new epoch begun, before anyone takes an old number for a new one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from streaming.protocol import UPDATES_CHANNEL
+
+COUNT = "lokifi:count"
+SNAPSHOT = "lokifi:snapshot"
+_TICK = "lokifi:tick:"
+
+# How early a tick may be by Redis's clock and still count as the coming one, as
+# a part of the interval. Beat fires on the boundary by its own clock: without
+# this a clock a hair fast would put some ticks into the interval before.
+_EARLY = 0.1
+
+# KEYS: prefix. ARGV: interval, early.
+_CLAIM = """
+local now = redis.call('TIME')
+local interval = tonumber(ARGV[1])
+local id = math.floor((now[1] + now[2] / 1000000) / interval + tonumber(ARGV[2]))
+local key = KEYS[1] .. ARGV[1] .. ':' .. string.format('%d', id)
+if redis.call('SET', key, '1', 'NX', 'EX', math.ceil(interval * 2)) then return 1 end
+return 0
+"""
+
+# KEYS: count, snapshot. ARGV: a fresh epoch, epoch and seq known, then for
+# publishing: interval, timestamp, the rest of the frame, channel.
+_COUNTED = """
+local c = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'interval')
+local went_back = c[1] == ARGV[2] and tonumber(c[2]) < tonumber(ARGV[3])
+local other_cadence = ARGV[4] and c[3] and c[3] ~= ARGV[4]
+if not c[1] or went_back or other_cadence then
+  redis.call('DEL', KEYS[1], KEYS[2])
+  redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'seq', '0')
+  c = {ARGV[1], '0'}
+end
+"""
+_LOOK = (
+    _COUNTED
+    + """
+if c[1] == ARGV[2] and c[2] == ARGV[3] then return {c[1], c[2], false} end
+return {c[1], c[2], redis.call('GET', KEYS[2])}
+"""
+)
+_PUBLISH = (
+    _COUNTED
+    + """
+local seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
+redis.call('HSET', KEYS[1], 'interval', ARGV[4])
+local tick = '{"type":"price_update","epoch":"' .. c[1] .. '","seq":' ..
+  string.format('%d,"prev_seq":%d', seq, seq - 1) .. ARGV[5]
+redis.call('SET', KEYS[2], '{"update_interval":' .. ARGV[4] .. ',"tick":' .. tick .. '}')
+redis.call('PUBLISH', ARGV[6], tick)
+return {c[1], string.format('%d', seq)}
+"""
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where in the count a tick stands."""
+
+    epoch: str
+    seq: int
+
+
+UNKNOWN = Place("unknown", 0)
+
+
+def claim(client: redis.Redis, interval_s: float) -> bool:
+    """Return whether the tick that is due now is the caller's to publish. Raises RedisError."""
+    script = client.register_script(_CLAIM)
+    return bool(script(keys=[_TICK], args=[_number(interval_s), _EARLY]))
+
+
+def publish(client: redis.Redis, known: Place, interval_s: float, rest: str) -> Place:
+    """Count a tick, store it and tell every listener, in one step. Raises RedisError.
+
+    `rest` is the frame's text from after `prev_seq`.
+    """
+    script = client.register_script(_PUBLISH)
+    epoch, seq = script(
+        keys=[COUNT, SNAPSHOT],
+        args=[
+            *(_new_epoch(), known.epoch, known.seq),
+            *(_number(interval_s), "," + rest, UPDATES_CHANNEL),
+        ],
+    )
+    return Place(_text(epoch), int(seq))
+
+
+async def look(client: redis.asyncio.Redis, known: Place) -> tuple[Place, bytes | None]:
+    """Return where the count stands, and the snapshot unless `known` is that place already.
+
+    Begins an epoch where there is none. Raises RedisError.
+    """
+    script = client.register_script(_LOOK)
+    epoch, seq, body = await script(
+        keys=[COUNT, SNAPSHOT], args=[_new_epoch(), known.epoch, known.seq]
+    )
+    return Place(_text(epoch), int(seq)), body
+
+
+def _new_epoch() -> str:
+    return secrets.token_hex(6)
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
