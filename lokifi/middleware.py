@@ -7,7 +7,7 @@ import uuid
 
 from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
@@ -49,7 +49,9 @@ class Cors(CorsMiddleware):
     That header would make caches keep a copy of each answer for each origin.
     """
 
-    def add_response_headers(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    def add_response_headers(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
         before = response.headers.get("Vary")
         super().add_response_headers(request, response)
         if settings.CORS_ALLOW_ALL_ORIGINS and "Vary" in response.headers:

@@ -61,7 +61,7 @@ class QuoteAnswer(Answer, kw_only=True, frozen=True):
 
 
 class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """POST /batch and GET ?symbols=."""
+    """POST /batch and GET ?symbols=. Times are those of the oldest quote; null without any."""
 
     success: bool
     count: int
@@ -70,7 +70,7 @@ class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):
     resolved: dict[str, str]
     cache_hits: int
     api_calls: int
-    source: str
+    source: str | None
     as_of: datetime | None
     fetched_at: datetime | None
     cached: bool

@@ -12,7 +12,9 @@
         ├── UpstreamTimeoutError        503  upstream_unavailable
         ├── UpstreamRefusedError        503  upstream_unavailable     (our key)
         ├── UpstreamMalformedError      503  upstream_unavailable     (their bug, or a new format)
+        ├── UpstreamNotFoundError       503  upstream_unavailable     (they do not know that id)
         └── UpstreamRateLimitedError    503  upstream_rate_limited
+            └── LookupsSpentError       never leaves services/symbols.py
 
 `code` is the public contract: the REST problem body, a batch's `failed` and the
 WebSocket's `rejected` carry the same word. The message is for a person and may
@@ -21,8 +23,8 @@ change freely; it never holds a URL, because a URL may hold a key.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 
 class PricesError(Exception):
@@ -34,6 +36,18 @@ class PricesError(Exception):
     def __init__(self, message: str, **extra: Any) -> None:
         super().__init__(message)
         self.extra = extra
+
+    def noted(self) -> dict[str, Any]:
+        """Return what `recalled` needs to raise the same error again, as plain data."""
+        return {"error": type(self).__name__, "message": str(self), **vars(self)}
+
+    @classmethod
+    def again(cls, message: str, attributes: Mapping[str, Any]) -> Self:
+        """Return an error of this class as it was, without its constructor."""
+        error = cls.__new__(cls)
+        Exception.__init__(error, message)
+        vars(error).update(attributes)
+        return error
 
 
 class InvalidParameterError(PricesError):
@@ -94,7 +108,9 @@ class ProviderNotConfiguredError(PricesError):
     http_status = 403
 
     def __init__(self, provider: str, setting: str) -> None:
-        super().__init__(f"{provider} needs {setting} to be set.", provider=provider, setting=setting)
+        super().__init__(
+            f"{provider} needs {setting} to be set.", provider=provider, setting=setting
+        )
 
 
 class ResolutionUnavailableError(PricesError):
@@ -118,6 +134,7 @@ class UpstreamError(PricesError):
     def __init__(self, provider: str, detail: str, *, retry_after_s: float = 10) -> None:
         super().__init__(f"{provider}: {detail}")
         self.provider = provider
+        self.detail = detail
         self.retry_after_s = retry_after_s
 
 
@@ -141,3 +158,19 @@ class UpstreamRateLimitedError(UpstreamError):
     """The source's limit, or our budget for it, is used up for now."""
 
     code = "upstream_rate_limited"
+
+
+class LookupsSpentError(UpstreamRateLimitedError):
+    """The small budget for symbols that no catalogue knows is used up."""
+
+
+_BY_NAME: dict[str, type[PricesError]] = {
+    cls.__name__: cls
+    for cls in (NoPriceError, PlanRestrictedError, UpstreamError, *UpstreamError.__subclasses__())
+}
+
+
+def recalled(note: Mapping[str, Any]) -> PricesError:
+    """Return the error that `noted` wrote down. Raises KeyError for a note of another kind."""
+    attributes = {name: value for name, value in note.items() if name not in {"error", "message"}}
+    return _BY_NAME[note["error"]].again(str(note["message"]), attributes)

@@ -174,7 +174,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Candles:
-    """Bars, oldest first, strictly increasing. `dropped` counts bars that contradicted themselves."""
+    """Bars, oldest first, strictly increasing; `dropped` were left out as contradictory."""
 
     candles: list[Candle]
     origin: Origin

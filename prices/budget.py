@@ -1,0 +1,278 @@
+"""How many upstream calls we may make: one budget a source and key, shared by all processes.
+
+The count lives in Redis and runs on Redis's clock, as a log of the last
+minute's calls (so no window of 60 s ever holds more than the plan allows) and
+a counter of the month's. With Redis away each process has a tenth of the plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+import redis
+
+from prices import redis_clients
+from prices.errors import LookupsSpentError, UpstreamRateLimitedError
+from prices.redis_clients import RedisAwayError
+
+# A call waits for its turn this long at most, when only the second is full.
+PATIENCE_S = 1.5
+# Two clocks see a minute: Redis's when the call is granted, the source's when it
+# arrives. The log reaches a little further back than the source's own.
+MINUTE_MS = 61_000
+# How long a source is left alone that answers 429 and does not say how long.
+QUIET_S = 60.0
+
+# KEYS[1] freeze  KEYS[2] month's counter  KEYS[3..] logs of calls
+# ARGV[1] unique id of this call  ARGV[2] month's limit (0: none)
+# ARGV[3] seconds left of the month  then for each log: width in ms, limit (0: none)
+# Returns {1, 0, 0} when granted, else {0, milliseconds to wait, which log was full or 0}.
+_TAKE = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local frozen = redis.call('PTTL', KEYS[1])
+if frozen > 0 then return {0, frozen, 0} end
+local monthly = tonumber(ARGV[2])
+if monthly > 0 and tonumber(redis.call('GET', KEYS[2]) or '0') >= monthly then
+  return {0, tonumber(ARGV[3]) * 1000, 0}
+end
+local wait, full = 0, 0
+for i = 3, #KEYS do
+  local width, limit = tonumber(ARGV[2 * i - 2]), tonumber(ARGV[2 * i - 1])
+  redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now - 70000)
+  if limit > 0 and redis.call('ZCOUNT', KEYS[i], now - width + 1, '+inf') >= limit then
+    local oldest = redis.call('ZRANGE', KEYS[i], -limit, -limit, 'WITHSCORES')
+    local ms = math.max(tonumber(oldest[2]) + width - now, 1)
+    if ms > wait then wait, full = ms, i - 2 end
+  end
+end
+if wait > 0 then return {0, wait, full} end
+for i = 3, #KEYS do
+  redis.call('ZADD', KEYS[i], now, ARGV[1])
+  redis.call('PEXPIRE', KEYS[i], 70000)
+end
+redis.call('INCR', KEYS[2])
+redis.call('EXPIRE', KEYS[2], 3456000)
+return {1, 0, 0}
+"""
+
+
+class Purpose(StrEnum):
+    """Why a call is made; some reasons have a small share of their own."""
+
+    ANSWER = "answer"
+    REFRESH = "refresh"  # force_refresh: at most a fifth of a source's minute
+    LOOKUP = "lookup"  # a symbol no catalogue knows
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a plan allows; None where it sets no limit."""
+
+    per_second: int | None = None
+    per_minute: int | None = None
+    per_month: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A source's calls so far, for the admin. `frozen_s` is what is left of a Retry-After."""
+
+    last_minute: int
+    this_month: int
+    frozen_s: float
+
+
+class Budget:
+    """The budget of one source and key."""
+
+    def __init__(
+        self, source: str, limits: Limits, *, lookups_per_minute: int, api_key: str = ""
+    ) -> None:
+        self.source = source
+        self.limits = limits
+        self._lookups = lookups_per_minute
+        digest = hashlib.sha256(api_key.encode()).hexdigest()[:8]
+        self._prefix = f"budget:{source}:{digest}"
+        self._local = _LocalAllowance(limits)
+        self._serial = 0
+
+    def take(self, purpose: Purpose = Purpose.ANSWER) -> None:
+        """Spend one call, waiting briefly for the next second where that is all it takes.
+
+        Raises UpstreamRateLimitedError with the time after which to try again.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while (refusal := self._spend(purpose)) is not None:
+            if time.monotonic() + refusal.wait_s > deadline:
+                error = LookupsSpentError if refusal.of_lookups else UpstreamRateLimitedError
+                raise error(
+                    self.source, "our budget of calls is used up", retry_after_s=refusal.wait_s
+                )
+            time.sleep(refusal.wait_s)
+
+    def freeze(self, seconds: float) -> None:
+        """Let nobody call the source for `seconds`: it said so, or could not be reached."""
+        self._local.freeze(seconds)
+        key = f"{self._prefix}:freeze"
+        try:
+            redis_clients.ask(lambda r: r.set(key, b"1", px=max(1, int(seconds * 1000))))
+        except RedisAwayError:
+            return  # The local freeze holds for this process.
+
+    def spent(self) -> Spent:
+        """Return the counts. Raises RedisAwayError."""
+        month, _ = _month()
+
+        def read(r: redis.Redis) -> list[int | bytes | None]:
+            pipe = r.pipeline(transaction=False)
+            pipe.zcount(f"{self._prefix}:minute", time.time() * 1000 - 60_000, "+inf")
+            pipe.get(f"{self._prefix}:{month}")
+            pipe.pttl(f"{self._prefix}:freeze")
+            return list(pipe.execute())
+
+        minute, total, frozen = redis_clients.ask(read)
+        return Spent(int(minute or 0), int(total or 0), max(0.0, int(frozen or 0) / 1000))
+
+    def pace_s(self) -> float:
+        """Seconds between calls at which the rest of the month's calls lasts to its end; or 0."""
+        if not self.limits.per_month:
+            return 0.0
+        _, left_s = _month()
+        try:
+            used = self.spent().this_month
+        except RedisAwayError:
+            used = 0
+        return left_s / max(1, self.limits.per_month - used)
+
+    def _spend(self, purpose: Purpose) -> _Refusal | None:
+        """Spend a call, or spend nothing and say how long to wait."""
+        month, left_s = _month()
+        logs = self._logs(purpose)
+        self._serial += 1
+        keys = [f"{self._prefix}:freeze", f"{self._prefix}:{month}", *(key for key, _, _ in logs)]
+        args: list[str | int] = [
+            f"{time.time_ns()}:{threading.get_ident()}:{self._serial}",
+            self.limits.per_month or 0,
+            int(left_s) + 1,
+        ]
+        for _, width_ms, limit in logs:
+            args += [width_ms, limit or 0]
+        try:
+            granted, wait_ms, full = redis_clients.ask(
+                lambda r: r.eval(_TAKE, len(keys), *keys, *args)
+            )
+        except RedisAwayError:
+            wait_s = self._local.take()
+            return _Refusal(wait_s) if wait_s else None
+        if granted:
+            return None
+        of_lookups = purpose is Purpose.LOOKUP and full == len(logs)
+        return _Refusal(max(0.001, wait_ms / 1000), of_lookups=of_lookups)
+
+    def _logs(self, purpose: Purpose) -> Sequence[tuple[str, int, int | None]]:
+        """Return the logs a call of that purpose goes into: key, width in ms, limit."""
+        minute = self.limits.per_minute
+        logs = [
+            (f"{self._prefix}:minute", MINUTE_MS, minute),
+            (f"{self._prefix}:second", 1_050, self.limits.per_second),
+        ]
+        if purpose is Purpose.REFRESH:
+            logs.append(
+                (f"{self._prefix}:refresh", MINUTE_MS, max(1, minute // 5) if minute else None)
+            )
+        if purpose is Purpose.LOOKUP:
+            logs.append(("budget:lookups", MINUTE_MS, self._lookups))
+        return logs
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    wait_s: float
+    of_lookups: bool = False
+
+
+class _LocalAllowance:
+    """A tenth of the plan for this process alone, while Redis is away."""
+
+    def __init__(self, limits: Limits) -> None:
+        per_minute = limits.per_minute
+        self._limit = max(1, per_minute // 10) if per_minute else None
+        self._calls: deque[float] = deque()
+        self._frozen_until = 0.0
+        self._lock = threading.Lock()
+
+    def freeze(self, seconds: float) -> None:
+        self._frozen_until = max(self._frozen_until, time.monotonic() + seconds)
+
+    def take(self) -> float:
+        with self._lock:
+            now = time.monotonic()
+            if now < self._frozen_until:
+                return self._frozen_until - now
+            while self._calls and self._calls[0] <= now - MINUTE_MS / 1000:
+                self._calls.popleft()
+            if self._limit is not None and len(self._calls) >= self._limit:
+                return self._calls[0] + MINUTE_MS / 1000 - now
+            self._calls.append(now)
+            return 0.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """The upstream calls made inside one `spending` block, by whichever thread."""
+
+    purpose: Purpose
+    calls: int = 0
+
+
+_tally: ContextVar[Tally | None] = ContextVar("tally", default=None)
+
+
+@contextmanager
+def spending(purpose: Purpose) -> Iterator[Tally]:
+    """Say why the calls within are made, and count them."""
+    outer, tally = _tally.get(), Tally(purpose)
+    token = _tally.set(tally)
+    try:
+        yield tally
+    finally:
+        _tally.reset(token)
+        if outer is not None:
+            outer.calls += tally.calls
+
+
+class BudgetGate:
+    """What a provider passes before each HTTP call, and tells what came of it."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+
+    def admit(self) -> None:
+        """Raises UpstreamRateLimitedError where the budget has no call left."""
+        tally = _tally.get()
+        self._budget.take(tally.purpose if tally else Purpose.ANSWER)
+        if tally:
+            tally.calls += 1
+
+    def report(self, status: int | None, *, retry_after_s: float | None, seconds: float) -> None:
+        """Freeze the source for everyone when it asks for quiet."""
+        if status in {418, 429}:
+            self._budget.freeze(retry_after_s if retry_after_s is not None else QUIET_S)
+
+
+def _month() -> tuple[str, float]:
+    """Return this UTC month's name and the seconds left of it."""
+    now = datetime.now(UTC)
+    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    following = (first + timedelta(days=32)).replace(day=1)
+    return f"{now:%Y-%m}", (following - now).total_seconds()

@@ -1,0 +1,560 @@
+"""The cache: every key, every lifetime, and one upstream call for all who miss together.
+
+A key of the contract holds the answer's JSON itself, ready to be sent, and
+lives as long as the contract says. Beside it `good:KEY` keeps the same bytes
+for a day, for when no source can be asked; `failed:KEY` remembers for some
+seconds that loading failed, so that an outage costs one call now and then;
+`lock:KEY` says that some process is loading. What comes back from Redis is
+decoded by the answer's type: bytes of any other shape are a miss.
+
+With Redis away the process's own copies answer, in this order: a copy within
+its life; a load from upstream (the budget is then a tenth); the last copy,
+marked stale; the error.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import redis
+
+from prices import redis_clients
+from prices.answers import Answer
+from prices.errors import (
+    NoPriceError,
+    PlanRestrictedError,
+    PricesError,
+    UpstreamError,
+    recalled,
+)
+from prices.local_copies import LocalCopies
+from prices.redis_clients import RedisAwayError
+from prices.types import Candle, Period, Resolution
+
+logger = logging.getLogger(__name__)
+
+A = TypeVar("A", bound=Answer)
+V = TypeVar("V")
+
+# Longer than the longest upstream call; a loader that dies frees its key then.
+LOCK_S = 30
+# How long those wait who miss while another loads.
+WAIT_S = 8.0
+POLL_S = 0.05
+# How long a failed load is remembered.
+FAILED_S = 10
+NO_PRICE_S = 60
+RESTRICTED_S = 300
+UNKNOWN_S = 300
+
+_RELEASE = """
+for i, key in ipairs(KEYS) do
+  if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """`fresh_s` as the contract says; `good_s` the last-known-good copy."""
+
+    kind: str
+    fresh_s: int
+    good_s: int = 86_400
+
+
+QUOTE = Lifetime("price", 60)
+HISTORY = Lifetime("history", 1800)
+CANDLES = Lifetime("ohlcv", 1800)
+LIST = Lifetime("list", 3600)
+SEARCH = Lifetime("search", 600)
+
+
+def price_key(symbol: str) -> str:
+    return f"price:{symbol}"
+
+
+def history_key(symbol: str, period: Period) -> str:
+    return f"history:{symbol}:{period}"
+
+
+def candles_key(symbol: str, period: Period, resolution: Resolution | None) -> str:
+    key = f"ohlcv:{symbol}:{period}"
+    return f"{key}:{resolution}" if resolution else key
+
+
+def top_key(limit: int, page: int = 1) -> str:
+    # The contract names the first page only; more pages stay out of its way.
+    return f"crypto:top:{limit}" if page == 1 else f"list:crypto:top:{limit}:{page}"
+
+
+def list_key(name: str) -> str:
+    return f"list:{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Generic[V]):
+    """An answer with its ready bytes. `life_s` is what is left of its life, 0 when stale."""
+
+    value: V
+    body: bytes
+    life_s: float
+    was_hit: bool
+
+
+# Loads some keys at once: answers or errors by key.
+Load = Callable[[Sequence[str]], Mapping[str, A | PricesError]]
+
+_local = LocalCopies(max_bytes=64 * 2**20)
+_flights: dict[str, Future[Any]] = {}
+_flights_lock = Lock()
+
+
+def encode(value: object) -> bytes:
+    """Return the JSON of an answer; what is not a number becomes null."""
+    return msgspec.json.encode(value)
+
+
+def read(key: str, answer: type[A]) -> Held[A] | None:
+    """Return what is held under a key within its life, or None."""
+    return read_many([key], answer).get(key)
+
+
+def read_many(keys: Collection[str], answer: type[A]) -> dict[str, Held[A]]:
+    """Return what is held within its life; what is missing or not readable is left out."""
+    names = list(keys)
+    if not names:
+        return {}
+
+    def question(r: redis.Redis) -> list[Any]:
+        pipe = r.pipeline(transaction=False)
+        pipe.mget(names)
+        for name in names:
+            pipe.pttl(name)
+        return list(pipe.execute())
+
+    try:
+        bodies, *lives = redis_clients.ask(question)
+    except RedisAwayError:
+        return {
+            name: Held(copy.value, copy.body, copy.life_s, was_hit=True)
+            for name in names
+            if (copy := _local.get(name)) and copy.life_s > 0
+        }
+    held = {}
+    for name, body, life_ms in zip(names, bodies, lives, strict=True):
+        value = _decoded(name, body, answer)
+        if value is not None and life_ms > 0:
+            held[name] = Held(value, body, life_ms / 1000, was_hit=True)
+            _local.put(name, value, body, life_ms / 1000)
+    return held
+
+
+def fetch(
+    key: str,
+    load: Callable[[], A],
+    answer: type[A],
+    lifetime: Lifetime,
+    *,
+    max_age_s: float | None = None,
+) -> Held[A]:
+    """Return the answer under one key; see `fetch_many`. Raises what the load raises."""
+    result = fetch_many([key], lambda keys: {key: load()}, answer, lifetime, max_age_s=max_age_s)[
+        key
+    ]
+    if isinstance(result, PricesError):
+        raise result
+    return result
+
+
+def fetch_many(
+    keys: Collection[str],
+    load: Load[A],
+    answer: type[A],
+    lifetime: Lifetime,
+    *,
+    max_age_s: float | None = None,
+) -> dict[str, Held[A] | PricesError]:
+    """Return the answer, or the error, under each key, loading what is missing once for all.
+
+    What is older than `max_age_s` counts as missing, but is given all the same,
+    within its life, where loading fails. Past its life a last-known-good copy is
+    given, marked stale, where the load raises UpstreamError; other errors are
+    answers in their own right and go to the caller.
+    """
+    held = read_many(keys, answer)
+    missing = [
+        key
+        for key in dict.fromkeys(keys)
+        if key not in held or (max_age_s is not None and _age_s(held[key].value) > max_age_s)
+    ]
+    _stats.count(lifetime.kind, hits=len(set(keys)) - len(missing), misses=len(missing))
+    if not missing:
+        return dict(held)
+    flight = _Flight(load, answer, lifetime, max_age_s)
+    results = flight.results(missing)
+    failed = [key for key in missing if isinstance(results[key], UpstreamError)]
+    fallback = {key: held[key] for key in failed if key in held}
+    fallback |= _last_good([key for key in failed if key not in held], answer)
+    return {**held, **results, **fallback}
+
+
+def discard(key: str) -> None:
+    """Forget that loading a key failed, so that the next request tries again."""
+    try:
+        redis_clients.ask(lambda r: r.delete(f"failed:{key}"))
+    except RedisAwayError:
+        return  # It lapses within seconds anyway.
+
+
+def store(key: str, value: Answer, life_s: float, good_s: int = 0) -> bytes:
+    """Put an answer under a key for `life_s`, as later readers shall see it; return its bytes."""
+    kept = msgspec.structs.replace(value, cached=True, stale=False)
+    body = encode(kept)
+    _local.put(key, kept, body, life_s)
+
+    def write(r: redis.Redis) -> None:
+        pipe = r.pipeline(transaction=False)
+        pipe.set(key, body, px=max(1, int(life_s * 1000)))
+        if good_s:
+            pipe.set(f"good:{key}", body, ex=good_s)
+        pipe.delete(f"failed:{key}")
+        pipe.execute()
+
+    try:
+        redis_clients.ask(write)
+    except RedisAwayError:
+        logger.debug("kept %s in this process only", key)
+    return body
+
+
+def closed_days(ref: str) -> list[Candle]:
+    """Return the closed daily bars of an asset that were kept, oldest first."""
+    try:
+        body = redis_clients.ask(lambda r: r.get(f"days:{ref}"))
+    except RedisAwayError:
+        return []
+    try:
+        return msgspec.json.decode(body, type=list[Candle]) if body else []
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return []
+
+
+def keep_closed_days(ref: str, bars: Sequence[Candle]) -> None:
+    """Keep an asset's closed daily bars for a month: they do not change any more."""
+    body = encode(bars)
+    try:
+        redis_clients.ask(lambda r: r.set(f"days:{ref}", body, ex=30 * 86_400))
+    except RedisAwayError:
+        return  # The next request asks for them once more.
+
+
+def remember_unknown(asked: str) -> None:
+    """Let no source be asked for a symbol again for five minutes."""
+    _unknown_here[asked] = time.monotonic() + UNKNOWN_S
+    if len(_unknown_here) > 10_000:
+        _unknown_here.pop(next(iter(_unknown_here)))
+    try:
+        redis_clients.ask(lambda r: r.set(f"unknown:{asked}", b"1", ex=UNKNOWN_S))
+    except RedisAwayError:
+        return  # This process remembers.
+
+
+def is_known_unknown(asked: str) -> bool:
+    """Return whether no source knew a symbol within the last five minutes."""
+    if _unknown_here.get(asked, 0.0) > time.monotonic():
+        return True
+    try:
+        return bool(redis_clients.ask(lambda r: r.exists(f"unknown:{asked}")))
+    except RedisAwayError:
+        return False
+
+
+_unknown_here: dict[str, float] = {}
+
+
+def _decoded(key: str, body: bytes | str | None, answer: type[A]) -> A | None:
+    if body is None:
+        return None
+    try:
+        return msgspec.json.decode(body, type=answer)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        logger.warning("what %s holds is not ours to serve: %s", key, type(exc).__name__)
+        return None
+
+
+def _age_s(value: Answer) -> float:
+    return (datetime.now(UTC) - value.fetched_at).total_seconds()
+
+
+def _last_good(keys: Iterable[str], answer: type[A]) -> dict[str, Held[A]]:
+    """Return the last-known-good copies, marked stale."""
+    names = list(keys)
+    if not names:
+        return {}
+    try:
+        bodies = redis_clients.ask(lambda r: r.mget([f"good:{name}" for name in names]))
+        values = {n: _decoded(n, body, answer) for n, body in zip(names, bodies, strict=True)}
+    except RedisAwayError:
+        values = {name: copy.value for name in names if (copy := _local.get(name))}
+    stale = {}
+    for name, value in values.items():
+        if value is not None:
+            old = msgspec.structs.replace(value, cached=True, stale=True)
+            stale[name] = Held(old, encode(old), 0.0, was_hit=True)
+    return stale
+
+
+@dataclass(slots=True)
+class _Flight(Generic[A]):
+    """One caller's loading of some keys: its own share, and waiting for the shares of others."""
+
+    load: Load[A]
+    answer: type[A]
+    lifetime: Lifetime
+    max_age_s: float | None
+    token: bytes = field(default_factory=lambda: secrets.token_hex(8).encode())
+
+    def results(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
+        results: dict[str, Held[A] | PricesError] = dict(self._remembered_failures(keys))
+        rest = [key for key in keys if key not in results]
+        mine, others = self._board(rest)
+        try:
+            results |= self._fly(mine)
+        finally:
+            self._land(mine, results)
+        for key, future in others.items():
+            try:
+                results[key] = future.result(timeout=WAIT_S)
+            except FutureTimeoutError:
+                results[key] = _still_loading(key)
+        return results
+
+    def _remembered_failures(self, keys: Sequence[str]) -> dict[str, PricesError]:
+        try:
+            notes = redis_clients.ask(lambda r: r.mget([f"failed:{key}" for key in keys]))
+        except RedisAwayError:
+            return {}
+        return {
+            key: error
+            for key, note in zip(keys, notes, strict=True)
+            if note and (error := _failure_from(note))
+        }
+
+    def _board(self, keys: Sequence[str]) -> tuple[list[str], dict[str, Future[Any]]]:
+        """Claim in this process the keys nobody here is loading; return the others' futures."""
+        mine, others = [], {}
+        with _flights_lock:
+            for key in keys:
+                if key in _flights:
+                    others[key] = _flights[key]
+                else:
+                    _flights[key] = Future()
+                    mine.append(key)
+        return mine, others
+
+    def _land(self, keys: Sequence[str], results: Mapping[str, Held[A] | PricesError]) -> None:
+        for key in keys:
+            with _flights_lock:
+                future = _flights.pop(key)
+            result = results.get(key) or UpstreamError("cache", f"loading {key} broke off")
+            if isinstance(result, Held):
+                # Whoever waited did not cause the call: theirs is the stored body.
+                kept = msgspec.structs.replace(result.value, cached=True)
+                result = Held(kept, encode(kept), result.life_s, was_hit=True)
+            future.set_result(result)
+
+    def _fly(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
+        """Load the keys that no process is loading, and wait for what the others load."""
+        if not keys:
+            return {}
+        locked = self._lock(keys)
+        try:
+            # Look again: it may have been stored between our miss and our lock.
+            results: dict[str, Held[A] | PricesError] = dict(self._fresh(locked))
+            absent = [key for key in locked if key not in results]
+            if absent:
+                results |= self._load(absent)
+        finally:
+            self._unlock(locked)
+        return results | self._wait([key for key in keys if key not in set(locked)])
+
+    def _fresh(self, keys: Sequence[str]) -> dict[str, Held[A]]:
+        held = read_many(keys, self.answer)
+        if self.max_age_s is None:
+            return held
+        return {key: h for key, h in held.items() if _age_s(h.value) <= self.max_age_s}
+
+    def _lock(self, keys: Sequence[str]) -> list[str]:
+        def question(r: redis.Redis) -> list[Any]:
+            pipe = r.pipeline(transaction=False)
+            for key in keys:
+                pipe.set(f"lock:{key}", self.token, nx=True, ex=LOCK_S)
+            return list(pipe.execute())
+
+        try:
+            got = redis_clients.ask(question)
+        except RedisAwayError:
+            return list(keys)  # Nobody to agree with: this process loads for itself.
+        return [key for key, ok in zip(keys, got, strict=True) if ok]
+
+    def _unlock(self, keys: Sequence[str]) -> None:
+        if not keys:
+            return
+        names = [f"lock:{key}" for key in keys]
+        try:
+            redis_clients.ask(lambda r: r.eval(_RELEASE, len(names), *names, self.token))
+        except RedisAwayError:
+            logger.debug("%d locks are left to lapse", len(names))
+
+    def _load(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
+        loaded: Mapping[str, A | PricesError]
+        try:
+            loaded = self.load(keys)
+        except PricesError as exc:
+            loaded = dict.fromkeys(keys, exc)
+        results: dict[str, Held[A] | PricesError] = {}
+        for key in keys:
+            value = loaded[key]
+            if isinstance(value, PricesError):
+                results[key] = value
+            else:
+                store(key, value, self.lifetime.fresh_s, self.lifetime.good_s)
+                results[key] = Held(value, encode(value), self.lifetime.fresh_s, was_hit=False)
+        _remember_failures({k: v for k, v in results.items() if isinstance(v, PricesError)})
+        return results
+
+    def _wait(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
+        """Poll for what another process loads, until it is stored, failed or given up."""
+        results: dict[str, Held[A] | PricesError] = {}
+        waiting = list(keys)
+        deadline = time.monotonic() + WAIT_S
+        while waiting and time.monotonic() < deadline:
+            # The locks first: one goes only after its value is stored, so a lock
+            # that is gone and a value that is missing mean a failed load.
+            locked = self._still_locked(waiting)
+            results |= self._fresh(waiting)
+            gone = [key for key in waiting if key not in results and key not in locked]
+            if gone:
+                failures = self._remembered_failures(gone)
+                results |= failures
+                # Neither stored nor failed: its loader died. The next request loads.
+                results |= {key: _still_loading(key) for key in gone if key not in failures}
+            waiting = [key for key in waiting if key not in results]
+            if waiting:
+                time.sleep(POLL_S)
+        return results | {key: _still_loading(key) for key in waiting}
+
+    def _still_locked(self, keys: Sequence[str]) -> set[str]:
+        try:
+            locks = redis_clients.ask(lambda r: r.mget([f"lock:{key}" for key in keys]))
+        except RedisAwayError:
+            return set()
+        return {key for key, lock in zip(keys, locks, strict=True) if lock}
+
+
+def _still_loading(key: str) -> UpstreamError:
+    return UpstreamError("cache", f"{key} is still being loaded", retry_after_s=2)
+
+
+def _failure_life_s(error: PricesError) -> float:
+    """Return how long a failed load is remembered: 0 for not at all."""
+    if isinstance(error, UpstreamError):
+        return max(1.0, min(FAILED_S, error.retry_after_s))
+    if isinstance(error, PlanRestrictedError):
+        return RESTRICTED_S
+    return NO_PRICE_S if isinstance(error, NoPriceError) else 0.0
+
+
+def _remember_failures(failures: Mapping[str, PricesError]) -> None:
+    lives = {key: life for key, error in failures.items() if (life := _failure_life_s(error))}
+    if not lives:
+        return
+
+    def write(r: redis.Redis) -> None:
+        pipe = r.pipeline(transaction=False)
+        for key, life_s in lives.items():
+            note = failures[key].noted() | {"noted_at": time.time()}
+            pipe.set(f"failed:{key}", encode(note), px=int(life_s * 1000))
+        pipe.execute()
+
+    try:
+        redis_clients.ask(write)
+    except RedisAwayError:
+        logger.debug("a failed load is not remembered while Redis is away")
+
+
+def _failure_from(note: bytes | str) -> PricesError | None:
+    try:
+        noted = msgspec.json.decode(note, type=dict[str, Any])
+        since_s = time.time() - float(noted.pop("noted_at"))
+        error = recalled(noted)
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        return None
+    if isinstance(error, UpstreamError):
+        error.retry_after_s = max(1.0, error.retry_after_s - since_s)
+    return error
+
+
+class _Stats:
+    """Hits and misses by kind of key, written to Redis every few seconds for the admin."""
+
+    EVERY_S = 5.0
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._counts: dict[str, int] = {}
+        self._written = time.monotonic()
+
+    def count(self, kind: str, *, hits: int, misses: int) -> None:
+        with self._lock:
+            for name, n in ((f"{kind}:hit", hits), (f"{kind}:miss", misses)):
+                if n:
+                    self._counts[name] = self._counts.get(name, 0) + n
+            if time.monotonic() - self._written < self.EVERY_S:
+                return
+            counts, self._counts, self._written = self._counts, {}, time.monotonic()
+        self._write(counts)
+
+    def _write(self, counts: Mapping[str, int]) -> None:
+        key = f"stats:cache:{datetime.now(UTC):%Y-%m-%d}"
+
+        def write(r: redis.Redis) -> None:
+            pipe = r.pipeline(transaction=False)
+            for name, n in counts.items():
+                pipe.hincrby(key, name, n)
+            pipe.expire(key, 7 * 86_400)
+            pipe.execute()
+
+        try:
+            redis_clients.ask(write)
+        except RedisAwayError:
+            logger.debug("cache counts of %d kinds are lost", len(counts))
+
+
+_stats = _Stats()
+
+
+def hit_rates() -> dict[str, tuple[int, int]]:
+    """Return today's (hits, misses) by kind of key. Raises RedisAwayError."""
+    key = f"stats:cache:{datetime.now(UTC):%Y-%m-%d}"
+    rates: dict[str, tuple[int, int]] = {}
+    for raw, n in redis_clients.ask(lambda r: r.hgetall(key)).items():
+        kind, _, outcome = _text(raw).partition(":")
+        hits, misses = rates.get(kind, (0, 0))
+        rates[kind] = (hits + int(n), misses) if outcome == "hit" else (hits, misses + int(n))
+    return rates
+
+
+def _text(raw: bytes | str) -> str:
+    return raw.decode() if isinstance(raw, bytes) else raw

@@ -1,0 +1,57 @@
+"""This process's own copies of what it read or stored, for when Redis is away."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """An answer, its bytes, and the monotonic time at which its life ends."""
+
+    value: Any
+    body: bytes
+    ends: float
+
+    @property
+    def life_s(self) -> float:
+        return max(0.0, self.ends - time.monotonic())
+
+
+class LocalCopies:
+    """A bounded map; what was used least recently goes first."""
+
+    def __init__(self, *, max_bytes: int) -> None:
+        self._max = max_bytes
+        self._size = 0
+        self._copies: OrderedDict[str, Copy] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: str) -> Copy | None:
+        with self._lock:
+            copy = self._copies.get(key)
+            if copy is not None:
+                self._copies.move_to_end(key)
+            return copy
+
+    def put(self, key: str, value: Any, body: bytes, life_s: float) -> None:
+        with self._lock:
+            self._drop(key)
+            self._copies[key] = Copy(value, body, time.monotonic() + life_s)
+            self._size += len(body)
+            while self._size > self._max:
+                self._drop(next(iter(self._copies)))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._copies.clear()
+            self._size = 0
+
+    def _drop(self, key: str) -> None:
+        old = self._copies.pop(key, None)
+        if old is not None:
+            self._size -= len(old.body)

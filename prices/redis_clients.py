@@ -1,0 +1,123 @@
+"""The one place that makes Redis clients, with every time-out and pool size written out.
+
+redis-py 8's own defaults (5 s socket time-out, 100 connections, 10 retries)
+break blocking subscribers and hide a hung server behind 5 s waits.
+
+`ask` is how the rest of prices talks to Redis: after a failure it answers
+RedisAwayError at once for a second instead of letting every caller wait out a
+time-out of its own, and it logs an outage once when it begins and once when it ends.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import redis
+import redis.asyncio
+from django.conf import settings
+from django_redis import get_redis_connection
+from django_redis import pool as django_redis_pool
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+TIMEOUT_S = 0.5
+AWAY_S = 1.0
+
+# A pooled connection that died with a restarted server is replaced at once; a
+# server that hangs is not asked twice.
+_COMMON: dict[str, Any] = {
+    "socket_timeout": TIMEOUT_S,
+    "socket_connect_timeout": TIMEOUT_S,
+    "socket_keepalive": True,
+    "health_check_interval": 0,
+    "protocol": 2,
+}
+
+
+class RedisAwayError(Exception):
+    """Redis could not be asked."""
+
+
+class ConnectionFactory(django_redis_pool.ConnectionFactory):  # type: ignore[misc]  # untyped
+    """django-redis' factory with our time-outs; CACHES in the settings names it."""
+
+    def make_connection_params(self, url: str) -> dict[str, Any]:
+        return {
+            **super().make_connection_params(url),
+            **_COMMON,
+            "max_connections": 512,
+            "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        }
+
+
+@functools.cache
+def client() -> redis.Redis:
+    """Return this process's sync client: bytes in and out, safe for threads."""
+    connection: redis.Redis = get_redis_connection("default")
+    return connection
+
+
+def async_client() -> redis.asyncio.Redis:
+    """Return a new async client for one event loop; its owner closes it."""
+    return redis.asyncio.Redis.from_url(
+        settings.REDIS_URL,
+        **_COMMON,
+        max_connections=64,
+        retry=AsyncRetry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+    )
+
+
+class _Outage:
+    """Whether Redis is away, for all threads of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until = 0.0
+        self._since: float | None = None
+
+    def is_on(self) -> bool:
+        return time.monotonic() < self._until
+
+    def begin(self, exc: Exception) -> None:
+        with self._lock:
+            self._until = time.monotonic() + AWAY_S
+            if self._since is None:
+                self._since = time.monotonic()
+                # The class alone: the message of a redis error may hold the URL.
+                logger.warning("Redis is away (%s); answering from copies", type(exc).__name__)
+
+    def end(self) -> None:
+        if self._since is None:
+            return
+        with self._lock:
+            if self._since is not None:
+                logger.warning("Redis is back after %.1f s", time.monotonic() - self._since)
+                self._since = None
+
+
+_outage = _Outage()
+
+
+def ask(question: Callable[[redis.Redis], T]) -> T:
+    """Return `question(client)`. Raises RedisAwayError, and no other error of Redis."""
+    if _outage.is_on():
+        raise RedisAwayError
+    try:
+        answer = question(client())
+    except (RedisError, OSError) as exc:
+        _outage.begin(exc)
+        raise RedisAwayError from exc
+    _outage.end()
+    return answer

@@ -1,0 +1,69 @@
+"""Which source serves which kind of asset: settings in, provider objects out."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from prices.budget import Budget, BudgetGate, Limits
+from prices.errors import ProviderNotConfiguredError
+from prices.providers.base import HttpProvider
+from prices.types import AssetKind
+
+
+@functools.cache
+def provider(source: str) -> HttpProvider:
+    """Return this process's provider of that name.
+
+    Built at first use rather than at import, so that a forked worker makes its
+    own connection pool. Raises ProviderNotConfiguredError where it needs a key
+    and has none.
+    """
+    config = settings.PRICE_PROVIDERS[source]
+    options = dict(config["OPTIONS"])
+    needs = config.get("KEY_SETTING")
+    if needs and not options.get("api_key"):
+        raise ProviderNotConfiguredError(source, needs)
+    backend: type[HttpProvider] = import_string(config["BACKEND"])
+    return backend(gate=BudgetGate(budget(source)), **options)
+
+
+@functools.cache
+def budget(source: str) -> Budget:
+    """Return the budget of a source; all processes share what is behind it."""
+    config = settings.PRICE_PROVIDERS[source]
+    return Budget(
+        source,
+        Limits(**config["LIMITS"]),
+        lookups_per_minute=settings.LOOKUPS_PER_MINUTE,
+        api_key=config["OPTIONS"].get("api_key", ""),
+    )
+
+
+def source_for(kind: AssetKind) -> str:
+    """Return the name of the source that serves assets of that kind."""
+    name: str = settings.PRICE_SOURCES[kind.value]
+    return name
+
+
+def public_name(source: str) -> str:
+    """Return what answers call the source: "sandbox" where the sandbox speaks for it."""
+    return "sandbox" if settings.UPSTREAM_MODE == "sandbox" else source
+
+
+def refresh_s(source: str) -> float:
+    """Return how old a quote of that source must be before asking again makes sense."""
+    return float(settings.PRICE_PROVIDERS[source]["REFRESH_S"])
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting in {"PRICE_PROVIDERS", "LOOKUPS_PER_MINUTE"}:
+        provider.cache_clear()
+        budget.cache_clear()
+
+
+setting_changed.connect(_forget)

@@ -1,0 +1,161 @@
+"""Which coins and stocks there are: top lists, searches and the ticker mapping."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from prices import cache, gateway, registry
+from prices.answers import (
+    CoinRow,
+    CoinSearchAnswer,
+    MappingAnswer,
+    SymbolRow,
+    SymbolSearchAnswer,
+    TopAnswer,
+)
+from prices.cache import Held
+from prices.errors import InvalidParameterError, LookupsSpentError
+from prices.models import Asset, Catalogue
+from prices.services import catalogue, ranking, symbols
+from prices.types import AssetKind, Capability, Coin
+
+TOP_DEPTH = 300
+
+
+def top(limit: int, page: int = 1) -> Held[TopAnswer]:
+    """Return a page of the coins with the largest market caps.
+
+    Raises InvalidParameterError where `page` x `limit` goes beyond 300, and UpstreamError.
+    """
+    if page * limit > TOP_DEPTH:
+        raise InvalidParameterError("page", f"page x limit may be {TOP_DEPTH} at most")
+    key = cache.top_key(limit, page)
+    held = cache.read(key, TopAnswer)
+    if held is not None:
+        return held
+    whole = ranking.held()
+    part = ranking.cut(whole, limit, page, TOP_DEPTH)
+    if whole.value.stale:
+        return Held(part, cache.encode(part), 0.0, was_hit=True)
+    body = cache.store(key, part, whole.life_s)
+    return Held(part, cache.encode(part) if not part.cached else body, whole.life_s, whole.was_hit)
+
+
+def search_coins(query: str, limit: int) -> Held[CoinSearchAnswer]:
+    """Return coins whose ticker, name or id fits, with their market data.
+
+    The catalogue says which; figures come from the stored list, and from one
+    call for those that are not on it. Raises UpstreamError.
+    """
+    folded = _folded(query)
+    key = cache.list_key(f"search:coins:{limit}:{folded}")
+    held = cache.fetch(key, lambda: _search_coins(folded, limit), CoinSearchAnswer, cache.SEARCH)
+    # The stored answer serves every spelling of the query; each gets its own back.
+    value = msgspec.structs.replace(held.value, query=query)
+    return Held(value, cache.encode(value), held.life_s, held.was_hit)
+
+
+def mapping() -> Held[MappingAnswer]:
+    """Return what `crypto:TICKER` gives, by ticker. Raises UpstreamError without a catalogue."""
+    return cache.fetch(cache.list_key("mapping"), _mapping, MappingAnswer, cache.LIST)
+
+
+def search_symbols(query: str, kind: AssetKind | None, limit: int) -> Held[SymbolSearchAnswer]:
+    """Return coins and stocks whose ticker or name fits; catalogues alone are asked."""
+    folded = _folded(query)
+    key = cache.list_key(f"search:symbols:{kind or 'any'}:{limit}:{folded}")
+    held = cache.fetch(
+        key, lambda: _search_symbols(folded, kind, limit), SymbolSearchAnswer, cache.SEARCH
+    )
+    value = msgspec.structs.replace(held.value, query=query)
+    return Held(value, cache.encode(value), held.life_s, held.was_hit)
+
+
+def _folded(query: str) -> str:
+    return " ".join(query.casefold().split())
+
+
+def _search_coins(text: str, limit: int) -> CoinSearchAnswer:
+    catalogue.ensure(AssetKind.CRYPTO)
+    found = symbols.search(text, AssetKind.CRYPTO, limit) or _found_upstream(text, limit)
+    ids = [one.asset.coingecko_id for one in found]
+    whole = ranking.held().value
+    known = {row.id: row for row in whole.cryptos}
+    rest = [coin_id for coin_id in ids if coin_id not in known]
+    source, fetched_at = whole.source, whole.fetched_at
+    if rest:
+        got = gateway.ask(AssetKind.CRYPTO, Capability.COINS, lambda source: source.coins(rest))
+        known |= {coin.id: ranking.row_of(coin) for coin in got.value}
+        source, fetched_at = got.source, got.fetched_at
+    # A coin that has no market at all is in the catalogue and in no market list.
+    rows = [known.get(one.asset.coingecko_id) or _bare_row(one.asset) for one in found]
+    return CoinSearchAnswer(
+        source=source,
+        as_of=ranking.newest(rows),
+        fetched_at=fetched_at,
+        cached=False,
+        stale=whole.stale,
+        query=text,
+        count=len(rows),
+        results=rows,
+    )
+
+
+def _found_upstream(text: str, limit: int) -> list[symbols.Resolved]:
+    """Ask CoinGecko's own search for what our catalogue does not have yet."""
+    try:
+        catalogue.look_up_text(text)
+    except LookupsSpentError:
+        return []
+    return symbols.search(text, AssetKind.CRYPTO, limit)
+
+
+def _bare_row(asset: Asset) -> CoinRow:
+    return ranking.row_of(Coin(id=asset.coingecko_id, symbol=asset.ticker, name=asset.name))
+
+
+def _mapping() -> MappingAnswer:
+    catalogue.ensure(AssetKind.CRYPTO)
+    found = symbols.coin_mapping()
+    return MappingAnswer(
+        source=registry.public_name(registry.source_for(AssetKind.CRYPTO)),
+        as_of=_filled_at(AssetKind.CRYPTO),
+        fetched_at=datetime.now(UTC),
+        cached=False,
+        stale=False,
+        count=len(found),
+        mapping=found,
+    )
+
+
+def _search_symbols(text: str, kind: AssetKind | None, limit: int) -> SymbolSearchAnswer:
+    kinds = [kind] if kind else list(AssetKind)
+    sources = symbols.ensure_kinds(kinds)
+    found = symbols.search(text, kind, limit)
+    return SymbolSearchAnswer(
+        source="+".join(dict.fromkeys(registry.public_name(source) for source in sources)),
+        as_of=_filled_at(kind),
+        fetched_at=datetime.now(UTC),
+        cached=False,
+        stale=False,
+        query=text,
+        count=len(found),
+        results=[
+            SymbolRow(
+                symbol=one.symbol,
+                ref=one.asset.ref,
+                name=one.asset.name,
+                kind=AssetKind(one.asset.kind),
+                exchange=one.asset.exchange,
+            )
+            for one in found
+        ],
+    )
+
+
+def _filled_at(kind: AssetKind | None) -> datetime | None:
+    """Return when the catalogue of a kind, or the oldest of all, was filled."""
+    rows = Catalogue.objects.filter(kind=kind) if kind else Catalogue.objects.all()
+    return min((row.filled_at for row in rows), default=None)

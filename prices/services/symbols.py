@@ -1,0 +1,406 @@
+"""What a symbol means: the one place where tickers, forced kinds and refs become assets.
+
+A bare ticker that fits several assets goes, in this order, to: the one pinned
+in the admin; the one it settled on before; an untokenised, unwrapped coin
+among the top 300 by market cap; a US stock; the coin with the best rank. The
+choice is then stored, and stays until someone pins it otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from prices import cache, registry
+from prices.answers import Alternative
+from prices.errors import (
+    InvalidSymbolError,
+    LookupsSpentError,
+    PricesError,
+    ProviderNotConfiguredError,
+    UnknownSymbolError,
+    UpstreamNotFoundError,
+)
+from prices.models import Asset, Catalogue
+from prices.services import catalogue
+from prices.types import AssetKind
+
+TICKER = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,19}")
+COIN_ID = re.compile(r"[A-Za-z0-9._ \-]{1,100}")
+# What a US stock's ticker looks like; only such a one is worth a stock source's key.
+STOCK_TICKER = re.compile(r"[A-Z]{1,5}(\.[A-Z])?")
+
+TOP_RANK = 300
+MAX_ALTERNATIVES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A symbol as asked, folded: a coin's id, or a ticker of one kind or of any."""
+
+    text: str
+    kind: AssetKind | None = None
+    ticker: str = ""
+    coin_id: str = ""
+
+    @property
+    def ref(self) -> str:
+        """The ref it names outright, or ""."""
+        if self.coin_id:
+            return f"coingecko:{self.coin_id}"
+        return f"stock:{self.ticker}" if self.kind is AssetKind.STOCK else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """An asset with the name that maps, subscriptions and keys know it by."""
+
+    asset: Asset
+    symbol: str
+    alternatives: list[Alternative]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What became of several symbols.
+
+    found: symbol by what was asked.  rejected: error code by what was asked.
+    resolved: symbol by what was asked, where it is not simply that in upper case.
+    assets: by symbol.
+    """
+
+    found: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
+    resolved: dict[str, str] = field(default_factory=dict)
+    assets: dict[str, Resolved] = field(default_factory=dict)
+
+
+def parse(asked: str) -> Asked:
+    """Return a symbol as it was meant. Raises InvalidSymbolError."""
+    text = asked.strip()
+    if not text.isascii():
+        raise InvalidSymbolError(asked)
+    prefix, colon, rest = text.partition(":")
+    prefix = prefix.lower()
+    if colon and prefix == "coingecko" and COIN_ID.fullmatch(rest):
+        return Asked(text, AssetKind.CRYPTO, coin_id=rest)
+    kind = AssetKind(prefix) if colon and prefix in set(AssetKind) else None
+    ticker = (rest if kind else text).upper().replace("/", ".")
+    if not TICKER.fullmatch(ticker):
+        raise InvalidSymbolError(asked)
+    return Asked(text, kind, ticker)
+
+
+def resolve(asked: str, *, lookup: bool = False) -> Resolved:
+    """Return the asset a symbol means.
+
+    With `lookup` a symbol that no catalogue knows is asked of its source, within
+    LOOKUPS_PER_MINUTE and at most once in five minutes.
+
+    Raises InvalidSymbolError, UnknownSymbolError, ProviderNotConfiguredError, or
+    UpstreamError where the catalogue itself is not there yet and cannot be had.
+    """
+    meant = parse(asked)
+    catalogue.ensure(AssetKind.CRYPTO if meant.kind is not AssetKind.STOCK else AssetKind.STOCK)
+    found = _find([meant])[meant.text]
+    if found is None and meant.kind is None:
+        _ensure_stocks(meant)
+        found = _find([meant])[meant.text]
+    if found is None and lookup:
+        found = _look_up(meant)
+    if found is None:
+        raise UnknownSymbolError(asked)
+    return found
+
+
+def resolve_many(asked: Iterable[str]) -> Resolution:
+    """Return what each symbol means by the catalogues alone; no source is ever asked."""
+    result = Resolution()
+    meant: list[Asked] = []
+    name_of: dict[str, list[str]] = {}
+    for text in dict.fromkeys(asked):
+        try:
+            one = parse(text)
+        except InvalidSymbolError as exc:
+            result.rejected[text] = exc.code
+            continue
+        meant.append(one)
+        name_of.setdefault(one.text, []).append(text)
+    for text, found in _find(meant).items():
+        for name in name_of[text]:
+            if found is None:
+                result.rejected[name] = UnknownSymbolError.code
+                continue
+            result.found[name] = found.symbol
+            result.assets[found.symbol] = found
+            if found.symbol != name.strip().upper():
+                result.resolved[name] = found.symbol
+    return result
+
+
+def coin_mapping() -> dict[str, str]:
+    """Return what `crypto:TICKER` gives, as CoinGecko ids by ticker, for every usable ticker."""
+    best: dict[str, tuple[tuple[object, ...], str]] = {}
+    rows = Asset.objects.filter(kind=AssetKind.CRYPTO, is_active=True).exclude(ticker="")
+    for asset in rows.iterator(chunk_size=2000):
+        if not TICKER.fullmatch(asset.ticker):
+            continue
+        order = (not asset.pinned, not asset.leading, *_by_size(asset))
+        if asset.ticker not in best or order < best[asset.ticker][0]:
+            best[asset.ticker] = (order, asset.coingecko_id)
+    return {ticker: coin_id for ticker, (_, coin_id) in sorted(best.items())}
+
+
+def named(assets: Collection[Asset]) -> dict[str, Resolved]:
+    """Return the name and the alternatives of assets we hold already, by ref."""
+    rivals = _rivals(asset.ticker for asset in assets)
+    return {asset.ref: _resolved(asset, rivals.get(asset.ticker, [asset])) for asset in assets}
+
+
+def pin(asset: Asset) -> None:
+    """Let an asset have its ticker until it is unpinned."""
+    with transaction.atomic():
+        Asset.objects.filter(ticker=asset.ticker, pinned=True).update(pinned=False)
+        Asset.objects.filter(pk=asset.pk).update(pinned=True)
+
+
+def unpin(asset: Asset) -> None:
+    """Give the ticker back to whom it settled on."""
+    Asset.objects.filter(pk=asset.pk).update(pinned=False)
+
+
+def _find(meant: Sequence[Asked]) -> dict[str, Resolved | None]:
+    """Return the asset each symbol means, by its text, in two queries."""
+    tickers = {t for one in meant if one.ticker for t in _spellings(one.ticker)}
+    refs = [one.ref for one in meant if one.coin_id]
+    by_ref = {a.ref: a for a in Asset.objects.filter(ref__in=refs)} if refs else {}
+    rivals = _rivals(tickers | {a.ticker for a in by_ref.values()})
+    found: dict[str, Resolved | None] = {}
+    for one in meant:
+        if one.coin_id:
+            asset = by_ref.get(one.ref)
+            found[one.text] = _resolved(asset, rivals.get(asset.ticker, [asset])) if asset else None
+            continue
+        found[one.text] = None
+        for ticker in _spellings(one.ticker):
+            candidates = rivals.get(ticker, [])
+            winner = _winner(candidates, one.kind)
+            if winner is not None:
+                found[one.text] = _resolved(winner, candidates)
+                break
+    return found
+
+
+def _spellings(ticker: str) -> list[str]:
+    """BRK-B means BRK.B, unless something is really called BRK-B."""
+    dotted = ticker.replace("-", ".")
+    return [ticker] if dotted == ticker else [ticker, dotted]
+
+
+def _rivals(tickers: Iterable[str]) -> dict[str, list[Asset]]:
+    """Return the active assets of each ticker, best first."""
+    rivals: dict[str, list[Asset]] = {}
+    wanted = {ticker for ticker in tickers if ticker}
+    for asset in Asset.objects.filter(ticker__in=wanted, is_active=True):
+        rivals.setdefault(asset.ticker, []).append(asset)
+    for assets in rivals.values():
+        assets.sort(key=_by_size)
+    return rivals
+
+
+def _by_size(asset: Asset) -> tuple[object, ...]:
+    """Order of coins: originals before copies, then rank, market cap, volume, id."""
+    return (
+        asset.is_derivative,
+        asset.market_cap_rank if asset.market_cap_rank is not None else 2**31,
+        -(asset.market_cap or 0.0),
+        -(asset.volume or 0.0),
+        asset.ref,
+    )
+
+
+def _winner(candidates: Sequence[Asset], kind: AssetKind | None) -> Asset | None:
+    """Return who has the ticker among its bearers, best first, and let it stay so."""
+    if kind is AssetKind.STOCK:
+        return next((a for a in candidates if a.kind == AssetKind.STOCK), None)
+    if kind is AssetKind.CRYPTO:
+        return _leading_coin(candidates)
+    for asset in candidates:
+        if asset.pinned:
+            return asset
+    for asset in candidates:
+        if asset.settled:
+            return asset
+    top = next((a for a in candidates if _is_top_coin(a)), None)
+    stock = next((a for a in candidates if a.kind == AssetKind.STOCK), None)
+    winner = top or stock or next(iter(candidates), None)
+    if winner is not None and (winner is top or _stocks_are_known()):
+        return _stored(winner, "settled")
+    if winner is not None and winner.is_derivative and STOCK_TICKER.fullmatch(winner.ticker):
+        return None  # It may be a copy of a stock that we cannot see yet.
+    return winner
+
+
+def _leading_coin(candidates: Sequence[Asset]) -> Asset | None:
+    coins = [a for a in candidates if a.kind == AssetKind.CRYPTO]
+    for asset in coins:
+        if asset.pinned or asset.settled:
+            return asset
+    for asset in coins:
+        if asset.leading:
+            return asset
+    return _stored(coins[0], "leading") if coins else None
+
+
+def _is_top_coin(asset: Asset) -> bool:
+    return (
+        asset.kind == AssetKind.CRYPTO
+        and not asset.is_derivative
+        and asset.market_cap_rank is not None
+        and asset.market_cap_rank <= TOP_RANK
+    )
+
+
+def _stored(asset: Asset, flag: str) -> Asset:
+    """Let a ticker stay with an asset; where another process was first, its choice holds."""
+    try:
+        with transaction.atomic():
+            Asset.objects.filter(pk=asset.pk).update(**{flag: True})
+    except IntegrityError:
+        return Asset.objects.get(ticker=asset.ticker, **{flag: True})
+    setattr(asset, flag, True)
+    return asset
+
+
+def _stocks_are_known() -> bool:
+    return Catalogue.objects.filter(kind=AssetKind.STOCK).exists()
+
+
+def _resolved(asset: Asset, rivals: Sequence[Asset]) -> Resolved:
+    others = [
+        Alternative(ref=a.ref, name=a.name, kind=AssetKind(a.kind))
+        for a in rivals
+        if a.pk != asset.pk
+    ]
+    return Resolved(asset, _symbol_of(asset, rivals), others[:MAX_ALTERNATIVES])
+
+
+def _symbol_of(asset: Asset, rivals: Sequence[Asset]) -> str:
+    """Return the bare ticker where it means this asset, else the form that does."""
+    if asset.is_active and TICKER.fullmatch(asset.ticker):
+        owner = _winner(rivals, None)
+        if owner is not None and owner.pk == asset.pk:
+            return asset.ticker
+        if asset.kind == AssetKind.STOCK:
+            return asset.ref
+        leader = _leading_coin(rivals)
+        if leader is not None and leader.pk == asset.pk:
+            return f"crypto:{asset.ticker}"
+    return asset.ref
+
+
+def _ensure_stocks(meant: Asked) -> None:
+    """Have the stock catalogue before a ticker that no coin bears is called unknown."""
+    try:
+        catalogue.ensure(AssetKind.STOCK)
+    except ProviderNotConfiguredError:
+        if STOCK_TICKER.fullmatch(meant.ticker.replace("-", ".")):
+            raise
+
+
+def _look_up(meant: Asked) -> Resolved | None:
+    """Ask the sources for a symbol that no catalogue knows. Raises UpstreamError."""
+    if cache.is_known_unknown(meant.text):
+        return None
+    try:
+        if meant.coin_id:
+            rows = catalogue.look_up_coin(meant.coin_id)
+        else:
+            kinds = [meant.kind] if meant.kind else [AssetKind.CRYPTO, AssetKind.STOCK]
+            rows = sum(catalogue.look_up(kind, meant.ticker) for kind in kinds if _can_ask(kind))
+    except LookupsSpentError:
+        return None  # The catalogue's answer stands, and is not remembered as the source's.
+    except UpstreamNotFoundError:
+        rows = 0
+    if not rows:
+        cache.remember_unknown(meant.text)
+        return None
+    return _find([meant])[meant.text]
+
+
+def _can_ask(kind: AssetKind) -> bool:
+    try:
+        registry.provider(registry.source_for(kind))
+    except PricesError:
+        return False
+    return True
+
+
+def search(text: str, kind: AssetKind | None, limit: int) -> list[Resolved]:
+    """Return assets whose ticker, name or id fits `text`, the likeliest first."""
+    folded = " ".join(text.split())
+    ticker = folded.upper()
+    rows = Asset.objects.filter(is_active=True).filter(
+        Q(ticker__startswith=ticker) | Q(name__icontains=folded) | Q(coingecko_id__icontains=folded)
+    )
+    if kind is not None:
+        rows = rows.filter(kind=kind)
+
+    def likelihood(asset: Asset) -> tuple[object, ...]:
+        name = asset.name.casefold()
+        fit = (
+            asset.ticker != ticker,
+            name != folded.casefold(),
+            not asset.ticker.startswith(ticker) and not name.startswith(folded.casefold()),
+        )
+        # A stock has no rank; it stands beside the coins of the middle field.
+        rank = asset.market_cap_rank or (TOP_RANK if asset.kind == AssetKind.STOCK else 2**31)
+        return (*fit, asset.is_derivative, rank, asset.ticker, asset.ref)
+
+    # A thousand rows are ranked at most, those with the best ranks among them.
+    best = sorted(rows[:1000], key=likelihood)[:limit]
+    by_ref = named(best)
+    return [by_ref[asset.ref] for asset in best]
+
+
+def tracked() -> list[str]:
+    """Return the symbols of the assets that are kept current without followers."""
+    assets = list(Asset.objects.filter(tracked=True, is_active=True))
+    return [one.symbol for one in named(assets).values()]
+
+
+def track_first() -> int:
+    """Track TRACKED_SYMBOLS where nothing is tracked yet; return how many were found."""
+    if Asset.objects.filter(tracked=True).exists():
+        return 0
+    found = resolve_many(settings.TRACKED_SYMBOLS).assets.values()
+    return Asset.objects.filter(pk__in=[one.asset.pk for one in found]).update(tracked=True)
+
+
+def rejection(asked: str, code: str) -> PricesError:
+    """Return the error behind a code of `Resolution.rejected`."""
+    return (
+        InvalidSymbolError(asked) if code == InvalidSymbolError.code else UnknownSymbolError(asked)
+    )
+
+
+def ensure_kinds(kinds: Sequence[AssetKind]) -> list[str]:
+    """Have the catalogues of several kinds, as far as they can be had; return their sources.
+
+    Raises the last error where none of them can.
+    """
+    sources, last = [], None
+    for kind in kinds:
+        try:
+            catalogue.ensure(kind)
+            sources.append(registry.source_for(kind))
+        except PricesError as exc:
+            last = exc
+    if not sources and last is not None:
+        raise last
+    return sources

@@ -1,0 +1,24 @@
+"""Addresses below /api/v1. None ends in a slash, and none is redirected to one."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from prices import views
+
+# A share class may be written BRK/B; nothing else of a symbol holds a slash.
+_SYMBOL = r"(?P<symbol>[^/]+(?:/[A-Za-z])?)"
+
+urlpatterns = [
+    path("prices", views.BatchQueryView.as_view(), name="batch-query"),
+    path("prices/batch", views.BatchView.as_view(), name="batch"),
+    path("prices/crypto/top", views.TopView.as_view(), name="crypto-top"),
+    path("prices/crypto/search", views.CoinSearchView.as_view(), name="crypto-search"),
+    path("prices/crypto/mapping", views.MappingView.as_view(), name="crypto-mapping"),
+    path("prices/symbols/search", views.SymbolSearchView.as_view(), name="symbols-search"),
+    # Words of the path; coins with such tickers are reached as crypto:STREAM.
+    re_path(r"^prices/(?:crypto|symbols|batch|stream)(?:/.*)?$", views.NotFoundView.as_view()),
+    re_path(rf"^prices/{_SYMBOL}/history$", views.HistoryView.as_view(), name="history"),
+    re_path(rf"^prices/{_SYMBOL}/ohlcv$", views.CandlesView.as_view(), name="ohlcv"),
+    re_path(rf"^prices/{_SYMBOL}$", views.QuoteView.as_view(), name="quote"),
+]
