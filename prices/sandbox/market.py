@@ -20,7 +20,7 @@ import hashlib
 import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -122,25 +122,31 @@ class Block:
         first = max(0, math.ceil((start - self.start) / CELL_S))
         last = min(self.cells, math.floor((end - self.start) / CELL_S))
         ends = (self.at(start), self.at(end))
-        marks = self.logs[first : last + 1] if first <= last else ends
+        marks = self.logs[first : last + 1] if first <= last else array("d")
         high, low = max(*ends, *marks), min(*ends, *marks)
         # Ticks stray from the line between two marks by at most `noise`: only cells
-        # that come that near to an extreme can hold a better one.
-        for cell in range(max(0, first - 1), min(self.cells, last + 1)):
-            upper = max(self.logs[cell], self.logs[cell + 1])
-            lower = min(self.logs[cell], self.logs[cell + 1])
-            if upper + self.noise > high or lower - self.noise < low:
-                for when in self._ticks_of(cell, start, end):
-                    level = self.at(when)
+        # beside a mark that comes that near to an extreme can hold a better one.
+        top, bottom = high - self.noise, low + self.noise
+        cells = {first - 1, last}
+        for number, level in enumerate(marks, first):
+            if level > top or level < bottom:
+                cells |= {number - 1, number}
+        for cell in cells:
+            if 0 <= cell < self.cells:
+                for level in self._ticks_of(cell, start, end):
                     high, low = max(high, level), min(low, level)
         return high, low
 
-    def _ticks_of(self, cell: int, start: float, end: float) -> Iterator[float]:
-        opens = self.start + cell * CELL_S
-        for tick in range(1, TICKS_A_CELL):
-            when = opens + tick * TICK_S
-            if start < when < end:
-                yield when
+    def _ticks_of(self, cell: int, start: float, end: float) -> list[float]:
+        """Return the logarithms at the ticks inside a cell that lie in the span."""
+        first = max(1, math.ceil((start - self.start) / TICK_S) - cell * TICKS_A_CELL)
+        last = min(TICKS_A_CELL - 1, math.floor((end - self.start) / TICK_S) - cell * TICKS_A_CELL)
+        opens, base = self.logs[cell], cell * TICKS_A_CELL
+        slope = (self.logs[cell + 1] - opens) / TICKS_A_CELL
+        return [
+            opens + slope * tick + self.noise * self._tick(base + tick)
+            for tick in range(first, last + 1)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +188,16 @@ class Path:
     def peaks(self, start: float, end: float) -> tuple[float, float]:
         """Return when the path was about highest and lowest, by the ends of its days."""
         first, last = self.index(start), self.index(end)
-        ends = [(self.day(index)[0], index) for index in range(first + 1, last + 1)]
-        if not ends:
-            return end, end
-        return self.span(max(ends)[1])[0], self.span(min(ends)[1])[0]
+        highs, lows = [(-math.inf, end)], [(math.inf, end)]
+        index = first
+        while index <= last:
+            year, number, days = self.place(index)
+            levels = self.years(year).levels[number : min(days, number + last - index + 1)]
+            high, low = max(levels), min(levels)
+            highs.append((high, self.span(index + levels.index(high))[0]))
+            lows.append((low, self.span(index + levels.index(low))[0]))
+            index += len(levels)
+        return max(highs)[1], min(lows)[1]
 
     def index(self, when: float) -> int:
         """Return the number of the day that `when` falls in, or the last before it."""
@@ -215,7 +227,8 @@ class Path:
 
     def wobble(self, year: int) -> float:
         """Return how far the asset is from its kind at the beginning of `year`."""
-        return min(0.22, 6 * self.daily_vol) * _STEP[_noise_of(f"{self.key}|{year}", 1)[0]]
+        spread = min(0.22, 6 * self.daily_vol) if self.daily_vol > 0.001 else 0.0003
+        return spread * _STEP[_noise_of(f"{self.key}|{year}", 1)[0]]
 
     def _block(self, index: int) -> Block:
         start, cells = self.span(index)
@@ -323,6 +336,7 @@ class Series:
         self.path = path
         self.listed = listed
         self.ratio = ratio
+        self._past_records = lru_cache(maxsize=4)(self._past)
 
     def at(self, when: float) -> float:
         return math.exp(self.path.at(when)) * self.ratio
@@ -346,14 +360,15 @@ class Series:
 
     def records(self, now: float) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return (price, when) of the highest and of the lowest price up to `now`."""
-        top, bottom = self.path.peaks(self.listed, now)
-        high, _ = self.extremes(top - DAY_S, min(now, top + DAY_S))
-        _, low = self.extremes(bottom - DAY_S, min(now, bottom + DAY_S))
-        recent_high, recent_low = self.extremes(now - DAY_S, now)
-        return (
-            (high, top) if high >= recent_high else (recent_high, now),
-            (low, bottom) if low <= recent_low else (recent_low, now),
-        )
+        past_high, past_low = self._past_records(now // DAY_S * DAY_S)
+        high, low = self.extremes(now - DAY_S, now)
+        return max(past_high, (high, now)), min(past_low, (low, now))
+
+    def _past(self, day: float) -> tuple[tuple[float, float], tuple[float, float]]:
+        top, bottom = self.path.peaks(self.listed, day)
+        high, _ = self.extremes(top - DAY_S, min(day, top + DAY_S))
+        _, low = self.extremes(bottom - DAY_S, min(day, bottom + DAY_S))
+        return (high, top), (low, bottom)
 
 
 @cache

@@ -185,7 +185,7 @@ FOREIGN = (
 
 _MICS = {"Q": "XNAS", "N": "XNYS", "P": "ARCX", "O": "OOTC"}
 _SPLITS = {"BKNG": Split(date(2026, 4, 6), 25.0)}
-_LIVELY = frozenset("TSLA PLTR MSTR COIN HOOD GME AMC RIVN LCID APP SMCI SOFI RBLX ROKU MU".split())
+_LIVELY = "TSLA PLTR MSTR COIN HOOD GME AMC RIVN LCID APP SMCI SOFI RBLX ROKU MU"
 
 
 @cache
@@ -218,6 +218,6 @@ def _stock(row: str) -> Stock:
 def _daily_vol(symbol: str, industry: str, exchange: str) -> float:
     if industry == "ETP":
         return 0.026 if symbol == "IBIT" else 0.009
-    if symbol in _LIVELY or exchange == "O":
+    if symbol in _LIVELY.split() or exchange == "O":
         return 0.031
     return 0.0145
