@@ -66,6 +66,16 @@ def _url(name: str, default: str, *schemes: str) -> str:
     return value
 
 
+def _database(name: str, default: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = environ.Env.db_url_config(_text(name) or default)
+    except (KeyError, ValueError) as exc:
+        raise ImproperlyConfigured(f"{name} must be the URL of a database.") from exc
+    if "." not in found.get("ENGINE", ""):
+        raise ImproperlyConfigured(f"{name} must be the URL of a database.")
+    return found
+
+
 # Where things are kept while running: databases, the supervisor's notes, the
 # embedded server's dumps.
 VAR_DIR = var_dir()
@@ -299,9 +309,7 @@ TEMPLATES = [
     }
 ]
 DATABASES = {
-    "default": env.db_url(
-        "DATABASE_URL", default=f"sqlite:///{VAR_DIR / f'{UPSTREAM_MODE}.sqlite3'}"
-    )
+    "default": _database("DATABASE_URL", f"sqlite:///{VAR_DIR / f'{UPSTREAM_MODE}.sqlite3'}")
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"].setdefault("OPTIONS", {}).update(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import socket
 from pathlib import Path
@@ -53,14 +54,14 @@ def test_a_server_on_the_path_is_the_fallback(
     stand_in = tmp_path / "redis-server"
     shutil.copy("/bin/true", stand_in)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
 
     assert embedded.binary() == str(stand_in)
 
 
 def test_without_any_server_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
 
     with pytest.raises(EmbeddedServerError, match="REDIS_URL"):
         embedded.binary()

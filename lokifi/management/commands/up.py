@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from django.core.management import BaseCommand
@@ -18,7 +18,7 @@ EXIT_REFUSED = 2
 
 class Command(BaseCommand):
     help = "Start Redis, the sandbox, the web server, the worker and beat as one."
-    requires_system_checks: ClassVar[list[str]] = []  # `prepare` runs them, once Redis is there
+    requires_system_checks = ()  # `prepare` runs them, once Redis is there
 
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = settings.HOST, settings.PORT

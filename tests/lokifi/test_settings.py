@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lokifi.development import development_key, read_env_file, running_notes, settle
+from tests.processes import ROOT, environment
+
+READERS = r'\b(?:_text|_flag|_whole|_choice|_words|_url|_database)\(\s*"([A-Z_]+)"'
+LIMITS = {
+    f"{who}_PER_{span}"
+    for who in ("COINGECKO", "FINNHUB")
+    for span in ("SECOND", "MINUTE", "MONTH")
+}
+KNOWN = (
+    set(re.findall(READERS, (ROOT / "lokifi/settings.py").read_text()))
+    | LIMITS
+    | {"VAR_DIR", "ENV_FILE"}
+)
+
+
+def test_every_setting_is_documented_and_nothing_else_is() -> None:
+    page = (ROOT / "docs/settings.md").read_text()
+    rows = "\n".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`([A-Z_]+)`", rows)) == KNOWN
+
+
+def test_every_setting_is_in_the_example_file_and_nothing_else_is() -> None:
+    example = (ROOT / ".env.example").read_text()
+    assert set(re.findall(r"^#([A-Z_]+)=", example, re.MULTILINE)) == KNOWN
+
+
+def read(**settings: str) -> subprocess.CompletedProcess[str]:
+    """Load the settings as a server started by hand does, and print the mode."""
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from lokifi import settings as s; print(s.UPSTREAM_MODE, s.REDIS_URL)",
+        ],
+        cwd=ROOT,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_without_debug_a_secret_key_is_demanded(tmp_path: Path) -> None:
+    done = read(VAR_DIR=str(tmp_path))
+    assert done.returncode != 0
+    assert "SECRET_KEY must be set" in done.stderr
+
+
+def test_the_sandbox_has_a_redis_database_of_its_own(tmp_path: Path) -> None:
+    common = {"VAR_DIR": str(tmp_path), "SECRET_KEY": "k", "REDIS_URL": "redis://example:1"}
+    assert read(**common, UPSTREAM="live").stdout.split() == ["live", "redis://example:1/0"]
+    assert read(**common, UPSTREAM="sandbox").stdout.split() == ["sandbox", "redis://example:1/1"]
+
+
+def test_settings_may_stand_in_a_file_and_the_environment_wins(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("# a remark\nPORT=8111\nHOST='10.0.0.1'\nSERVER=uvicorn\n")
+    settings = {"ENV_FILE": str(tmp_path / "env"), "SERVER": "daphne"}
+    read_env_file(settings)
+    assert settings["PORT"] == "8111"
+    assert settings["HOST"] == "10.0.0.1"
+    assert settings["SERVER"] == "daphne"
+
+
+def test_the_development_key_is_kept_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    key = development_key(tmp_path / "var")
+    assert len(key) >= 50
+    assert development_key(tmp_path / "var") == key
+    assert stat.S_IMODE((tmp_path / "var" / "secret-key").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("given", "mode"),
+    [
+        ({"COINGECKO_KEY": "k"}, "live"),
+        ({"FINNHUB_KEY": "k"}, "live"),
+        ({"DEBUG": "0", "SECRET_KEY": "k"}, "live"),
+        ({"UPSTREAM": "sandbox", "COINGECKO_KEY": "k"}, "sandbox"),
+        ({}, "sandbox"),
+    ],
+    ids=["coingecko key", "finnhub key", "no development", "asked for", "nobody answers"],
+)
+def test_the_sandbox_is_chosen_by_itself_only_in_development_and_without_keys(
+    tmp_path: Path, given: dict[str, str], mode: str
+) -> None:
+    nobody = "http://127.0.0.1:9/api/v3"
+    settings = {"ENV_FILE": "/dev/null", "VAR_DIR": str(tmp_path), "COINGECKO_URL": nobody, **given}
+    settle("up", settings)
+    assert settings["UPSTREAM"] == mode
+
+
+def test_debug_is_on_under_up_and_runserver_only(tmp_path: Path) -> None:
+    for command, debug in [("up", "1"), ("runserver", "1"), ("migrate", None), ("shell", None)]:
+        settings = {"ENV_FILE": "/dev/null", "VAR_DIR": str(tmp_path), "UPSTREAM": "sandbox"}
+        settle(command, settings)
+        assert settings.get("DEBUG") == debug
+
+
+def test_notes_of_a_supervisor_that_is_gone_are_not_believed(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"pid": 1, "redis_url": "redis://127.0.0.1:1/0"}')
+    (tmp_path / "up.lock").touch()
+    assert running_notes(tmp_path) == {}
