@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
 import signal
 import socket
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from celery import Celery
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
 from lokifi import embedded
+from lokifi.answering import responds
 from lokifi.development import CannotStartError
 from lokifi.supervisor import Lines, Part
 
@@ -91,16 +90,14 @@ def uvicorn(host: str, port: int) -> list[str]:
 
 
 def worker(broker_url: str) -> Part:
-    # Threads: a slow task does not hold up a tick, Django is loaded once, and
-    # there are no children of a child to lose.
     return Part(
         name="worker",
         command=[
             *(sys.executable, "-m", "celery", "--quiet", "-A", "lokifi", "worker"),
-            *("--pool", "threads", "--concurrency", "4", "--hostname", f"{_WORKER}@%h"),
+            *("--hostname", f"{_WORKER}@%h"),
             *("--without-gossip", "--without-mingle", "--loglevel", "INFO"),
         ],
-        answers=lambda lines: _is_ready(lines) and _pongs(broker_url),
+        answers=lambda lines: _is_ready(lines) and worker_answers(broker_url),
     )
 
 
@@ -141,24 +138,11 @@ def demand_free(host: str, port: int) -> None:
         )
 
 
-def responds(url: str) -> bool:
-    """Return whether `url` answers and is not in trouble (below 400, or a refused Host)."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2)
-    try:
-        connection.request("GET", parts.path)
-        return connection.getresponse().status <= http.HTTPStatus.BAD_REQUEST
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
 def _is_ready(lines: Lines) -> bool:
     return any(" ready." in line for line in list(lines))
 
 
-def _pongs(broker_url: str) -> bool:
+def worker_answers(broker_url: str) -> bool:
     """Return whether a worker on this broker answers a ping."""
     asking = Celery(broker=broker_url, set_as_current=False)
     try:

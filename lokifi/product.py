@@ -116,8 +116,10 @@ class Product:
             await self._start(parts.sandbox(port))
 
     async def _prepare(self) -> Facts:
-        password = secrets.token_urlsafe(9)
-        environment = {**self._environment, "LOKIFI_ADMIN_PASSWORD": password}
+        password = settings.ADMIN_PASSWORD
+        if settings.DEBUG and not password:
+            password = secrets.token_urlsafe(9)
+        environment = {**self._environment, "ADMIN_PASSWORD": password}
         told = json.loads(await self._supervisor.run_to_end(parts.prepare(), environment))
         if told["made_superuser"]:
             # At once: should a later step fail, nobody could know it any more.

@@ -104,6 +104,8 @@ if not SECRET_KEY:
     if not DEBUG:
         raise ImproperlyConfigured("SECRET_KEY must be set where DEBUG is off.")
     SECRET_KEY = development_key(VAR_DIR)
+# The password of the first superuser, `admin`, where there is none yet.
+ADMIN_PASSWORD = _text("ADMIN_PASSWORD")
 ALLOWED_HOSTS = _words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 HOST = _text("HOST", "127.0.0.1") or "127.0.0.1"
 PORT = _whole("PORT", 8000, least=1, most=65535)
@@ -361,6 +363,10 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = "UTC"
 # The two modes never take each other's tasks, even on one broker.
 CELERY_TASK_DEFAULT_QUEUE = f"lokifi-{UPSTREAM_MODE}"
+# Threads: a slow task does not hold up a tick, Django is loaded once, and there
+# are no children of a child to lose.
+CELERY_WORKER_POOL = "threads"
+CELERY_WORKER_CONCURRENCY = 4
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Every value written out: redis-py's own defaults hide a server that hangs.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 from django.conf import settings
@@ -14,7 +13,7 @@ from prices.models import Asset
 
 
 class Command(BaseCommand):
-    help = "Migrate, make the superuser of a development database, fill an empty catalogue."
+    help = "Migrate, make the admin's first user, fill an empty catalogue."
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", verbosity=0, interactive=False)
@@ -24,12 +23,11 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(facts))
 
     def _make_superuser(self) -> bool:
-        """Make `admin` where this is development and no superuser is there; return whether."""
-        password = os.environ.get("LOKIFI_ADMIN_PASSWORD", "")
+        """Make `admin` where a password is given and no superuser is there; return whether."""
         users = get_user_model()._default_manager
-        if not (settings.DEBUG and password) or users.filter(is_superuser=True).exists():
+        if not settings.ADMIN_PASSWORD or users.filter(is_superuser=True).exists():
             return False
-        users.create_superuser("admin", "", password)
+        users.create_superuser("admin", "", settings.ADMIN_PASSWORD)
         return True
 
     def _fill_catalogue(self) -> None:
