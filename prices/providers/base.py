@@ -168,7 +168,7 @@ class HttpProvider:
         """Return the source's whole catalogue."""
         self._not_offered(Capability.LISTINGS)
 
-    def lookup(self, text: str) -> list[Listing]:
+    def lookup(self, asked: str) -> list[Listing]:
         """Return what the source finds for a ticker or a name, best first."""
         self._not_offered(Capability.LOOKUP)
 
@@ -236,7 +236,10 @@ class HttpProvider:
         """Return the answer, whatever its status; redirects are not followed."""
         deadline = time.monotonic() + within_s
         try:
-            with self._open().stream("GET", url, params=params, headers=headers) as response:
+            # An empty mapping would strip the query that a redirect's address bears.
+            with self._open().stream(
+                "GET", url, params=params or None, headers=headers
+            ) as response:
                 return Reply(
                     status=response.status_code,
                     headers={name.lower(): value for name, value in response.headers.items()},

@@ -134,9 +134,15 @@ class CoinGecko(HttpProvider):
                 result.failed.update({ref: exc for coin_id in ids for ref in wanted[coin_id]})
                 continue
             for row in rows:
-                quote = payloads.quote(row)
+                refs = wanted.get(row["id"], ())
+                try:
+                    with self.parsing("/coins/markets"):
+                        quote = payloads.quote(row)
+                except PricesError as exc:
+                    result.failed.update(dict.fromkeys(refs, exc))
+                    continue
                 if quote is not None:
-                    result.found.update(dict.fromkeys(wanted.get(row["id"], ()), quote))
+                    result.found.update(dict.fromkeys(refs, quote))
         if result.failed and not result.found:
             raise next(iter(result.failed.values()))
         return result
@@ -193,9 +199,9 @@ class CoinGecko(HttpProvider):
                 raise ValueError  # An empty catalogue would delist everything.
             return payloads.listings(rows)
 
-    def lookup(self, text: str) -> list[Listing]:
+    def lookup(self, asked: str) -> list[Listing]:
         path = "/search"
-        payload = self.get_json(path, {"query": text})
+        payload = self.get_json(path, {"query": asked})
         with self.parsing(path):
             return payloads.listings(payload["coins"])
 

@@ -26,6 +26,7 @@ from prices.providers.values import (
     price,
     rank,
     seconds,
+    stated_price,
     text,
 )
 from prices.types import AssetKind, Candle, Coin, Listing, Point, Quote, Resolution
@@ -83,7 +84,11 @@ def error(body: bytes) -> tuple[int | None, str]:
 
 
 def quote(row: Mapping[str, Any]) -> Quote | None:
-    value = price(row.get("current_price"))
+    """Return the quote in a row of /coins/markets; None where it has no price, or no time for it.
+
+    Raises ValueError where the price is none that could be.
+    """
+    value = stated_price(row.get("current_price"))
     as_of = past_moment(row.get("last_updated"))
     if value is None or as_of is None:
         return None

@@ -24,6 +24,18 @@ def price(value: object) -> float | None:
     return number if number is not None and 0 < number < ABSURD_PRICE else None
 
 
+def stated_price(value: object) -> float | None:
+    """Return a price, or None where the source says it has none: null, or a zero.
+
+    Raises ValueError for anything else: a body that cannot be right must not
+    read as "no price".
+    """
+    number = price(value)
+    if number is None and value is not None and (isinstance(value, bool) or value != 0):
+        raise ValueError("not a price")
+    return number
+
+
 def figure(value: object) -> float | None:
     """Return any finite number as a float, or None."""
     # bool is an int to Python, and no source means a number by it.

@@ -1,0 +1,462 @@
+"""Finnhub: US stocks, their quotes, bars and catalogue.
+
+Source: https://finnhub.io/docs/api (v1); `docs/providers.md` says what each
+plan really gives. One symbol a call; bars are for paying plans only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from contextvars import copy_context
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+import httpx
+import msgspec
+
+from prices.errors import (
+    PlanRestrictedError,
+    PricesError,
+    ResolutionUnavailableError,
+    UpstreamError,
+    UpstreamMalformedError,
+    UpstreamRateLimitedError,
+    UpstreamRefusedError,
+    UpstreamTimeoutError,
+)
+from prices.providers.bars import DAY_S, aligned, checked, merged, midnight, roll_up, why_later
+from prices.providers.base import CATALOGUE_LIMIT, CATALOGUE_LIMIT_S, HttpProvider, Quotes, Reply
+from prices.providers.values import (
+    amount,
+    figure,
+    is_id,
+    past_moment,
+    price,
+    seconds,
+    stated_price,
+    text,
+)
+from prices.sessions import Session, latest_session, session_on, sessions_between
+from prices.types import (
+    AssetKind,
+    Candle,
+    Candles,
+    Capability,
+    Instrument,
+    Listing,
+    Origin,
+    Point,
+    Points,
+    Quote,
+    Resolution,
+    TruncatedBy,
+    Window,
+)
+
+BAR_SHARES = "bar_shares"
+CANDLE_PLAN = "a Finnhub plan with stock candles"
+
+_AT_ONCE = 4
+_FAILURES = 3  # of a batch, after which the source counts as down for the rest of it
+
+_BEGINNING = datetime(1980, 1, 1, tzinfo=UTC)  # earlier than any daily bar it has
+_INTRADAY_DAYS = 30  # a month of intraday bars is what one call gives
+_MOST_CALLS = 24
+_MINUTE_BARS_DAYS = 31
+_SLACK_S = 5 * DAY_S  # no two sessions are further apart but in a crisis
+
+# What is asked for each width: hours are made of half hours, since the source
+# counts them from the full hour and a session begins at half past nine.
+_ASKED = {
+    Resolution.M1: Resolution.M1,
+    Resolution.M5: Resolution.M5,
+    Resolution.M15: Resolution.M15,
+    Resolution.M30: Resolution.M30,
+    Resolution.H1: Resolution.M30,
+    Resolution.H4: Resolution.M30,
+}
+_STEPS = {300: Resolution.M5, 3600: Resolution.H1, DAY_S: Resolution.DAY}
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SYMBOL_FILE_HOSTS = frozenset({"static2.finnhub.io"})
+
+# "NY Reg Shrs" are foreign companies' shares listed in New York (ASML), MLPs
+# partnerships that trade like shares.
+_SHARES = frozenset({"Common Stock", "ETP", "ETF", "ADR", "REIT", "NY Reg Shrs", "MLP"})
+_EXCHANGES = {
+    "XNAS": "NASDAQ",
+    "XNYS": "NYSE",
+    "ARCX": "NYSE Arca",
+    "XASE": "NYSE American",
+    "BATS": "Cboe BZX",
+    "IEXG": "IEX",
+    "OOTC": "OTC",
+}
+
+
+class Finnhub(HttpProvider):
+    """US stocks. Candles need a paid plan; a free key is refused them."""
+
+    name = "finnhub"
+    offers = frozenset(
+        {
+            Capability.QUOTES,
+            Capability.HISTORY,
+            Capability.CANDLES,
+            Capability.LISTINGS,
+            Capability.LOOKUP,
+        }
+    )
+
+    def auth_headers(self) -> dict[str, str]:
+        return {"X-Finnhub-Token": self._api_key} if self._api_key else {}
+
+    def refusal(self, path: str, status: int, body: bytes) -> PricesError | None:
+        said = _error(body)
+        if status in (401, 403) and "have access" in said:
+            # The same words for a paid endpoint and for a symbol outside the US.
+            return PlanRestrictedError(
+                self.name,
+                f"{path} is not part of this plan",
+                allowed_by=CANDLE_PLAN if path == "/stock/candle" else "another Finnhub plan",
+            )
+        if status in (401, 403) and said:
+            return UpstreamRefusedError(self.name, "the key is refused")
+        return UpstreamError(self.name, f"{path} answered HTTP {status}")
+
+    # Quotes
+
+    def quotes(self, instruments: Sequence[Instrument]) -> Quotes:
+        """Return quotes, one call each, a few at a time.
+
+        The first answer that speaks of a limit or of the key ends the batch, as
+        do three other failures: what is left then has failed for that reason.
+        """
+        result = Quotes({}, {})
+        last: PricesError | None = None
+        with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="finnhub") as pool:
+            # A call is counted in the context of who asks for it.
+            calls = {
+                pool.submit(copy_context().run, self._quote, one.upstream_id): one.ref
+                for one in instruments
+            }
+            for call in as_completed(calls):
+                try:
+                    quote = call.result()
+                except PricesError as exc:
+                    result.failed[calls[call]] = last = exc
+                    if _ends_batch(result.failed):
+                        for other in calls:
+                            other.cancel()
+                except CancelledError:
+                    assert last is not None  # noqa: S101 - nothing else cancels
+                    result.failed[calls[call]] = last
+                else:
+                    if quote is not None:
+                        result.found[calls[call]] = quote
+        if last is not None and not result.found:
+            raise last
+        return result
+
+    def _quote(self, symbol: str) -> Quote | None:
+        """Return the quote; None for the zeros that stand for "unknown" and "no data"."""
+        path = "/quote"
+        payload = self.get_json(path, {"symbol": symbol})
+        with self.parsing(path):
+            value, as_of = stated_price(payload["c"]), past_moment(payload.get("t"))
+            if value is None or as_of is None:
+                return None
+            return Quote(
+                value,
+                as_of,
+                change=figure(payload.get("d")),
+                change_percent=figure(payload.get("dp")),
+                high=price(payload.get("h")),
+                low=price(payload.get("l")),
+            )
+
+    # Bars
+
+    def resolutions(self, window: Window) -> list[Resolution]:
+        minutes = timedelta(days=_MINUTE_BARS_DAYS)
+        is_short = window.start is not None and window.end - window.start <= minutes
+        return [width for width in Resolution if width is not Resolution.M1 or is_short]
+
+    def history(self, instrument: Instrument, window: Window, step_s: int) -> Points:
+        """Return closing prices at the moments they held, with the shares traded before each."""
+        resolution = _STEPS[step_s]
+        bars = self.candles(instrument, window, resolution)
+        last_s = min(int(datetime.now(UTC).timestamp()), int(window.end.timestamp()))
+        points: dict[int, Point] = {}
+        for bar in bars.candles:
+            at = min(_closing(bar.timestamp, resolution), last_s)
+            points[at] = Point(at, bar.close, bar.volume)
+        return Points(list(points.values()), bars.truncated_by, BAR_SHARES)
+
+    def candles(
+        self,
+        instrument: Instrument,
+        window: Window,
+        resolution: Resolution,
+        *,
+        known: Sequence[Candle] = (),
+        now: datetime | None = None,
+    ) -> Candles:
+        """Return bars of the regular sessions, with the shares traded in them.
+
+        `known` is of no use here: one call gives all daily bars, and a split
+        changes every one before it.
+        """
+        available = self.resolutions(window)
+        if resolution not in available:
+            raise ResolutionUnavailableError(resolution, available)
+        now = now or datetime.now(UTC)
+        if resolution.is_intraday:
+            return self._intraday(instrument, window, resolution, now)
+        if resolution is Resolution.DAY:
+            return self._daily(instrument, window, now)
+        days = self._daily(instrument, aligned(window, resolution), now)
+        return roll_up(days, resolution, window, kind=AssetKind.STOCK, now=now)
+
+    def _daily(self, instrument: Instrument, window: Window, now: datetime) -> Candles:
+        start = max(window.start or _BEGINNING, _BEGINNING)
+        since = midnight(start.date())
+        bars, dropped = self._bars(instrument, Resolution.DAY, since, int(window.end.timestamp()))
+        found = {}
+        for bar in bars:
+            session = session_on(datetime.fromtimestamp(bar.timestamp, UTC).date())
+            # Where its stamp is the session's rather than midnight's, the day is the same.
+            if session is not None and session.closes > start:
+                day = midnight(session.day)
+                found[day] = replace(bar, timestamp=day, closed=session.closes <= now)
+        return _series(found, dropped, Origin.PROVIDER, window, since, None)
+
+    def _intraday(
+        self, instrument: Instrument, window: Window, resolution: Resolution, now: datetime
+    ) -> Candles:
+        end = window.end
+        start = window.start or end - timedelta(days=_INTRADAY_DAYS * _MOST_CALLS)
+        sessions = sessions_between(start, end)
+        if not sessions:
+            return Candles([], Origin.PROVIDER, 0, None, BAR_SHARES)
+        since = int(sessions[0].opens.timestamp())
+        asked = _ASKED[resolution]
+        found: dict[int, Candle] = {}
+        dropped = 0
+        cut: TruncatedBy | None = None if window.start else TruncatedBy.LIMIT
+        reached = since
+        for calls, (first, last) in enumerate(_months(since, int(end.timestamp()))):
+            if calls == _MOST_CALLS:
+                cut = TruncatedBy.LIMIT
+                break
+            bars, bad = self._bars(instrument, asked, first, last)
+            dropped += bad
+            reached = first
+            found |= {bar.timestamp: bar for bar in _regular(bars, sessions, asked, now)}
+            if not bars and last - first > _SLACK_S * 2:
+                reached = since
+                break  # Nothing was traded before.
+        if asked is not resolution:
+            found = {bar.timestamp: bar for bar in _hours(found, resolution, now)}
+        start_s = start.timestamp()
+        found = {at: bar for at, bar in found.items() if _closing(at, resolution) > start_s}
+        origin = Origin.PROVIDER if asked is resolution else Origin.DERIVED
+        return _series(found, dropped, origin, window, reached, cut)
+
+    def _bars(
+        self, instrument: Instrument, resolution: Resolution, since: int, until: int
+    ) -> tuple[list[Candle], int]:
+        """Return the source's own bars and how many of them contradict themselves."""
+        path = "/stock/candle"
+        payload = self.get_json(
+            path,
+            {
+                "symbol": instrument.upstream_id,
+                "resolution": resolution.value,
+                "from": since,
+                "to": until,
+            },
+        )
+        with self.parsing(path):
+            return _read_bars(payload)
+
+    # The catalogue
+
+    def listings(self) -> list[Listing]:
+        """Return the shares and funds that trade in the US, in dollars."""
+        path = "/stock/symbol"
+        address = self.base_url + path
+        limits = (CATALOGUE_LIMIT, CATALOGUE_LIMIT_S)
+        with self.admitted() as call:
+            call.reply = self.ask(address, {"exchange": "US"}, self.auth_headers(), *limits)
+            if call.reply.status in _REDIRECTS:
+                # By hand: the file lies elsewhere, and our key is none of that host's business.
+                call.reply = self.ask(self._symbol_file(address, call.reply), {}, {}, *limits)
+        rows = self.decoded(path, call.reply)
+        with self.parsing(path):
+            found = {row["symbol"]: _listing(row) for row in rows if _is_share(row)}
+            if not found:
+                raise ValueError  # An empty catalogue would delist everything.
+            return list(found.values())
+
+    def lookup(self, asked: str) -> list[Listing]:
+        """Return the stock of exactly that ticker, if the source has a price for it."""
+        ticker = asked.upper()
+        if self._quote(ticker) is None:
+            return []
+        path = "/stock/profile2"
+        profile = self.get_json(path, {"symbol": ticker})
+        with self.parsing(path):
+            if profile.get("currency", "USD") != "USD":
+                return []
+            return [
+                Listing(
+                    AssetKind.STOCK,
+                    ticker,
+                    ticker,
+                    # Funds have no profile.
+                    text(profile.get("name")) or ticker,
+                    exchange=_exchange(text(profile.get("exchange"))),
+                )
+            ]
+
+    def _symbol_file(self, address: str, reply: Reply) -> str:
+        """Return where a redirect leads, if it is a place we know."""
+        base = httpx.URL(address)
+        try:
+            target = base.join(reply.headers.get("location", ""))
+        except (httpx.InvalidURL, ValueError) as exc:
+            raise UpstreamMalformedError(self.name, "a redirect leads nowhere") from exc
+        at_home = (target.scheme, target.host, target.port) == (base.scheme, base.host, base.port)
+        listed = target.scheme == "https" and target.host in _SYMBOL_FILE_HOSTS
+        if target.userinfo or not (at_home or listed):
+            raise UpstreamMalformedError(self.name, "a redirect leads to a host that is not listed")
+        return str(target)
+
+
+def _error(body: bytes) -> str:
+    """Return the words of an error body in lower case; "" where it has none."""
+    try:
+        payload = msgspec.json.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return ""
+    said = payload.get("error") if isinstance(payload, dict) else None
+    return text(said).lower()
+
+
+def _ends_batch(failed: Mapping[str, PricesError]) -> bool:
+    """Whether asking on would only make more of the same failures."""
+    kinds = [type(error) for error in failed.values()]
+    if kinds[-1] in (UpstreamRateLimitedError, UpstreamRefusedError):
+        return True
+    return kinds.count(UpstreamError) + kinds.count(UpstreamTimeoutError) >= _FAILURES
+
+
+def _read_bars(payload: Mapping[str, Any]) -> tuple[list[Candle], int]:
+    if payload["s"] == "no_data":
+        return [], 0
+    if payload["s"] != "ok":
+        raise ValueError
+    columns = [payload[name] for name in ("t", "o", "h", "l", "c", "v")]
+    found: dict[int, Candle] = {}
+    dropped = 0
+    for at, opening, high, low, close, volume in zip(*columns, strict=True):
+        start = seconds(at)
+        ohlc = (opening, high, low, close)
+        bar = checked(start or 0, ohlc, volume=amount(volume), closed=True)
+        if start is None or bar is None:
+            dropped += 1
+        else:
+            found[start] = bar
+    if dropped and not found:
+        raise ValueError
+    return [found[start] for start in sorted(found)], dropped
+
+
+def _closing(timestamp: int, resolution: Resolution) -> int:
+    """Return when a stock's bar ends: with its session at the latest."""
+    opening = datetime.fromtimestamp(timestamp, UTC)
+    if not resolution.is_intraday:
+        session = session_on(opening.date())
+        return int(session.closes.timestamp()) if session else timestamp
+    closes = int(latest_session(opening).closes.timestamp())
+    return min(timestamp + resolution.minutes * 60, closes)
+
+
+def _months(since: int, until: int) -> Iterator[tuple[int, int]]:
+    """Yield the span in pieces that one call takes, newest first."""
+    while until >= since:
+        first = max(since, until - _INTRADAY_DAYS * DAY_S + 1)
+        yield first, until
+        until = first - 1
+
+
+def _regular(
+    bars: Sequence[Candle], sessions: Sequence[Session], resolution: Resolution, now: datetime
+) -> Iterator[Candle]:
+    """Yield the bars that open within a regular session."""
+    spans = {session.day: session for session in sessions}
+    for bar in bars:
+        opening = datetime.fromtimestamp(bar.timestamp, UTC)
+        # Regular hours in New York fall on one and the same day in UTC.
+        session = spans.get(opening.date())
+        if session is not None and session.opens <= opening < session.closes:
+            yield replace(bar, closed=_closing(bar.timestamp, resolution) <= now.timestamp())
+
+
+def _hours(halves: Mapping[int, Candle], resolution: Resolution, now: datetime) -> Iterator[Candle]:
+    """Yield bars of hours, counted from each session's start, made of half hours."""
+    step_s = resolution.minutes * 60
+
+    def start_of(bar: Candle) -> int:
+        opens = int(latest_session(datetime.fromtimestamp(bar.timestamp, UTC)).opens.timestamp())
+        return bar.timestamp - (bar.timestamp - opens) % step_s
+
+    for start, members in groupby((halves[at] for at in sorted(halves)), key=start_of):
+        closed = _closing(start, resolution) <= now.timestamp()
+        yield merged(list(members), start, closed=closed)
+
+
+def _series(
+    found: Mapping[int, Candle],
+    dropped: int,
+    origin: Origin,
+    window: Window,
+    reached: int,
+    cut: TruncatedBy | None,
+) -> Candles:
+    bars = [found[at] for at in sorted(found)]
+    first = bars[0].timestamp if bars else None
+    truncated_by = why_later(first, window, reached, _SLACK_S, cut)
+    return Candles(bars, origin, dropped, truncated_by, BAR_SHARES)
+
+
+def _is_share(row: Mapping[str, Any]) -> bool:
+    return (
+        row.get("type") in _SHARES
+        and row.get("currency") in ("USD", "", None)
+        and is_id(row.get("symbol"))
+    )
+
+
+def _listing(row: Mapping[str, Any]) -> Listing:
+    ticker = text(row.get("displaySymbol"), limit=100) or row["symbol"]
+    return Listing(
+        AssetKind.STOCK,
+        row["symbol"],
+        ticker,
+        text(row.get("description")) or ticker,
+        exchange=_exchange(text(row.get("mic"))),
+    )
+
+
+def _exchange(name: str) -> str:
+    """Return the short name of an exchange, from its MIC or from a profile's long one."""
+    if name.startswith("NASDAQ"):
+        return "NASDAQ"
+    if name.startswith("NEW YORK STOCK EXCHANGE"):
+        return "NYSE"
+    return _EXCHANGES.get(name, name)
