@@ -16,10 +16,8 @@ import weakref
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
-import redis.asyncio
 from django.conf import settings
 from redis.exceptions import RedisError
 
@@ -78,13 +76,11 @@ class Hub:
     fails to do is waited for.
     """
 
-    def __init__(
-        self, client: redis.asyncio.Redis | None = None, channel_layer: Any = None
-    ) -> None:
+    def __init__(self) -> None:
         self.interval_s = float(settings.PUBLISH_INTERVAL_S)
         self._heartbeat_s = float(settings.WS_HEARTBEAT_S)
-        self._client = client or redis_clients.async_client()
-        self._layer = channel_layer or layer()
+        self._client = redis_clients.async_client()
+        self._layer = layer()
         self._loop = asyncio.get_running_loop()
         self._tick = Tick(UNKNOWN, stamp(), {})
         self._registry: dict[frozenset[str], set[Feed]] = {}
@@ -98,6 +94,7 @@ class Hub:
         self._has_looked = asyncio.Event()
         self._is_silent = False
         self._is_away = False
+        self.is_listening = False
         now = self._loop.time()
         self._ticked_at = now
         self._quiet_since = now
@@ -238,11 +235,13 @@ class Hub:
             async with asyncio.timeout(_LAYER_TIMEOUT_S):
                 channel = await self._layer.new_channel()
                 await self._layer.group_add(GROUP, channel)
+            self.is_listening = True
             self._announced.set()  # whatever came before we listened
             while True:
                 await self._layer.receive(channel)
                 self._announced.set()
         finally:
+            self.is_listening = False
             if channel:
                 async with asyncio.timeout(_LAYER_TIMEOUT_S):
                     await self._layer.group_discard(GROUP, channel)

@@ -81,7 +81,7 @@ class Publisher:
     def _quotes(
         self, client: redis.Redis, wanted: list[str], followed: list[str], interval_s: float
     ) -> dict[str, WireQuote]:
-        """Return what is to be said of `wanted`: last good values, marked stale, if sources fail."""
+        """Return what is said of `wanted`; last good values, marked stale, where sources fail."""
         batch = self._batch(wanted, followed, min(interval_s * _LOAD_PART, _LOAD_MOST_S))
         lost: Collection[str]
         if batch is None:

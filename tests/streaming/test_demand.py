@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+
+from prices import redis_clients
+from streaming import demand
+from streaming.demand import Leases
+
+pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+
+async def test_what_any_process_follows_is_wanted_once() -> None:
+    async with redis_clients.async_client() as client:
+        await Leases(client, 60).renew({"BTC": 2, "ETH": 1})
+        await Leases(client, 60).renew({"BTC": 1, "stock:STX": 1})
+
+    assert demand.wanted() == ["BTC", "ETH", "stock:STX"]
+
+
+async def test_what_nobody_renews_lapses(redis_client: Redis) -> None:
+    async with redis_clients.async_client() as client:
+        await Leases(client, 60).renew({"BTC": 1})
+        await Leases(client, 0).renew({"ETH": 1})
+
+    assert demand.wanted() == ["BTC"]
+    assert redis_client.zrange(demand.WANTED, 0, -1) == ["BTC"], "and is forgotten"
+
+
+async def test_a_short_lease_never_shortens_another_processs_longer_one() -> None:
+    async with redis_clients.async_client() as client:
+        await Leases(client, 60).renew({"BTC": 1})
+        await Leases(client, 0).renew({"BTC": 1})
+
+    assert demand.wanted() == ["BTC"]
+
+
+async def test_followers_are_those_of_all_living_processes() -> None:
+    async with redis_clients.async_client() as client:
+        await Leases(client, 60).renew({"BTC": 2, "ETH": 1})
+        await Leases(client, 60).renew({"BTC": 3})
+        await Leases(client, 0).renew({"BTC": 100})
+
+    assert demand.followers(["BTC", "ETH", "DOGE"]) == {"BTC": 5, "ETH": 1, "DOGE": 0}
+    assert demand.followers([]) == {}
+
+
+async def test_the_first_follower_is_added_and_a_renewal_replaces_all() -> None:
+    async with redis_clients.async_client() as client:
+        leases = Leases(client, 60)
+        await leases.renew({"BTC": 2})
+        await leases.add({"ETH": 1})
+        assert demand.followers(["BTC", "ETH"]) == {"BTC": 2, "ETH": 1}
+
+        await leases.renew({"ETH": 4})
+
+    assert demand.followers(["BTC", "ETH"]) == {"BTC": 0, "ETH": 4}
+    assert demand.wanted() == ["BTC", "ETH"], "a lease lapses; nobody takes it back"
+
+
+async def test_every_key_of_demand_has_an_end(redis_client: Redis) -> None:
+    async with redis_clients.async_client() as client:
+        leases = Leases(client, 60)
+        await leases.renew({"BTC": 1})
+
+    counts = f"lokifi:demand:counts:{leases.process}"
+    assert 0 < int(str(redis_client.pttl(counts))) <= 60_000
+
+
+async def test_ten_thousand_symbols_are_written_at_once() -> None:
+    many = {f"S{number}": 1 for number in range(10_000)}
+    async with redis_clients.async_client() as client:
+        await Leases(client, 60).renew(many)
+
+    assert len(demand.wanted()) == 10_000

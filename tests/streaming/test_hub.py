@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+from redis import Redis
+
+from streaming import demand, ticks
+from streaming.feed import Feed
+from streaming.protocol import Close
+from tests.streaming.sockets import following, publish, running_hub, until, wire
+
+pytestmark = pytest.mark.asyncio
+
+
+async def received(feed: Feed) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        item = await feed.next()
+    assert isinstance(item, str)
+    message: dict[str, Any] = json.loads(item)
+    return message
+
+
+async def test_each_subscriber_gets_its_share_in_one_message() -> None:
+    async with running_hub() as hub:
+        one, two = await following(hub, "BTC", "ETH"), await following(hub, "ETH", "SOL")
+
+        place = await publish(BTC=1.0, ETH=2.0)
+
+        first, second = await received(one), await received(two)
+        assert first == {
+            "type": "price_update",
+            "epoch": place.epoch,
+            "seq": 1,
+            "prev_seq": 0,
+            "timestamp": first["timestamp"],
+            "count": 2,
+            "data": {"BTC": wire("BTC", 1.0), "ETH": wire("ETH", 2.0)},
+        }
+        assert second["data"] == {"ETH": wire("ETH", 2.0)}
+        assert second["timestamp"] == first["timestamp"]
+
+
+async def test_subscribers_with_equal_sets_get_the_very_same_text() -> None:
+    async with running_hub() as hub:
+        one, two = await following(hub, "ETH", "BTC"), await following(hub, "BTC", "ETH")
+
+        await publish(BTC=1.0, ETH=2.0)
+
+        assert await one.next() is await two.next()
+
+
+async def test_a_tick_that_holds_nothing_for_a_subscriber_is_a_heartbeat() -> None:
+    async with running_hub() as hub:
+        feed = await following(hub, "SOL")
+
+        place = await publish(BTC=1.0)
+
+        beat = await received(feed)
+        assert beat == {
+            "type": "heartbeat",
+            "epoch": place.epoch,
+            "seq": 1,
+            "prev_seq": 0,
+            "timestamp": beat["timestamp"],
+            "next_update_at": beat["next_update_at"],
+        }
+        assert beat["timestamp"] < beat["next_update_at"]
+
+
+async def test_between_ticks_a_heartbeat_repeats_the_seq(settings: Settings) -> None:
+    settings.WS_HEARTBEAT_S = 1
+    async with running_hub() as hub:
+        feed = await following(hub, "BTC")
+        await publish(BTC=1.0)
+        await received(feed)
+
+        beats = [await received(feed), await received(feed)]
+
+        assert [(b["type"], b["seq"], b["prev_seq"]) for b in beats] == [("heartbeat", 1, 1)] * 2
+
+
+async def test_every_tick_arrives_and_seq_rises_by_one() -> None:
+    async with running_hub() as hub:
+        feed = await following(hub, "BTC")
+        got = []
+        for price in range(1, 11):
+            await publish(BTC=float(price))
+            got.append(await received(feed))
+
+        assert [m["seq"] for m in got] == list(range(1, 11))
+        assert [m["prev_seq"] for m in got] == list(range(10))
+        assert [m["data"]["BTC"]["price"] for m in got] == list(range(1, 11))
+
+
+async def test_a_subscriber_that_does_not_read_is_left_with_the_newest_tick() -> None:
+    async with running_hub() as hub:
+        asleep, awake = await following(hub, "BTC"), await following(hub, "BTC")
+
+        for price in range(1, 6):
+            await publish(BTC=float(price))
+            await received(awake)
+
+        late = await received(asleep)
+        assert (late["seq"], late["prev_seq"], late["data"]["BTC"]["price"]) == (5, 0, 5.0)
+        assert len(asleep) == 0
+
+
+async def test_an_announcement_that_got_lost_costs_no_tick(settings: Settings) -> None:
+    settings.PUBLISH_INTERVAL_S = 1
+    async with running_hub() as hub:
+        feed = await following(hub, "BTC")
+
+        await publish(BTC=1.0, interval_s=1, tell=False)
+
+        assert (await received(feed))["data"]["BTC"]["price"] == 1.0
+
+
+async def test_a_tick_that_is_announced_twice_is_told_once() -> None:
+    async with running_hub() as hub:
+        feed = await following(hub, "BTC")
+        place = await publish(BTC=1.0)
+        await received(feed)
+
+        await asyncio.to_thread(_announce, place)
+        await publish(BTC=2.0)
+
+        assert (await received(feed))["seq"] == 2
+
+
+def _announce(place: ticks.Place) -> None:
+    from streaming import publisher
+
+    publisher.announce(place)
+
+
+async def test_a_new_epoch_is_noticed_and_a_snapshot_follows(redis_client: Redis) -> None:
+    async with running_hub() as hub:
+        feed = await following(hub, "BTC")
+        before = await publish(BTC=1.0)
+        await received(feed)
+        redis_client.flushall()
+
+        after = await publish(BTC=2.0, known=before)
+
+        notice, snapshot = await received(feed), await received(feed)
+        assert (notice["type"], notice["code"]) == ("notice", "epoch_changed")
+        assert (snapshot["snapshot"], snapshot["epoch"], snapshot["seq"]) == (True, after.epoch, 1)
+        assert snapshot["data"] == {"BTC": wire("BTC", 2.0)}
+        await publish(BTC=3.0, known=after)
+        update = await received(feed)
+        assert ("snapshot" in update, update["seq"], update["prev_seq"]) == (False, 2, 1)
+
+
+async def test_a_changed_cadence_is_noticed() -> None:
+    async with running_hub() as hub:
+        feed = await following(hub, "BTC")
+        await publish(BTC=1.0)
+        await received(feed)
+
+        await publish(BTC=2.0, interval_s=10)
+
+        codes = [(await received(feed)) for _ in range(3)]
+        assert [m.get("code", m["type"]) for m in codes] == [
+            "cadence_changed",
+            "epoch_changed",
+            "price_update",
+        ]
+        assert codes[0]["update_interval"] == hub.interval_s == 10
+
+
+async def test_a_silent_publisher_is_noticed_once_and_listened_for_anew(
+    settings: Settings,
+) -> None:
+    settings.PUBLISH_INTERVAL_S = 1
+    settings.WS_HEARTBEAT_S = 30
+    async with running_hub() as hub:
+        feed = await following(hub, "BTC")
+        await publish(BTC=1.0, interval_s=1)
+        await received(feed)
+        first_ear = hub._listening
+
+        notice = await received(feed)
+        await until(lambda: hub._listening is not first_ear and hub.is_listening)
+        second_ear = hub._listening
+        await until(lambda: hub._listening is not second_ear and hub.is_listening)
+
+        assert (notice["type"], notice["code"]) == ("notice", "publisher_silent")
+        assert [frame.code for frame in hub.notices()] == ["publisher_silent"]
+        assert len(feed) == 0, "said once"
+        await publish(BTC=2.0, interval_s=1)
+        assert (await received(feed))["data"]["BTC"]["price"] == 2.0
+        assert hub.notices() == []
+
+
+async def test_the_first_follower_of_a_symbol_is_written_at_once() -> None:
+    async with running_hub() as hub:
+        await following(hub, "BTC", "ETH")
+        await until(lambda: demand.wanted() == ["BTC", "ETH"])
+
+        await following(hub, "BTC", "SOL")
+        await until(lambda: demand.wanted() == ["BTC", "ETH", "SOL"])
+
+
+async def test_counts_follow_the_subscribers(settings: Settings) -> None:
+    settings.PUBLISH_INTERVAL_S = 1
+    async with running_hub() as hub:
+        one, two = await following(hub, "BTC", "ETH"), await following(hub, "BTC")
+        await until(lambda: demand.followers(["BTC", "ETH"]) == {"BTC": 2, "ETH": 1})
+
+        hub.unfollow(one, ["ETH"])
+        hub.leave(two)
+        hub.leave(two)
+
+        await until(lambda: demand.followers(["BTC", "ETH"]) == {"BTC": 1, "ETH": 0})
+        assert hub.count == 1
+
+
+async def test_what_everyone_has_left_lapses(settings: Settings) -> None:
+    settings.PUBLISH_INTERVAL_S = 1
+    async with running_hub() as hub:
+        feed = await following(hub, "BTC")
+        await until(lambda: demand.wanted() == ["BTC"])
+
+        hub.leave(feed)
+
+        await until(lambda: demand.wanted() == [])
+
+
+async def test_leases_come_back_after_redis_lost_everything(
+    settings: Settings, redis_client: Redis
+) -> None:
+    settings.PUBLISH_INTERVAL_S = 1
+    async with running_hub() as hub:
+        await following(hub, "BTC")
+        await until(lambda: demand.wanted() == ["BTC"])
+
+        redis_client.flushall()
+
+        await until(lambda: demand.wanted() == ["BTC"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"null", b'{"update_interval": 1, "tick": {}}', b"\x80\x04pickle", b"[" * 5000],
+    ids=["empty", "half", "null", "other shape", "pickle", "deep"],
+)
+async def test_a_snapshot_that_cannot_be_read_is_skipped(
+    settings: Settings, redis_client: Redis, body: bytes
+) -> None:
+    settings.PUBLISH_INTERVAL_S = 1
+    async with running_hub() as hub:
+        feed = await following(hub, "BTC")
+        await publish(BTC=1.0, interval_s=1, tell=False)
+        redis_client.set(ticks.SNAPSHOT, body)
+        await asyncio.to_thread(_announce, ticks.UNKNOWN)
+
+        await publish(BTC=2.0, interval_s=1)
+
+        async with asyncio.timeout(10):
+            while (message := await received(feed))["type"] != "price_update":
+                pass
+        assert message["data"]["BTC"]["price"] == 2.0
+
+
+async def test_what_is_ended_takes_nothing_more_and_sends_what_it_has() -> None:
+    async with running_hub() as hub:
+        feed = await following(hub, "BTC")
+        feed.put(hub.snapshot({}))
+        feed.end(Close.TOO_OLD)
+        feed.put(hub.snapshot({}))
+
+        assert (await received(feed))["type"] == "price_update"
+        assert await feed.next() is Close.TOO_OLD
+        assert len(feed) == 0
