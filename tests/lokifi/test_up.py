@@ -107,16 +107,21 @@ def test_a_folder_that_cannot_be_written_is_named_in_a_sentence(tmp_path: Path) 
         assert len(up.said.splitlines()) == 1
 
 
+def binds(to_bind: socket.socket, port: int) -> bool:
+    try:
+        to_bind.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
+
+
 def test_a_taken_redis_port_is_left_alone(tmp_path: Path) -> None:
     """Another program's 6379 is neither used nor disturbed."""
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            other.bind(("127.0.0.1", 6379))
-            other.listen()
-        except OSError:
-            # Something here has it already: as good.
-            other.close()
+        # Another test's own server may have it for the moment.
+        until(lambda: binds(other, 6379), "port 6379")
+        other.listen()
         with Start(tmp_path) as up:
             up.wait_until_up()
             assert ":6379/" not in up.notes()["redis_url"]
