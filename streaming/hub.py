@@ -300,7 +300,7 @@ class Hub:
             return
         try:
             snapshot = msgspec.json.decode(body, type=Snapshot)
-        except msgspec.MsgspecError:
+        except (ValueError, RecursionError):
             logger.warning("the snapshot in Redis cannot be read; waiting for the next tick")
             return
         found = Place(snapshot.tick.epoch, snapshot.tick.seq)

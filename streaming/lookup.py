@@ -31,6 +31,7 @@ class Threads:
     def __init__(self, name: str, size: int, waiting: int) -> None:
         self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
         self._room = size + waiting
+        self._is_failing = False
 
     async def run(self, call: Callable[[], T], until: float) -> T | None:
         """Return what the call gives; None where it fails or is not done by `until` (loop time)."""
@@ -49,8 +50,9 @@ class Threads:
     def _done(self, future: asyncio.Future[T]) -> None:
         self._room += 1
         exc = None if future.cancelled() else future.exception()
-        if exc is not None:
-            logger.error("asking for prices failed", exc_info=exc)
+        if exc is not None and not self._is_failing:
+            logger.error("subscribers go without: asking failed; said once", exc_info=exc)
+        self._is_failing = exc is not None
 
 
 def _with_database(call: Callable[[], T]) -> T:

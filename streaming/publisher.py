@@ -137,7 +137,7 @@ def _last(client: redis.Redis) -> dict[str, WireQuote]:
     body: Any = client.get(ticks.SNAPSHOT)
     try:
         return msgspec.json.decode(body or b"", type=Snapshot).tick.data
-    except msgspec.MsgspecError:
+    except (ValueError, RecursionError):
         return {}
 
 

@@ -100,7 +100,7 @@ async def running_hub() -> AsyncIterator[hubs.Hub]:
 
 async def until(holds: Callable[[], object], within_s: float = 10) -> None:
     async with asyncio.timeout(within_s):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 (what holds is not always ours to signal)
             await asyncio.sleep(0.01)
 
 
@@ -181,8 +181,9 @@ async def client(
     path = f"/api/ws/prices{query}"
     socket = WebsocketCommunicator(application, path, subprotocols=subprotocols)
     connected = Client(socket)
-    accepted, connected.subprotocol = await socket.connect(timeout=5)
+    accepted, subprotocol = await socket.connect(timeout=5)
     assert accepted
+    connected.subprotocol = None if subprotocol is None else str(subprotocol)
     connected.welcome = await connected.receive()
     try:
         yield connected
