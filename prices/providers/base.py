@@ -26,6 +26,7 @@ from prices.errors import (
     UpstreamRefusedError,
     UpstreamTimeoutError,
 )
+from prices.providers import deadline
 from prices.types import (
     Candle,
     Candles,
@@ -234,16 +235,16 @@ class HttpProvider:
         within_s: float,
     ) -> Reply:
         """Return the answer, whatever its status; redirects are not followed."""
-        deadline = time.monotonic() + within_s
         try:
             # An empty mapping would strip the query that a redirect's address bears.
-            with self._open().stream(
-                "GET", url, params=params or None, headers=headers
-            ) as response:
+            with (
+                deadline.within(within_s),
+                self._open().stream("GET", url, params=params or None, headers=headers) as response,
+            ):
                 return Reply(
                     status=response.status_code,
                     headers={name.lower(): value for name, value in response.headers.items()},
-                    body=self._read(response, max_bytes, deadline),
+                    body=self._read(response, max_bytes),
                 )
         except httpx.TimeoutException as exc:
             raise UpstreamTimeoutError(self.name, "no answer in time") from exc
@@ -286,8 +287,13 @@ class HttpProvider:
         # shared by two processes mixes up their answers.
         with self._lock:
             if self._client is None or self._client_pid != os.getpid():
-                self._client = httpx.Client(
-                    headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
+                client = httpx.Client(
+                    headers={
+                        "User-Agent": USER_AGENT,
+                        "Accept": "application/json",
+                        # Unpacked by ourselves, since one small chunk may hold gigabytes.
+                        "Accept-Encoding": "gzip",
+                    },
                     timeout=TIMEOUT,
                     limits=LIMITS,
                     follow_redirects=False,
@@ -295,12 +301,11 @@ class HttpProvider:
                     trust_env=httpx.URL(self.base_url).host not in _LOOPBACK,
                     transport=self._transport,
                 )
-                # Unpacked by ourselves, since one small chunk may hold gigabytes.
-                self._client.headers["Accept-Encoding"] = "gzip"
+                self._client = deadline.enforced(client)
                 self._client_pid = os.getpid()
             return self._client
 
-    def _read(self, response: httpx.Response, max_bytes: int, deadline: float) -> bytes:
+    def _read(self, response: httpx.Response, max_bytes: int) -> bytes:
         unpack = _unpacker(response.headers.get("content-encoding", ""))
         body = bytearray()
         assert isinstance(response.stream, httpx.SyncByteStream)  # noqa: S101 - for the type
@@ -308,8 +313,7 @@ class HttpProvider:
             body += unpack.decompress(chunk, max_bytes + 1 - len(body)) if unpack else chunk
             if len(body) > max_bytes:
                 raise UpstreamMalformedError(self.name, f"the answer exceeds {max_bytes} bytes")
-            if time.monotonic() > deadline:
-                raise UpstreamTimeoutError(self.name, "the answer took too long to arrive")
+            deadline.check()
         if unpack and not unpack.eof:
             raise httpx.DecodingError("packed body ends early")
         return bytes(body)
