@@ -267,6 +267,7 @@ CORS_ALLOWED_ORIGINS = _words("CORS_ALLOWED_ORIGINS")
 INSTALLED_APPS = [
     # First, so that its runserver is the one that runs.
     "lokifi",
+    "lokifi.dashboard",
     "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -352,7 +353,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "prices.schema.add_answers",
+    ],
 }
 
 # --- Celery ------------------------------------------------------------------------

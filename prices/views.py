@@ -14,8 +14,17 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from prices import cache
-from prices.answers import BatchAnswer
+from prices import cache, schema
+from prices.answers import (
+    BatchAnswer,
+    CandlesAnswer,
+    CoinSearchAnswer,
+    HistoryAnswer,
+    MappingAnswer,
+    QuoteAnswer,
+    SymbolSearchAnswer,
+    TopAnswer,
+)
 from prices.cache import Held
 from prices.errors import PricesError, UpstreamError
 from prices.serializers import (
@@ -68,6 +77,14 @@ class TooLargeError(exceptions.APIException):
 class QuoteView(APIView):
     """The current price of one asset."""
 
+    @schema.operation(
+        "quote",
+        "The current price of one asset",
+        QuoteAnswer,
+        query=QuoteQuery,
+        codes=schema.OF_A_SYMBOL,
+        of_symbol=True,
+    )
     def get(self, request: Request, symbol: str) -> HttpResponse:
         query = _query(request, QuoteQuery)
         force = query["force_refresh"]
@@ -78,6 +95,14 @@ class QuoteView(APIView):
 class HistoryView(APIView):
     """Prices of one asset over a period, oldest first."""
 
+    @schema.operation(
+        "history",
+        "Prices of one asset over a period",
+        HistoryAnswer,
+        query=HistoryQuery,
+        codes=schema.OF_A_SYMBOL,
+        of_symbol=True,
+    )
     def get(self, request: Request, symbol: str) -> HttpResponse:
         query = _query(request, HistoryQuery)
         force = query["force_refresh"]
@@ -88,6 +113,14 @@ class HistoryView(APIView):
 class CandlesView(APIView):
     """Candles of one asset over a period, oldest first."""
 
+    @schema.operation(
+        "candles",
+        "Candles of one asset over a period",
+        CandlesAnswer,
+        query=CandlesQuery,
+        codes=[*schema.OF_A_SYMBOL, "resolution_unavailable"],
+        of_symbol=True,
+    )
     def get(self, request: Request, symbol: str) -> HttpResponse:
         query = _query(request, CandlesQuery)
         force = query["force_refresh"]
@@ -102,6 +135,13 @@ class BatchView(APIView):
 
     parser_classes: Sequence[type[BaseParser]] = [BoundedJSONParser]
 
+    @schema.operation(
+        "batch",
+        "Current prices of up to 100 assets",
+        BatchAnswer,
+        body=BatchBody,
+        codes=["invalid_parameter", "too_large", "unsupported_media_type"],
+    )
     def post(self, request: Request) -> HttpResponse:
         body = _valid(BatchBody(data=request.data))
         return _batch(request, body["symbols"], force=body["force_refresh"])
@@ -110,6 +150,13 @@ class BatchView(APIView):
 class BatchQueryView(APIView):
     """Current prices of up to 100 assets, by GET."""
 
+    @schema.operation(
+        "batch_query",
+        "Current prices of up to 100 assets, by GET",
+        BatchAnswer,
+        query=BatchQuery,
+        codes=["invalid_parameter"],
+    )
     def get(self, request: Request) -> HttpResponse:
         query = _query(request, BatchQuery)
         return _batch(request, query["symbols"], force=query["force_refresh"])
@@ -118,6 +165,9 @@ class BatchQueryView(APIView):
 class TopView(APIView):
     """Coins by market cap."""
 
+    @schema.operation(
+        "top", "Coins by market cap", TopAnswer, query=TopQuery, codes=["invalid_parameter"]
+    )
     def get(self, request: Request) -> HttpResponse:
         query = _query(request, TopQuery)
         return _answer(request, discovery.top(query["limit"], query["page"]))
@@ -126,6 +176,13 @@ class TopView(APIView):
 class CoinSearchView(APIView):
     """Coins whose ticker, name or id fits, with their market data."""
 
+    @schema.operation(
+        "coin_search",
+        "Coins whose ticker, name or id fits",
+        CoinSearchAnswer,
+        query=CoinSearchQuery,
+        codes=["invalid_parameter"],
+    )
     def get(self, request: Request) -> HttpResponse:
         query = _query(request, CoinSearchQuery)
         return _answer(request, discovery.search_coins(query["q"], query["limit"]))
@@ -134,6 +191,7 @@ class CoinSearchView(APIView):
 class MappingView(APIView):
     """CoinGecko ids by ticker."""
 
+    @schema.operation("mapping", "CoinGecko ids by ticker", MappingAnswer)
     def get(self, request: Request) -> HttpResponse:
         return _answer(request, discovery.mapping())
 
@@ -141,6 +199,13 @@ class MappingView(APIView):
 class SymbolSearchView(APIView):
     """Coins and stocks whose ticker or name fits."""
 
+    @schema.operation(
+        "symbol_search",
+        "Coins and stocks whose ticker or name fits",
+        SymbolSearchAnswer,
+        query=SymbolSearchQuery,
+        codes=["invalid_parameter", "provider_not_configured"],
+    )
     def get(self, request: Request) -> HttpResponse:
         query = _query(request, SymbolSearchQuery)
         kind = AssetKind(query["kind"]) if query.get("kind") else None

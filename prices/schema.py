@@ -1,0 +1,280 @@
+"""The OpenAPI document: each operation in a few words, its shapes taken from prices/answers.py.
+
+`operation` decorates a view's method. The components that it points to are put
+into the document at the end, by the hook `add_answers`, as msgspec describes the
+very structs that are rendered: there is no second description that could differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.serializers import Serializer
+
+from prices import answers
+from prices.problems import CONTENT_TYPE
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ANSWERS: tuple[type[msgspec.Struct], ...] = (
+    answers.QuoteAnswer,
+    answers.BatchAnswer,
+    answers.HistoryAnswer,
+    answers.CandlesAnswer,
+    answers.TopAnswer,
+    answers.CoinSearchAnswer,
+    answers.MappingAnswer,
+    answers.SymbolSearchAnswer,
+)
+# Answers of the running product, shortened; docs/http-api.md shows the same ones.
+EXAMPLES: dict[str, Any] = msgspec.json.decode(
+    Path(__file__).with_name("schema_examples.json").read_bytes()
+)
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """What is wrong with one field; `field` is empty where it is the whole."""
+
+    field: str
+    message: str
+
+
+class Problem(msgspec.Struct, kw_only=True, frozen=True):
+    """Every error under /api (RFC 9457). `code` is stable, `detail` is for a person."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str | None
+    errors: list[FieldError]
+    provider: str | msgspec.UnsetType = msgspec.UNSET
+    allowed_by: str | msgspec.UnsetType = msgspec.UNSET
+    setting: str | msgspec.UnsetType = msgspec.UNSET
+    available: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One error code: its status, an example of its sentence, and the members it adds."""
+
+    status: int
+    detail: str
+    members: dict[str, Any] = field(default_factory=dict)
+
+    def example(self, code: str) -> dict[str, Any]:
+        return {
+            "type": f"urn:lokifi:problem:{code}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "instance": "/api/v1/prices/BTC/ohlcv",
+            "code": code,
+            "request_id": "5f0c1a6b9d3e4c7f8a2b6d1e0c9f7a35",
+            "errors": [],
+            **self.members,
+        }
+
+
+_BAD_PERIOD = '"1q" is not a valid choice.'
+FAILURES: dict[str, Failure] = {
+    "invalid_parameter": Failure(
+        400, f"period: {_BAD_PERIOD}", {"errors": [{"field": "period", "message": _BAD_PERIOD}]}
+    ),
+    "invalid_symbol": Failure(400, "'B$C' is not a symbol."),
+    "plan_restricted": Failure(
+        403,
+        "finnhub: candles of stocks are not part of this plan",
+        {"provider": "finnhub", "allowed_by": "a paid plan of Finnhub (FINNHUB_PLAN=paid)"},
+    ),
+    "provider_not_configured": Failure(
+        403,
+        "finnhub needs FINNHUB_KEY to be set.",
+        {"provider": "finnhub", "setting": "FINNHUB_KEY"},
+    ),
+    "unknown_symbol": Failure(404, "No asset is listed under 'NOPE'."),
+    "not_found": Failure(404, "No source gives a price for 'BTC' now."),
+    "not_acceptable": Failure(406, "Could not satisfy the request Accept header."),
+    "resolution_unavailable": Failure(
+        409,
+        "Bars of 1 cannot be had over this period.",
+        {"available": ["30", "240", "D", "W", "M"]},
+    ),
+    "too_large": Failure(413, "A body may have 65536 bytes."),
+    "unsupported_media_type": Failure(415, 'Unsupported media type "text/plain" in request.'),
+    "internal_error": Failure(500, "Something broke on our side."),
+    "upstream_unavailable": Failure(503, "coingecko: no answer within 5 s"),
+    "upstream_rate_limited": Failure(503, "coingecko: our budget of calls is used up"),
+}
+EVERYWHERE = ("not_acceptable", "internal_error", "upstream_unavailable", "upstream_rate_limited")
+OF_A_SYMBOL = (
+    "invalid_parameter",
+    "invalid_symbol",
+    "plan_restricted",
+    "provider_not_configured",
+    "unknown_symbol",
+    "not_found",
+)
+
+# What a field means, where its name does not say it; the same in every answer.
+MEANINGS = {
+    "source": "Which provider; `sandbox` where the sandbox market speaks for it.",
+    "as_of": "When the source says the data held.",
+    "fetched_at": "When we got it.",
+    "cached": "Not fetched for the request that made this body.",
+    "stale": "Past its life and not renewed, because no source, or no Redis, could be asked.",
+    "currency": "What prices are in.",
+    "symbol": "How maps, subscriptions and Redis keys name the asset.",
+    "ref": "Unique and always accepted; what clients should store.",
+    "change_basis": "`24h` for coins, `previous_close` for stocks.",
+    "volume_basis": "What `volume` counts, e.g. `24h_currency`, `session_shares`, `rolling_24h`.",
+    "alternatives": "Other assets that bear the same ticker.",
+    "last_updated": "The same as `as_of`.",
+    "failed": "Error codes by symbol.",
+    "resolved": "Symbol by what was asked, where the two differ.",
+    "cache_hits": "Quotes that were in the cache.",
+    "api_calls": "Upstream calls made for this request.",
+    "from": "Timestamp of the first item; Unix seconds.",
+    "to": "Timestamp of the last item; Unix seconds.",
+    "truncated": "The series begins later than its period.",
+    "available_from": "Where a truncated series begins; Unix seconds.",
+    "origin": "The source's own bars, made from its points, or recorded by us.",
+    "dropped": "Bars of the source that contradicted themselves and were left out.",
+    "timestamp": "Unix seconds; of a bar, its opening.",
+    "closed": "Only the newest bar may be open.",
+    "mapping": "CoinGecko ids by ticker: what `crypto:TICKER` gives.",
+    "query": "`q` as it was sent.",
+    "code": "Stable; see docs/http-api.md.",
+    "request_id": "The same as the header X-Request-ID.",
+    "allowed_by": "What would allow it.",
+    "setting": "Which setting is missing.",
+    "available": "Resolutions that can be had over the period.",
+}
+
+_SYMBOL = OpenApiParameter(
+    "symbol",
+    str,
+    OpenApiParameter.PATH,
+    description=(
+        "A ticker in any case (`BTC`, `brk.b`), a forced kind (`crypto:BTC`, `stock:AAPL`) or a "
+        "coin's CoinGecko id (`coingecko:bitcoin`)."
+    ),
+    examples=[OpenApiExample(s, s) for s in ("BTC", "AAPL", "stock:STX", "coingecko:bitcoin")],
+)
+_IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description="An ETag; 304 where it is still the one.",
+)
+
+
+def operation(
+    name: str,
+    summary: str,
+    answer: type[msgspec.Struct],
+    *,
+    codes: Collection[str] = (),
+    query: type[Serializer[Any]] | None = None,
+    body: type[Serializer[Any]] | None = None,
+    of_symbol: bool = False,
+) -> Callable[[F], F]:
+    """Describe a view's method. `codes` are the errors it can give beside those of all."""
+    given = sorted({*codes, *EVERYWHERE}, key=list(FAILURES).index)
+    statuses = sorted({FAILURES[code].status for code in given})
+    parameters: list[Any] = [*_headers(statuses, can_be_known=body is None)]
+    if of_symbol:
+        parameters.append(_SYMBOL)
+    if query is not None:
+        parameters.append(query)
+    responses: dict[Any, Any] = {
+        (200, "application/json"): OpenApiResponse(
+            {"$ref": f"#/components/schemas/{answer.__name__}"},
+            description=_first_line(answer),
+            examples=[OpenApiExample("sandbox", EXAMPLES[name])],
+        ),
+        **{(status, CONTENT_TYPE): _failures(status, given) for status in statuses},
+    }
+    if body is None:
+        parameters.append(_IF_NONE_MATCH)
+        responses[304] = OpenApiResponse(None, description="What If-None-Match names is still so.")
+    return extend_schema(
+        operation_id=name,
+        summary=summary,
+        parameters=parameters,
+        request=body,
+        responses=responses,
+        tags=["prices"],
+    )
+
+
+def add_answers(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
+    """Put the components in that the operations point to; a hook of drf-spectacular."""
+    _, components = msgspec.json.schema_components(
+        (*ANSWERS, Problem), ref_template="#/components/schemas/{name}"
+    )
+    for name, component in components.items():
+        properties = component.get("properties", {})
+        for member, described in properties.items():
+            if member in MEANINGS:
+                described["description"] = MEANINGS[member]
+            # A default is for us who build an answer; those who read one always find the field.
+            described.pop("default", None)
+        if properties and name != Problem.__name__:
+            component["required"] = list(properties)
+    result.setdefault("components", {}).setdefault("schemas", {}).update(components)
+    return result
+
+
+def _failures(status: int, codes: Collection[str]) -> OpenApiResponse:
+    of_status = [code for code in codes if FAILURES[code].status == status]
+    return OpenApiResponse(
+        {"$ref": f"#/components/schemas/{Problem.__name__}"},
+        description=", ".join(f"`{code}`" for code in of_status),
+        examples=[OpenApiExample(code, FAILURES[code].example(code)) for code in of_status],
+    )
+
+
+def _headers(statuses: Collection[int], *, can_be_known: bool) -> list[OpenApiParameter]:
+    good = [200, 304] if can_be_known else [200]
+
+    def header(name: str, description: str, codes: Collection[int], **more: Any) -> Any:
+        return OpenApiParameter(
+            name,
+            more.pop("type", str),
+            OpenApiParameter.HEADER,
+            description=description,
+            response=[str(code) for code in codes],
+            **more,
+        )
+
+    return [
+        header("ETag", "Strong, of this body.", good),
+        header(
+            "Cache-Control",
+            "`public, max-age=N` with what is left of the life (quotes: 5 s at most); `no-store` "
+            "where the source was to be asked, and on errors.",
+            [*good, *statuses],
+        ),
+        header("X-Cache", "Where the body came from.", good, enum=["HIT", "MISS", "STALE"]),
+        header("X-Request-ID", "The request's own, or one made for it.", [*good, *statuses]),
+        header(
+            "Retry-After",
+            "Seconds after which it makes sense to ask again.",
+            [status for status in statuses if status == HTTPStatus.SERVICE_UNAVAILABLE],
+            type=OpenApiTypes.INT,
+        ),
+    ]
+
+
+def _first_line(answer: type[msgspec.Struct]) -> str:
+    return (answer.__doc__ or "").strip().splitlines()[0]
