@@ -24,16 +24,20 @@ from prices.errors import (
     PricesError,
     ProviderNotConfiguredError,
     UnknownSymbolError,
+    UpstreamError,
     UpstreamNotFoundError,
 )
 from prices.models import Asset, Catalogue
-from prices.services import catalogue
+from prices.services import catalogue, holdings
 from prices.types import AssetKind
 
 TICKER = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,19}")
 COIN_ID = re.compile(r"[A-Za-z0-9._ \-]{1,100}")
 # What a US stock's ticker looks like; only such a one is worth a stock source's key.
 STOCK_TICKER = re.compile(r"[A-Z]{1,5}(\.[A-Z])?")
+
+# BRK/B is BRK.B.
+_SHARE_CLASS = re.compile(r"/(?=[A-Z]$)")
 
 TOP_RANK = 300
 MAX_ALTERNATIVES = 20
@@ -90,7 +94,7 @@ def parse(asked: str) -> Asked:
     if colon and prefix == "coingecko" and COIN_ID.fullmatch(rest):
         return Asked(text, AssetKind.CRYPTO, coin_id=rest)
     kind = AssetKind(prefix) if colon and prefix in set(AssetKind) else None
-    ticker = (rest if kind else text).upper().replace("/", ".")
+    ticker = _SHARE_CLASS.sub(".", (rest if kind else text).upper())
     if not TICKER.fullmatch(ticker):
         raise InvalidSymbolError(asked)
     return Asked(text, kind, ticker)
@@ -108,8 +112,9 @@ def resolve(asked: str, *, lookup: bool = False) -> Resolved:
     meant = parse(asked)
     catalogue.ensure(AssetKind.CRYPTO if meant.kind is not AssetKind.STOCK else AssetKind.STOCK)
     found = _find([meant])[meant.text]
-    if found is None and meant.kind is None:
-        _ensure_stocks(meant)
+    if meant.kind is None and not (found and (found.asset.settled or found.asset.pinned)):
+        # Whether a stock bears the ticker must be known before a smaller coin has it.
+        _ensure_stocks(meant, is_needed=found is None)
         found = _find([meant])[meant.text]
     if found is None and lookup:
         found = _look_up(meant)
@@ -162,16 +167,40 @@ def named(assets: Collection[Asset]) -> dict[str, Resolved]:
     return {asset.ref: _resolved(asset, rivals.get(asset.ticker, [asset])) for asset in assets}
 
 
+def names(assets: Collection[Asset]) -> dict[str, str]:
+    """Return symbols by ref as things stand, in one query; unlike `named` it settles nothing."""
+    rivals = _rivals(asset.ticker for asset in assets)
+    return {a.ref: _symbol_of(a, rivals.get(a.ticker, [a]), keep=False) for a in assets}
+
+
+def bearers(ticker: str) -> list[Asset]:
+    """Return the active assets that bear a ticker, best first."""
+    return _rivals([ticker]).get(ticker, [])
+
+
+def holder(candidates: Sequence[Asset]) -> Asset | None:
+    """Return who among the bearers of a ticker has it, or would if asked now; settles nothing."""
+    return _winner(candidates, None, keep=False)
+
+
 def pin(asset: Asset) -> None:
     """Let an asset have its ticker until it is unpinned."""
     with transaction.atomic():
         Asset.objects.filter(ticker=asset.ticker, pinned=True).update(pinned=False)
         Asset.objects.filter(pk=asset.pk).update(pinned=True)
+        transaction.on_commit(lambda: _forget(asset.ticker))
 
 
 def unpin(asset: Asset) -> None:
     """Give the ticker back to whom it settled on."""
-    Asset.objects.filter(pk=asset.pk).update(pinned=False)
+    with transaction.atomic():
+        Asset.objects.filter(pk=asset.pk).update(pinned=False)
+        transaction.on_commit(lambda: _forget(asset.ticker))
+
+
+def _forget(ticker: str) -> None:
+    """Drop what is cached under the names of a ticker that has changed hands."""
+    holdings.forget([ticker, f"crypto:{ticker}"])
 
 
 def _find(meant: Sequence[Asked]) -> dict[str, Resolved | None]:
@@ -224,37 +253,37 @@ def _by_size(asset: Asset) -> tuple[object, ...]:
     )
 
 
-def _winner(candidates: Sequence[Asset], kind: AssetKind | None) -> Asset | None:
-    """Return who has the ticker among its bearers, best first, and let it stay so."""
+def _winner(
+    candidates: Sequence[Asset], kind: AssetKind | None, *, keep: bool = True
+) -> Asset | None:
+    """Return who has the ticker among its bearers, best first, and let it stay so if `keep`."""
     if kind is AssetKind.STOCK:
         return next((a for a in candidates if a.kind == AssetKind.STOCK), None)
     if kind is AssetKind.CRYPTO:
         return _leading_coin(candidates)
-    for asset in candidates:
-        if asset.pinned:
-            return asset
-    for asset in candidates:
-        if asset.settled:
-            return asset
+    for flag in ("pinned", "settled"):
+        for asset in candidates:
+            if getattr(asset, flag):
+                return asset
     top = next((a for a in candidates if _is_top_coin(a)), None)
     stock = next((a for a in candidates if a.kind == AssetKind.STOCK), None)
     winner = top or stock or next(iter(candidates), None)
-    if winner is not None and (winner is top or _stocks_are_known()):
+    if keep and winner is not None and (winner is top or _stocks_are_known()):
         return _stored(winner, "settled")
     if winner is not None and winner.is_derivative and STOCK_TICKER.fullmatch(winner.ticker):
         return None  # It may be a copy of a stock that we cannot see yet.
     return winner
 
 
-def _leading_coin(candidates: Sequence[Asset]) -> Asset | None:
+def _leading_coin(candidates: Sequence[Asset], *, keep: bool = True) -> Asset | None:
     coins = [a for a in candidates if a.kind == AssetKind.CRYPTO]
-    for asset in coins:
-        if asset.pinned or asset.settled:
-            return asset
-    for asset in coins:
-        if asset.leading:
-            return asset
-    return _stored(coins[0], "leading") if coins else None
+    for flag in ("pinned", "settled", "leading"):
+        for asset in coins:
+            if getattr(asset, flag):
+                return asset
+    if not coins or not keep:
+        return next(iter(coins), None)
+    return _stored(coins[0], "leading")
 
 
 def _is_top_coin(asset: Asset) -> bool:
@@ -290,26 +319,29 @@ def _resolved(asset: Asset, rivals: Sequence[Asset]) -> Resolved:
     return Resolved(asset, _symbol_of(asset, rivals), others[:MAX_ALTERNATIVES])
 
 
-def _symbol_of(asset: Asset, rivals: Sequence[Asset]) -> str:
+def _symbol_of(asset: Asset, rivals: Sequence[Asset], *, keep: bool = True) -> str:
     """Return the bare ticker where it means this asset, else the form that does."""
     if asset.is_active and TICKER.fullmatch(asset.ticker):
-        owner = _winner(rivals, None)
+        owner = _winner(rivals, None, keep=keep)
         if owner is not None and owner.pk == asset.pk:
             return asset.ticker
         if asset.kind == AssetKind.STOCK:
             return asset.ref
-        leader = _leading_coin(rivals)
+        leader = _leading_coin(rivals, keep=keep)
         if leader is not None and leader.pk == asset.pk:
             return f"crypto:{asset.ticker}"
     return asset.ref
 
 
-def _ensure_stocks(meant: Asked) -> None:
-    """Have the stock catalogue before a ticker that no coin bears is called unknown."""
+def _ensure_stocks(meant: Asked, *, is_needed: bool) -> None:
+    """Have the stock catalogue; where it cannot be had, raise if only a stock would do."""
     try:
         catalogue.ensure(AssetKind.STOCK)
     except ProviderNotConfiguredError:
-        if STOCK_TICKER.fullmatch(meant.ticker.replace("-", ".")):
+        if is_needed and STOCK_TICKER.fullmatch(meant.ticker.replace("-", ".")):
+            raise
+    except UpstreamError:
+        if is_needed:
             raise
 
 

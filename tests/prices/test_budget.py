@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from redis import Redis
+
+from prices import redis_clients
+from prices.budget import Budget, BudgetGate, Limits, Purpose, spending
+from prices.errors import LookupsSpentError, UpstreamRateLimitedError
+from prices.redis_clients import RedisAwayError
+
+
+def budget(*, lookups: int = 5, key: str = "", **limits: int) -> Budget:
+    return Budget("coingecko", Limits(**limits), lookups_per_minute=lookups, api_key=key)
+
+
+def granted(one: Budget, tries: int, purpose: Purpose = Purpose.ANSWER) -> int:
+    done = 0
+    for _ in range(tries):
+        try:
+            one.take(purpose)
+        except UpstreamRateLimitedError:
+            continue
+        done += 1
+    return done
+
+
+@pytest.fixture
+def redis_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis refuses every question of this process."""
+
+    def refuse(question: object) -> None:
+        raise RedisAwayError
+
+    monkeypatch.setattr(redis_clients, "ask", refuse)
+
+
+def test_a_minute_grants_what_the_plan_allows_and_says_when_to_come_back(
+    redis_client: Redis,
+) -> None:
+    one = budget(per_minute=30)
+
+    assert granted(one, 40) == 30
+    with pytest.raises(UpstreamRateLimitedError) as refused:
+        one.take()
+
+    assert 50 < refused.value.retry_after_s <= 61
+    assert one.spent().last_minute == 30
+
+
+def test_threads_and_processes_share_one_budget(redis_client: Redis) -> None:
+    script = (
+        "import django; django.setup()\n"
+        "from prices.budget import Budget, Limits\n"
+        "from prices.errors import UpstreamRateLimitedError\n"
+        "one = Budget('coingecko', Limits(per_minute=30), lookups_per_minute=5)\n"
+        "done = 0\n"
+        "for _ in range(50):\n"
+        "    try: one.take(); done += 1\n"
+        "    except UpstreamRateLimitedError: pass\n"
+        "print(done)\n"
+    )
+    others = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        here = sum(pool.map(lambda _: granted(budget(per_minute=30), 20), range(4)))
+    there = sum(int(other.communicate(timeout=50)[0]) for other in others)
+
+    assert here + there == 30
+
+
+def test_a_month_grants_no_more_than_its_calls(redis_client: Redis) -> None:
+    one = budget(per_month=3)
+
+    assert granted(one, 5) == 3
+    assert one.spent().this_month == 3
+
+
+def test_a_full_second_is_waited_for(redis_client: Redis) -> None:
+    assert granted(budget(per_second=2), 4) == 4
+
+
+def test_another_key_has_a_budget_of_its_own(redis_client: Redis) -> None:
+    assert granted(budget(per_minute=2, key="a"), 5) == 2
+    assert granted(budget(per_minute=2, key="b"), 5) == 2
+
+
+def test_forced_refreshes_have_a_fifth_of_the_minute(redis_client: Redis) -> None:
+    one = budget(per_minute=30)
+
+    assert granted(one, 10, Purpose.REFRESH) == 6
+    assert granted(one, 40) == 24
+
+
+def test_lookups_have_a_small_budget_that_is_told_apart(redis_client: Redis) -> None:
+    one = budget(per_minute=30, lookups=2)
+
+    assert granted(one, 2, Purpose.LOOKUP) == 2
+    with pytest.raises(LookupsSpentError):
+        one.take(Purpose.LOOKUP)
+    one.take()
+
+
+def test_a_source_that_asks_for_quiet_is_left_alone_by_everyone(redis_client: Redis) -> None:
+    BudgetGate(budget()).report(429, retry_after_s=120, seconds=0.1)
+
+    with pytest.raises(UpstreamRateLimitedError) as refused:
+        budget().take()
+
+    assert 115 < refused.value.retry_after_s <= 120
+    assert budget().spent().frozen_s > 115
+
+
+def test_calls_are_counted_for_whoever_caused_them(redis_client: Redis) -> None:
+    gate = BudgetGate(budget())
+
+    with spending(Purpose.ANSWER) as outer:
+        gate.admit()
+        with spending(Purpose.REFRESH) as inner:
+            gate.admit()
+            gate.admit()
+
+    assert (outer.calls, inner.calls) == (3, 2)
+
+
+def test_without_redis_a_process_has_a_tenth_of_the_plan(redis_away: None) -> None:
+    assert granted(budget(per_minute=60), 20) == 6
+
+
+def test_without_redis_a_source_that_asked_for_quiet_is_left_alone(redis_away: None) -> None:
+    one = budget()
+    one.freeze(30)
+
+    assert granted(one, 3) == 0
+
+
+def test_what_is_left_of_the_month_sets_the_pace(redis_client: Redis) -> None:
+    one = budget(per_month=10_000)
+    whole = one.pace_s()
+    redis_client.set(next(iter(_month_keys(one))), 9_900)
+
+    assert one.pace_s() == pytest.approx(whole * 100, rel=0.01)
+    assert budget().pace_s() == 0
+
+
+def _month_keys(one: Budget) -> list[str]:
+    from prices.budget import _month
+
+    return [f"{one._prefix}:{_month()[0]}"]
