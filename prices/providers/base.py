@@ -248,7 +248,7 @@ class HttpProvider:
                 )
         except httpx.TimeoutException as exc:
             raise UpstreamTimeoutError(self.name, "no answer in time") from exc
-        except httpx.DecodingError as exc:
+        except (httpx.DecodingError, zlib.error) as exc:
             raise UpstreamMalformedError(self.name, "the answer cannot be unpacked") from exc
         except (httpx.HTTPError, httpx.StreamError) as exc:
             raise UpstreamError(self.name, f"no connection ({type(exc).__name__})") from exc
