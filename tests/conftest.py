@@ -85,7 +85,12 @@ def redis_client(redis_server: EmbeddedServer) -> Iterator[Redis]:
 def _empty_redis(redis_server: EmbeddedServer) -> Iterator[None]:
     from redis import Redis
 
+    from prices import cache
+
     yield
+    # What this process remembers for when Redis is away goes with it.
+    cache._local.clear()
+    cache._unknown_here.clear()
     with Redis(port=redis_server.port, socket_timeout=5) as client:
         client.flushall()
 

@@ -8,7 +8,7 @@ import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from tests.processes import Process, environment, responds, until
 
@@ -18,12 +18,13 @@ class Sandbox:
 
     def __init__(self, url: str, plan: str | None = None) -> None:
         self.url = url
+        self.plan = plan or "all"
         folder = Path(tempfile.mkdtemp(prefix="lokifi-sandbox-"))
         self.process = Process(
             [sys.executable, "manage.py", "sandbox", "--port", str(urlsplit(url).port)],
             folder / "sandbox.log",
             environment(
-                SANDBOX_PLAN=plan or "all",
+                SANDBOX_PLAN=self.plan,
                 SANDBOX_URL=url,
                 SECRET_KEY="only-for-tests",
                 UPSTREAM="sandbox",
@@ -35,6 +36,28 @@ class Sandbox:
 
     def stop(self) -> None:
         self.process.stop(timeout_s=3)
+
+    def calls(self, path: str = "") -> Any:
+        """Return what was asked since the last reset: counts by path and key, and each call."""
+        return self.control("GET", f"calls?path={quote(path)}")
+
+    def count(self, path: str = "") -> int:
+        """Return how many calls paths that begin with `path` have had."""
+        return sum(self.calls(path)["paths"].values())
+
+    def fault(self, kind: str, **how: object) -> None:
+        """Set a fault: `source`, `path`, `calls`, `seconds` and the kind's own options."""
+        self.control("POST", "faults", {"kind": kind, **how})
+
+    def heal(self) -> None:
+        """Take every fault away; counts stay."""
+        self.control("DELETE", "faults")
+
+    def reset(self) -> None:
+        """Forget faults, counts, and what was spent of the limits; be here and now again."""
+        self.control("POST", "plan", {"plan": self.plan})
+        self.control("POST", "clock", {"shift_s": 0})
+        self.control("POST", "reset")
 
     def control(self, method: str, path: str, body: object = None) -> Any:
         """Ask one of the controls under /_sandbox/."""
