@@ -12,8 +12,8 @@ from prices.sandbox.stocks import Stock, stock_by_symbol
 from prices.sessions import Session, session_on, sessions_between
 
 _MINUTE_S = 60
-_MONTH_S = 31 * 86_400
-_HORIZON_S = 8 * 86_400
+_DAY_S = 86_400
+_REACH_S = {"D": 0, "W": 7 * _DAY_S, "M": 31 * _DAY_S}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,11 @@ class Bar:
 def bars(stock: Stock, resolution: str, start: float, end: float, now: float) -> list[Bar]:
     """Return the bars stamped from `start` to `end` and begun by `now`, oldest first."""
     if resolution in ("D", "W", "M"):
-        days = _days(stock, _begin(resolution, start), end, now)
+        # To the end of the last week or month, so that its bar is whole.
+        days = _days(stock, _begin(resolution, start), end + _REACH_S[resolution], now)
         return [bar for bar in _grouped(days, resolution) if start <= bar.stamp <= end]
     # A month of intraday bars a call, the newest of what was asked.
-    start = max(start, min(end, now) - _MONTH_S)
+    start = max(start, min(end, now) - _REACH_S["M"])
     return _intraday(stock, int(resolution) * _MINUTE_S, start, min(end, now))
 
 
@@ -43,7 +44,7 @@ def _days(stock: Stock, start: float, end: float, now: float) -> list[Bar]:
     series = stock_series(stock.symbol)
     first = max(start, series.listed)
     found = []
-    for session in sessions_between(_utc(first), _utc(min(end, now) + _HORIZON_S)):
+    for session in sessions_between(_utc(first), _utc(min(end, now) + _DAY_S)):
         if session.opens.timestamp() > now or _midnight(session.day) > end:
             break
         factor = _still_unsplit(stock, now)

@@ -310,10 +310,10 @@ augur rep 1.02 11e6 2015.8 Augur
 bitcoin-gold btg 0.72 17.5e6 2017.85 Bitcoin Gold
 """
 
-# As above, for coins under the first 300: namesakes, jokes and imitators.
+# As above, in no order: namesakes, jokes and imitators.
 SMALL = """
 dogechain dc 0.000042 110e9 2022.65 Dogechain
-dogebonk dobo 1.1e-9 350e15 2021.8 DogeBonk
+dogebonk dobo 1.1e-11 350e15 2021.8 DogeBonk
 buff-doge-coin dogecoin 2.1e-10 9e15 2021.8 Buff Doge Coin
 leash leash 71 106e3 2020.75 Doge Killer
 babydoge-coin-eth babydoge 1.3e-10 40e15 2022.9 Baby Doge Coin on ETH

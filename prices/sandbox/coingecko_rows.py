@@ -49,7 +49,7 @@ def price_row(
 ) -> dict[str, Any]:
     """Return a coin's part of /simple/price; empty, or null, where it has no market."""
     if market is None:
-        return {} if spread(coin.id, 2) else dict.fromkeys(rates)
+        return {} if coin.supply is None else dict.fromkeys(rates)
     row: dict[str, Any] = {}
     for code, rate in rates.items():
         row[code] = _precise(market.price * rate, query.get("precision"))
@@ -109,17 +109,18 @@ def _figures(coin: Coin, market: Market | None, rank: int | None, rate: float) -
         row["market_cap"] = _large(cap * rate)
         most = coin.max_supply or _total_supply(coin)
         row["fully_diluted_valuation"] = most and _large(price * most)
-    row |= _day_figures(market, rate) | _records(market, rate)
+    day = market.series.extremes(market.seen - DAY_S, market.seen)
+    row |= _day_figures(market, day, rate) | _records(market, day, rate)
     if coin.id == "ethereum":
         times = price / (0.000333 * 91500 * rate)
         row["roi"] = {"times": times, "currency": "btc", "percentage": times * 100}
     return row
 
 
-def _day_figures(market: Market, rate: float) -> dict[str, Any]:
+def _day_figures(market: Market, day: tuple[float, float], rate: float) -> dict[str, Any]:
     if market.is_stale:
         return {}
-    high, low = market.series.extremes(market.seen - DAY_S, market.seen)
+    high, low = day
     row: dict[str, Any] = {"high_24h": shown(high * rate), "low_24h": shown(low * rate)}
     if market.day_before is None:
         return row
@@ -133,8 +134,8 @@ def _day_figures(market: Market, rate: float) -> dict[str, Any]:
     return row
 
 
-def _records(market: Market, rate: float) -> dict[str, Any]:
-    (ath, ath_at), (atl, atl_at) = market.series.records(market.seen)
+def _records(market: Market, day: tuple[float, float], rate: float) -> dict[str, Any]:
+    (ath, ath_at), (atl, atl_at) = market.series.records(market.seen, day)
     return {
         "ath": shown(ath * rate),
         "ath_change_percentage": round((market.price / ath - 1) * 100, 5),

@@ -305,20 +305,20 @@ class StockPath(Path):
     """A stock trades in sessions, numbered from the first of 2000, and jumps overnight."""
 
     def index(self, when: float) -> int:
-        return max(0, bisect_right(_session_table().opens, when) - 1)
+        return max(0, bisect_right(session_table().opens, when) - 1)
 
     def span(self, index: int) -> tuple[float, int]:
-        table = _session_table()
+        table = session_table()
         opens = table.opens[index]
         return opens, int(table.closes[index] - opens) // CELL_S
 
     def place(self, index: int) -> tuple[int, int, int]:
-        table = _session_table()
+        table = session_table()
         year = table.years[index]
         return year, index - table.first_of[year], self.place_of_year(year)
 
     def place_of_year(self, year: int) -> int:
-        first_of = _session_table().first_of
+        first_of = session_table().first_of
         return first_of[year + 1] - first_of[year]
 
     def anchor(self, year: int) -> float:
@@ -358,10 +358,15 @@ class Series:
         high, low = self.path.extremes(max(start, self.listed), end)
         return math.exp(high) * self.ratio, math.exp(low) * self.ratio
 
-    def records(self, now: float) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Return (price, when) of the highest and of the lowest price up to `now`."""
+    def records(
+        self, now: float, day: tuple[float, float] | None = None
+    ) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return (price, when) of the highest and of the lowest price up to `now`.
+
+        `day` are the extremes of the 24 hours before, where the caller knows them.
+        """
         past_high, past_low = self._past_records(now // DAY_S * DAY_S)
-        high, low = self.extremes(now - DAY_S, now)
+        high, low = day or self.extremes(now - DAY_S, now)
         return max(past_high, (high, now)), min(past_low, (low, now))
 
     def _past(self, day: float) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -394,7 +399,7 @@ def _follower(coin: Coin, original: str) -> Series | None:
 @cache
 def stock_series(symbol: str) -> Series:
     stock = stock_by_symbol()[symbol]
-    first = _session_table().opens[0]
+    first = session_table().opens[0]
     return Series(StockPath(symbol, stock.price, stock.daily_vol), max(stock.listed, first))
 
 
@@ -404,7 +409,7 @@ def rolling_volume(coin: Coin, price: float, when: float) -> float:
     x = when / 21_600
     step = int(x)
     this, following = _swell(coin.id, step), _swell(coin.id, step + 1)
-    return worth * _turnover(coin) * math.exp(this + (following - this) * (x - step))
+    return worth * _turnover(coin.id) * math.exp(this + (following - this) * (x - step))
 
 
 def traded_by(stock: Stock, index: int, when: float) -> int:
@@ -429,10 +434,10 @@ def _swell(coin_id: str, step: int) -> float:
 
 
 @cache
-def _turnover(coin: Coin) -> float:
-    if coin.daily_vol < 0.001:
+def _turnover(coin_id: str) -> float:
+    if coin_by_id()[coin_id].daily_vol < 0.001:
         return 0.35
-    return 0.012 * math.exp(2.2 * _noise_of(f"{coin.id}%", 1)[0] / 255)
+    return 0.012 * math.exp(2.2 * _noise_of(f"{coin_id}%", 1)[0] / 255)
 
 
 @cache
@@ -455,7 +460,8 @@ class _SessionTable:
 
 
 @cache
-def _session_table() -> _SessionTable:
+def session_table() -> _SessionTable:
+    """Return every session the market knows; slow the first time."""
     sessions = sessions_between(
         datetime(FIRST_YEAR, 1, 1, tzinfo=UTC), datetime(LAST_YEAR + 1, 12, 31, tzinfo=UTC)
     )
