@@ -181,9 +181,11 @@ class CoinGecko(HttpProvider):
             },
         )
         with self.parsing(path):
-            if not isinstance(rows, list):
-                raise TypeError
-            coins = [row for row in rows if isinstance(row, dict) and is_id(row.get("id"))]
+            coins = [
+                row
+                for row in payloads.listed(rows)
+                if isinstance(row, dict) and is_id(row.get("id"))
+            ]
             if rows and not coins:
                 raise ValueError
         return coins

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -33,7 +32,7 @@ from prices.types import AssetKind, Candle, Coin, Listing, Point, Quote, Resolut
 
 _OHLC_AGE_S = 1800  # how old an answer of /ohlc may be
 
-_IMAGE_HOSTS = frozenset({"assets.coingecko.com", "coin-images.coingecko.com"})
+_IMAGE = re.compile(r"https://(assets|coin-images)\.coingecko\.com/[\w./?=&%~+-]{1,400}", re.ASCII)
 
 _WORDS = re.compile(r"[a-z0-9]+")
 _DERIVED_WORDS = frozenset(
@@ -81,6 +80,13 @@ def error(body: bytes) -> tuple[int | None, str]:
             message = payload["error_message"]
         payload = payload.get("error", payload.get("status"))
     return code, message
+
+
+def listed(payload: object) -> list[Any]:
+    """Return a list as it is. Raises TypeError for anything else that one could iterate."""
+    if not isinstance(payload, list):
+        raise TypeError("not a list")
+    return payload
 
 
 def quote(row: Mapping[str, Any]) -> Quote | None:
@@ -137,16 +143,13 @@ def coins(rows: Iterable[Mapping[str, Any]]) -> Iterator[Coin]:
 
 def _image(value: object) -> str | None:
     """Return the address of a coin's picture where it is one of CoinGecko's own."""
-    if not isinstance(value, str) or len(value) > 500:
-        return None
-    address = urlsplit(value)
-    return value if address.scheme == "https" and address.hostname in _IMAGE_HOSTS else None
+    return value if isinstance(value, str) and _IMAGE.fullmatch(value) else None
 
 
 def listings(rows: Sequence[Any]) -> list[Listing]:
     """Return the rows that have an id and a name. Raises where there are rows and none has."""
     found = {}
-    for row in rows:
+    for row in listed(rows):
         coin_id, name = row.get("id"), text(row.get("name"))
         if not is_id(coin_id) or not name:
             continue
@@ -172,7 +175,7 @@ def points(payload: Mapping[str, Any]) -> list[Point]:
     # 0 stands for "unknown" in this list, and a coin nobody trades is no better known.
     volume_at = {row[0]: known_amount(row[1]) for row in payload.get("total_volumes") or ()}
     found: dict[int, Point] = {}
-    rows = [row for row in payload["prices"] if row[1] is not None]
+    rows = [row for row in listed(payload["prices"]) if row[1] is not None]
     for row in sorted(rows, key=lambda row: figure(row[0]) or 0.0):
         value, at = price(row[1]), seconds(row[0])
         if value is not None and at is not None:
@@ -191,7 +194,7 @@ def bars(rows: Sequence[Any], resolution: Resolution, now: datetime) -> tuple[li
     now_s = now.timestamp()
     found: dict[int, Candle] = {}
     dropped = 0
-    for row in rows:
+    for row in listed(rows):
         at = seconds(row[0])
         start = bar_start(at - 1, resolution) if at else 0
         bar = checked(start, row[1:5], volume=None, closed=True) if len(row) >= 5 else None
