@@ -6,6 +6,8 @@ from importlib import import_module
 
 from django.apps import AppConfig
 
+from streaming.layer import log_outages_once
+
 
 class StreamingConfig(AppConfig):
     name = "streaming"
@@ -13,3 +15,4 @@ class StreamingConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("streaming.checks")
+        log_outages_once()

@@ -15,6 +15,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -188,7 +189,7 @@ class Hub:
         tasks = {*self._tasks, *({self._listening} if self._listening else ())}
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(tasks, timeout=_LAYER_TIMEOUT_S)
         await self._client.aclose()
 
     # --- The registry: who follows the same symbols gets the same text -------------
@@ -243,8 +244,10 @@ class Hub:
         finally:
             self.is_listening = False
             if channel:
-                async with asyncio.timeout(_LAYER_TIMEOUT_S):
-                    await self._layer.group_discard(GROUP, channel)
+                # Whatever fails here must not take the place of a cancellation.
+                with suppress(RedisError, OSError, TimeoutError):
+                    async with asyncio.timeout(_LAYER_TIMEOUT_S):
+                        await self._layer.group_discard(GROUP, channel)
 
     # --- The watch -------------------------------------------------------------------
 

@@ -164,4 +164,8 @@ def announce(place: Place) -> None:
 async def _send(place: Place) -> None:
     message = {"type": "tick", "epoch": place.epoch, "seq": place.seq}
     async with asyncio.timeout(ANNOUNCE_WITHIN_S):
-        await layer().group_send(GROUP, message)
+        try:
+            await layer().group_send(GROUP, message)
+        except (RedisError, OSError):
+            # A connection that died with a restarted server is found out by using it.
+            await layer().group_send(GROUP, message)
