@@ -46,7 +46,7 @@ class QuoteQuery(serializers.Serializer[Any]):
 
 
 class HistoryQuery(QuoteQuery):
-    period = PeriodField(default=Period.MONTH.value, help_text="How far back")
+    period = PeriodField(default=Period.MONTH, help_text="How far back")
 
 
 class CandlesQuery(HistoryQuery):

@@ -225,7 +225,7 @@ class CoinGecko(HttpProvider):
         # The newest point bears the moment of their answer, a little after the window's end.
         last_s = end_s + CLOCK_SKEW.total_seconds()
         points = [point for point in points if start_s <= point.timestamp <= last_s]
-        points = _thinned(points, step_s, most=round((end_s - start_s) // step_s))
+        points = _thinned(points, step_s, most=round((end_s - start_s) / step_s))
         first = points[0].timestamp if points else None
         cut = None if start == window.start else TruncatedBy.PLAN
         return Points(
