@@ -388,6 +388,11 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
         # A tick that could not be made in time is not made up for.
         "options": {"expires": 0.9 * PUBLISH_INTERVAL_S},
     },
+    "fill catalogues": {
+        "task": "prices.tasks.fill_catalogues",
+        # Once a day: at midnight UTC, or when beat next runs after it.
+        "schedule": AlignedSchedule(86_400),
+    },
 }
 
 LOGGING: dict[str, Any] = {

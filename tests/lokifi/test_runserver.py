@@ -40,14 +40,3 @@ def test_killing_runserver_leaves_no_orphan(tmp_path: Path) -> None:
         pids = server.wait_until_up()
         server.stop(signal.SIGKILL)
         until_gone(pids)
-
-
-def test_runserver_beside_up_uses_what_runs_already(tmp_path: Path) -> None:
-    with Start(tmp_path) as up:
-        up.wait_until_up()
-        with Start(tmp_path, "runserver", "--noreload") as server:
-            until(lambda: responds(f"{server.url}/livez"), "the server", told=lambda: server.said)
-            assert f"Using what process {up.process.pid} runs" in server.said
-            assert "celery" not in server.said
-            server.stop()
-        assert responds(f"{up.url}/livez")

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,37 +20,77 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_up_starts_everything_and_says_what_runs_where(tmp_path: Path) -> None:
-    with Start(tmp_path) as up:
+together = pytest.mark.xdist_group("one running product")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """One that is up, for tests that leave it so."""
+    folder = tmp_path_factory.mktemp("running")
+    with Start(folder, UPSTREAM="auto", COINGECKO_URL="http://127.0.0.1:9/api/v3") as up:
+        up.wait_until_up()
+        yield up
+
+
+@together
+def test_up_starts_everything_and_says_what_runs_where(running: Start) -> None:
+    assert responds(f"{running.url}/livez")
+    assert Redis.from_url(running.notes()["redis_url"]).ping()
+    said = running.said[running.said.index(IS_UP) :]
+    assert running.url in said
+    assert f"curl '{running.url}/api/v1/prices/BTC/history?period=1w'" in said
+    assert "SUBSCRIBE lokifi:price_updates" in said
+    assert f"ws://127.0.0.1:{running.port}/api/ws/prices" in said
+    assert "user is admin, the password" in running.said
+
+
+@together
+def test_in_development_without_keys_and_without_coingecko_it_is_the_sandbox(
+    running: Start,
+) -> None:
+    assert running.notes()["upstream"] == "sandbox"
+    assert "sandbox, a market made up here" in running.said
+    assert "CoinGecko did not answer within 2 s" in running.said
+
+
+@together
+def test_ticks_come_by_themselves(running: Start) -> None:
+    until(lambda: running.said.count("succeeded") >= 2, "two ticks", told=lambda: running.said)
+
+
+@together
+def test_a_second_start_in_one_checkout_is_refused_in_a_sentence(running: Start) -> None:
+    with Start(running.var.parent) as second:
+        assert second.process.wait() == 2
+        assert second.said.startswith("It runs in this checkout already")
+        assert str(running.port) in second.said
+        assert "Traceback" not in second.said
+
+
+@together
+def test_runserver_beside_up_uses_what_runs_already(running: Start) -> None:
+    with Start(running.var.parent, "runserver", "--noreload", UPSTREAM="auto") as server:
+        until(lambda: responds(f"{server.url}/livez"), "the server", told=lambda: server.said)
+        assert f"Using what process {running.process.pid} runs" in server.said
+        assert "worker" not in server.said
+    assert responds(f"{running.url}/livez")
+
+
+def test_it_stops_as_one_and_starts_again_where_it_was(tmp_path: Path) -> None:
+    with Start(tmp_path, SERVER="uvicorn") as up:
         pids = up.wait_until_up()
-        notes = up.notes()
-
+        assert f"{up.url}/ (uvicorn)" in up.said
         assert responds(f"{up.url}/livez")
-        assert Redis.from_url(notes["redis_url"]).ping()
-        said = up.said[up.said.index(IS_UP) :]
-        assert up.url in said
-        assert "sandbox" in said
-        assert "UPSTREAM says so" in said
-        assert f"curl '{up.url}/api/v1/prices/BTC/history?period=1w'" in said
-        assert "SUBSCRIBE lokifi:price_updates" in said
-        assert f"ws://127.0.0.1:{up.port}/api/ws/prices" in said
-        assert "user is admin, the password" in up.said
-
         assert up.stop(signal.SIGTERM) == 0
         until_gone(pids, timeout_s=1)
         assert not (up.var / "run.json").exists()
 
     with Start(tmp_path) as again:
-        again.wait_until_up()
+        pids = again.wait_until_up()
         assert "the password" not in again.said, "it is shown once, when it is made"
-
-
-def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
-    with Start(tmp_path) as up:
-        pids = up.wait_until_up()
-        assert up.stop(signal.SIGINT) == 0
+        assert again.stop(signal.SIGINT) == 0, "Ctrl-C is no failure"
         until_gone(pids, timeout_s=1)
-        assert "Traceback" not in up.said
+        assert "Traceback" not in again.said
 
 
 def test_a_part_that_dies_takes_the_rest_down_and_is_named(tmp_path: Path) -> None:
@@ -73,23 +114,6 @@ def test_killing_the_supervisor_leaves_no_orphan(tmp_path: Path) -> None:
         again.wait_until_up()
 
 
-def test_uvicorn_serves_where_it_is_asked_for(tmp_path: Path) -> None:
-    with Start(tmp_path, SERVER="uvicorn") as up:
-        up.wait_until_up()
-        assert f"{up.url}/ (uvicorn)" in up.said
-        assert responds(f"{up.url}/livez")
-
-
-def test_a_second_start_in_one_checkout_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    with Start(tmp_path) as first:
-        first.wait_until_up()
-        with Start(tmp_path) as second:
-            assert second.process.wait() == 2
-            assert second.said.startswith("It runs in this checkout already")
-            assert str(first.port) in second.said
-            assert "Traceback" not in second.said
-
-
 def test_a_taken_port_is_named_in_a_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -105,26 +129,6 @@ def test_a_folder_that_cannot_be_written_is_named_in_a_sentence(tmp_path: Path) 
         assert up.process.wait() == 2
         assert "cannot be written to" in up.said
         assert len(up.said.splitlines()) == 1
-
-
-def binds(to_bind: socket.socket, port: int) -> bool:
-    try:
-        to_bind.bind(("127.0.0.1", port))
-    except OSError:
-        return False
-    return True
-
-
-def test_a_taken_redis_port_is_left_alone(tmp_path: Path) -> None:
-    """Another program's 6379 is neither used nor disturbed."""
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Another test's own server may have it for the moment.
-        until(lambda: binds(other, 6379), "port 6379")
-        other.listen()
-        with Start(tmp_path) as up:
-            up.wait_until_up()
-            assert ":6379/" not in up.notes()["redis_url"]
 
 
 @pytest.mark.parametrize(
@@ -146,14 +150,3 @@ def test_a_wrong_setting_stops_the_start_and_is_named(
         assert up.process.wait() == 2
         assert name in up.said
         assert "Traceback" not in up.said
-
-
-def test_in_development_without_keys_and_without_coingecko_the_sandbox_is_chosen(
-    tmp_path: Path,
-) -> None:
-    nowhere = "http://127.0.0.1:9/api/v3"
-    with Start(tmp_path, UPSTREAM="auto", COINGECKO_URL=nowhere) as up:
-        up.wait_until_up()
-        assert up.notes()["upstream"] == "sandbox"
-        assert "CoinGecko did not answer" in up.said
-        until(lambda: "succeeded" in up.said, "a tick", told=lambda: up.said)
