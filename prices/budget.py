@@ -66,6 +66,10 @@ return {1, 0, 0}
 """
 
 
+# All sources share it: what no catalogue knows is asked of each.
+_LOOKUPS = "budget:lookups"
+
+
 class Purpose(StrEnum):
     """Why a call is made; some reasons have a small share of their own."""
 
@@ -191,8 +195,17 @@ class Budget:
                 (f"{self._prefix}:refresh", MINUTE_MS, max(1, minute // 5) if minute else None)
             )
         if purpose is Purpose.LOOKUP:
-            logs.append(("budget:lookups", MINUTE_MS, self._lookups))
+            logs.append((_LOOKUPS, MINUTE_MS, self._lookups))
         return logs
+
+
+def lookups_last_minute() -> int:
+    """Return how many look-ups of the last minute count against LOOKUPS_PER_MINUTE.
+
+    Raises RedisAwayError.
+    """
+    since = time.time() * 1000 - MINUTE_MS
+    return int(redis_clients.ask(lambda r: r.zcount(_LOOKUPS, since, "+inf")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ stands, and lets go of names that mean something else from now on.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -84,6 +84,18 @@ def states(symbol: str) -> list[KeyState]:
     answers = iter(redis_clients.ask(question))
     found = [_state(key, *(next(answers) for _ in range(6))) for key in keys]
     return [state for state in found if state.is_there]
+
+
+def failures(keys: Mapping[str, str]) -> dict[str, str]:
+    """Return why loading last failed, by the name of a key, where that is still remembered.
+
+    Raises RedisAwayError.
+    """
+    if not keys:
+        return {}
+    notes: list[Any] = redis_clients.ask(lambda r: r.mget([f"failed:{k}" for k in keys.values()]))
+    found = zip(keys, notes, strict=True)
+    return {name: message for name, note in found if (message := _message(note))}
 
 
 def forget(symbols: Collection[str]) -> None:
