@@ -84,6 +84,10 @@ class PriceConsumer(AsyncWebsocketConsumer):
             await self._refuse_full()
             return
         await self._hub.ready()
+        if self._hub.is_stopping:
+            self._is_closing = True
+            await self.close(Close.RESTARTING)
+            return
         self._feed = self._hub.join()
         self._manners = Manners(
             Allowance(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import random
 import time
 import weakref
 from collections import Counter
@@ -29,6 +30,7 @@ from streaming.feed import Feed, Share
 from streaming.layer import layer
 from streaming.protocol import (
     GROUP,
+    Close,
     Frame,
     Notice,
     NoticeFrame,
@@ -39,6 +41,7 @@ from streaming.protocol import (
     share,
     stamp,
 )
+from streaming.stopping import say_goodbye_first
 from streaming.ticks import UNKNOWN, Place
 
 logger = logging.getLogger(__name__)
@@ -49,6 +52,7 @@ _HEARTBEAT_GRACE_S = 0.5
 _LAYER_TIMEOUT_S = 5.0
 _RETRY_S = 1.0
 _FIRST_LOOK_WITHIN_S = 1.0
+_COME_BACK_MS = (500, 5000)
 
 
 class Tick:
@@ -96,6 +100,7 @@ class Hub:
         self._is_silent = False
         self._is_away = False
         self.is_listening = False
+        self.is_stopping = False
         now = self._loop.time()
         self._ticked_at = now
         self._quiet_since = now
@@ -183,6 +188,25 @@ class Hub:
     def notices(self) -> list[NoticeFrame]:
         """Return what a subscriber should know who comes only now."""
         return [self._silence()] if self._is_silent else []
+
+    def stop(self) -> None:
+        """Tell everyone that this server goes, and when to come back; nobody is let in any more."""
+        self.is_stopping = True
+        for feed in self._feeds:
+            # Not all at once: another server has to take them.
+            wait_ms = random.randint(*_COME_BACK_MS)  # noqa: S311 (spreads load, keeps no secret)
+            feed.put(
+                NoticeFrame(
+                    code=Notice.STOPPING,
+                    message="This server stops; connect again.",
+                    retry_after_ms=wait_ms,
+                )
+            )
+            feed.end(Close.RESTARTING)
+
+    @property
+    def has_said_goodbye(self) -> bool:
+        return self.is_stopping and not any(map(len, self._feeds))
 
     async def close(self) -> None:
         """Stop everything."""
@@ -467,4 +491,5 @@ def hub() -> Hub:
     loop = asyncio.get_running_loop()
     if loop not in _hubs:
         _hubs[loop] = Hub()
+        say_goodbye_first(_hubs[loop])
     return _hubs[loop]
