@@ -1,0 +1,29 @@
+"""Fixtures for tests of prices."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+
+from tests.market import Sandbox
+
+_filled: list[list[object]] = []
+
+
+@pytest.fixture
+def market(db: None, sandbox: Sandbox, redis_client: Redis) -> Sandbox:
+    """The sandbox with its catalogues filled: by the service once, then from those rows."""
+    from prices import cache
+    from prices.models import Asset, Catalogue
+    from prices.services import catalogue
+
+    cache._local.clear()
+    if _filled:
+        for model, rows in zip((Asset, Catalogue), _filled, strict=True):
+            model.objects.bulk_create(rows)  # type: ignore[attr-defined]
+    else:
+        catalogue.fill_all()
+        _filled[:] = [list(Asset.objects.all()), list(Catalogue.objects.all())]
+        redis_client.flushall()
+        sandbox.reset()
+    return sandbox
