@@ -3,25 +3,21 @@
 const STEP_MS = 1000;
 const MOST_MS = 60_000;
 const HANDSHAKE_MS = 10_000;
-const RESTARTING = 1012;
 const TOO_MUCH = 4429;
 const TOO_OLD = 4440;
 
 export class Feed {
-  #told; #socket = null; #timer = 0; #watchdog = 0;
-  #tries = 0; #deadAfterMs = HANDSHAKE_MS; #comeBackMs = null;
+  #told; #socket = null; #timer = 0; #watchdog = 0; #tries = 0; #deadAfterMs; #comeBackMs = null;
 
   // `told` has symbols(), state(word, ms), message(frame).
   constructor(told) {
     this.#told = told;
     addEventListener("online", () => this.#now());
-    addEventListener("pageshow", () => this.#now());
     document.addEventListener("visibilitychange", () => document.hidden || this.#now());
   }
 
   open() {
     clearTimeout(this.#timer);
-    this.#timer = 0;
     this.#told.state("connecting");
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(`${scheme}//${location.host}/api/ws/prices?client_id=board`);
@@ -40,15 +36,9 @@ export class Feed {
 
   #hear(text) {
     this.#watch();
-    let frame;
-    try {
-      frame = JSON.parse(text);
-    } catch {
-      return; // Not ours; the next one will be.
-    }
+    const frame = read(text);
     if (frame.type === "welcome") {
       this.#tries = 0;
-      this.#comeBackMs = null;
       this.#deadAfterMs = frame.dead_after_s * 1000;
       this.#watch();
       this.#told.state("live");
@@ -78,13 +68,24 @@ export class Feed {
   // Full jitter, so that a thousand pages do not come back in the same moment.
   #wait(code) {
     const most = Math.min(MOST_MS, STEP_MS * 2 ** this.#tries++);
-    if (this.#comeBackMs !== null && code !== 0) return this.#comeBackMs;
+    const asked = this.#comeBackMs;
+    this.#comeBackMs = null;
+    if (asked !== null) return asked;
     if (code === TOO_OLD) return 0;
     if (code === TOO_MUCH) return MOST_MS * (1 + Math.random());
-    return (code === RESTARTING ? 500 : 250) + Math.random() * most;
+    return Math.random() * most;
   }
 
   #now() {
-    if (this.#timer && this.#socket === null) this.open();
+    if (this.#socket === null) this.open();
+  }
+}
+
+// What is not JSON is not ours; the next frame will be.
+function read(text) {
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
   }
 }
