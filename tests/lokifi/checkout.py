@@ -49,7 +49,7 @@ class Start:
 
     def wait_until_up(self) -> list[int]:
         """Return the processes it consists of, itself not among them."""
-        self.process.wait_until_said(IS_UP, timeout_s=45)
+        self.process.wait_until_said(IS_UP, timeout_s=80)
         return list(descendants(self.process.pid))
 
     @property

@@ -6,11 +6,14 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 from redis import Redis
 
 from lokifi.embedded import free_port
 from tests.processes import responds, until
 from tests.product import Product
+
+pytestmark = pytest.mark.timeout(180)
 
 BIN = Path(sys.executable).parent
 

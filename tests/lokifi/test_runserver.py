@@ -13,9 +13,13 @@ from redis import Redis
 from tests.lokifi.checkout import Start, until_gone
 from tests.processes import responds, until
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="processes are looked up in /proc"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="processes are looked up in /proc"
+    ),
+    # Six processes a start; on a busy machine each takes its seconds.
+    pytest.mark.timeout(180),
+]
 
 
 def test_runserver_starts_what_is_missing_and_ticks_come(tmp_path: Path) -> None:

@@ -15,9 +15,13 @@ from redis import Redis
 from tests.lokifi.checkout import IS_UP, Start, until_gone
 from tests.processes import responds, until
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="processes are looked up in /proc"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="processes are looked up in /proc"
+    ),
+    # Six processes a start; on a busy machine each takes its seconds.
+    pytest.mark.timeout(180),
+]
 
 
 together = pytest.mark.xdist_group("one running product")
