@@ -125,7 +125,14 @@ class Desk:
 
         Many ask for the same page at once, and it follows from the question alone.
         """
-        question = (source, call.path, tuple(call.query.items()), call.now, call.plan, call.origin)
+        question: tuple[Hashable, ...] = (
+            source,
+            call.path,
+            tuple(call.query.items()),
+            call.now,
+            call.plan,
+            call.origin,
+        )
         question += (key_of({}, call.headers), "x-cg-pro-api-key" in call.headers)
         reply = self._replies.get(question)
         if reply is None:
