@@ -1,0 +1,19 @@
+"""A market of our own that answers like CoinGecko v3 and Finnhub v1, over HTTP.
+
+    market, coins, stocks    what everything costs, at any time
+    quotes, bars             what follows from it: caps, ranks, volumes, candles
+    coingecko*, charts       CoinGecko's wire format
+    finnhub                  Finnhub's wire format
+    faults, limits, recorder what goes wrong on command, what plans allow, what was asked
+    desk                     one sandbox: plan, clock, faults, counts; a request in, an answer out
+    server                   sockets
+
+Nothing here imports Django. `manage.py sandbox` serves it alone; in a test:
+
+    with running() as sandbox:
+        httpx.get(f"{sandbox.coingecko_url}/ping")
+
+docs/sandbox.md has every path and control with an example.
+"""
+
+from __future__ import annotations
