@@ -42,5 +42,5 @@ def test_runserver_starts_what_is_missing_and_ticks_come(tmp_path: Path) -> None
 def test_killing_runserver_leaves_no_orphan(tmp_path: Path) -> None:
     with Start(tmp_path, "runserver") as server:
         pids = server.wait_until_up()
-        server.stop(signal.SIGKILL)
+        assert server.stop(signal.SIGKILL) == -signal.SIGKILL
         until_gone(pids)

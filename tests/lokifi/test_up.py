@@ -60,6 +60,7 @@ def test_in_development_without_keys_and_without_coingecko_it_is_the_sandbox(
 @together
 def test_ticks_come_by_themselves(running: Start) -> None:
     until(lambda: running.said.count("succeeded") >= 2, "two ticks", told=lambda: running.said)
+    assert "Task streaming.tasks.publish_prices" in running.said
 
 
 @together
@@ -111,7 +112,7 @@ def test_a_part_that_dies_takes_the_rest_down_and_is_named(tmp_path: Path) -> No
 def test_killing_the_supervisor_leaves_no_orphan(tmp_path: Path) -> None:
     with Start(tmp_path) as up:
         pids = up.wait_until_up()
-        up.stop(signal.SIGKILL)
+        assert up.stop(signal.SIGKILL) == -signal.SIGKILL
         until_gone(pids)
 
     with Start(tmp_path) as again:
