@@ -39,7 +39,7 @@ from prices.providers.values import (
     stated_price,
     text,
 )
-from prices.sessions import Session, latest_session, session_on, sessions_between
+from prices.sessions import Session, latest_session, next_session, session_on, sessions_between
 from prices.types import (
     AssetKind,
     Candle,
@@ -223,13 +223,16 @@ class Finnhub(HttpProvider):
 
     def _daily(self, instrument: Instrument, window: Window, now: datetime) -> Candles:
         start = max(window.start or _BEGINNING, _BEGINNING)
-        since = midnight(start.date())
+        first = latest_session(start)
+        if first.closes <= start:
+            first = next_session(start)
+        since = midnight(first.day)
         bars, dropped = self._bars(instrument, Resolution.DAY, since, int(window.end.timestamp()))
         found = {}
         for bar in bars:
             session = session_on(datetime.fromtimestamp(bar.timestamp, UTC).date())
             # Where its stamp is the session's rather than midnight's, the day is the same.
-            if session is not None and session.closes > start:
+            if session is not None:
                 day = midnight(session.day)
                 found[day] = replace(bar, timestamp=day, closed=session.closes <= now)
         return _series(found, dropped, Origin.PROVIDER, window, since, None)

@@ -11,7 +11,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import TypeGuard
 
-ABSURD_PRICE = 1e15  # dollars; every coin and share ever listed is far below
+ABSURD_PRICE = 1e10  # dollars; no coin or share was ever worth a ten-thousandth of it
 CLOCK_SKEW = timedelta(minutes=5)
 
 _EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)

@@ -159,7 +159,7 @@ def test_a_coin_without_a_price_is_left_out(body: list[Any]) -> None:
 
 @pytest.mark.parametrize(
     "price",
-    [-1, "67234.5", True, 1e16, [], {}],
+    [-1, "67234.5", True, 1e10, [], {}],
     ids=["negative", "text", "bool", "huge", "[]", "{}"],
 )
 def test_a_price_that_cannot_be_fails_alone(price: object) -> None:

@@ -186,7 +186,7 @@ def test_parts_that_are_zero_are_null() -> None:
         pytest.param([], UpstreamMalformedError, id="list"),
         pytest.param(told(c="308.82"), UpstreamMalformedError, id="text"),
         pytest.param(told(c=-1), UpstreamMalformedError, id="below zero"),
-        pytest.param(told(c=1e16), UpstreamMalformedError, id="absurd"),
+        pytest.param(told(c=1e10), UpstreamMalformedError, id="absurd"),
         pytest.param(told(c=True), UpstreamMalformedError, id="bool"),
         pytest.param(told(c=False), UpstreamMalformedError, id="false"),
     ],
