@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from threading import Lock
 from typing import Any
 
 from django.conf import settings
@@ -14,8 +15,10 @@ from prices.errors import ProviderNotConfiguredError
 from prices.providers.base import HttpProvider
 from prices.types import AssetKind
 
+_providers: dict[str, HttpProvider] = {}
+_lock = Lock()
 
-@functools.cache
+
 def provider(source: str) -> HttpProvider:
     """Return this process's provider of that name.
 
@@ -23,6 +26,13 @@ def provider(source: str) -> HttpProvider:
     own connection pool. Raises ProviderNotConfiguredError where it needs a key
     and has none.
     """
+    with _lock:
+        if source not in _providers:
+            _providers[source] = _built(source)
+        return _providers[source]
+
+
+def _built(source: str) -> HttpProvider:
     config = settings.PRICE_PROVIDERS[source]
     options = dict(config["OPTIONS"])
     needs = config.get("KEY_SETTING")
@@ -60,10 +70,18 @@ def refresh_s(source: str) -> float:
     return float(settings.PRICE_PROVIDERS[source]["REFRESH_S"])
 
 
-def _forget(*, setting: str, **kwargs: Any) -> None:
+def forget() -> None:
+    """Let providers and budgets be made anew from the settings at their next use."""
+    with _lock:
+        for one in _providers.values():
+            one.close()
+        _providers.clear()
+    budget.cache_clear()
+
+
+def _on_change(*, setting: str, **kwargs: Any) -> None:
     if setting in {"PRICE_PROVIDERS", "LOOKUPS_PER_MINUTE"}:
-        provider.cache_clear()
-        budget.cache_clear()
+        forget()
 
 
-setting_changed.connect(_forget)
+setting_changed.connect(_on_change)
