@@ -333,7 +333,7 @@ def test_the_free_plan_reaches_back_a_year_and_no_further(
     market: httpx.Client, gecko: httpx.Client
 ):
     market.post("/_sandbox/plan", json={"plan": "free"})
-    usd = {"vs_currency": "usd"}
+    usd: dict[str, Any] = {"vs_currency": "usd"}
     start = {"from": int(TRADING) - 400 * DAY_S, "to": int(TRADING)}
     refused = [
         gecko.get("coins/bitcoin/market_chart", params={**usd, "days": "max"}),
@@ -350,7 +350,7 @@ def test_the_free_plan_reaches_back_a_year_and_no_further(
 
 def test_the_free_plan_keeps_what_is_paid_to_itself(market: httpx.Client, gecko: httpx.Client):
     market.post("/_sandbox/plan", json={"plan": "free"})
-    usd = {"vs_currency": "usd", "days": 7}
+    usd: dict[str, Any] = {"vs_currency": "usd", "days": 7}
     hourly = gecko.get("coins/bitcoin/market_chart", params={**usd, "interval": "hourly"})
     assert (hourly.status_code, hourly.json()["status"]["error_code"]) == (401, 10005)
     assert gecko.get("key").json()["status"]["error_code"] == 10005

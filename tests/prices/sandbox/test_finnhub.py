@@ -10,6 +10,10 @@ import pytest
 from tests.prices.sandbox.conftest import TRADING
 
 DAY_S = 86_400
+SYMBOL_FIELDS = (
+    "currency description displaySymbol figi figiComposite isin mic shareClassFIGI symbol"
+    " symbol2 type"
+)
 SATURDAY = datetime(2026, 11, 28, 12, tzinfo=UTC).timestamp()
 HALF_DAYS_END = datetime(2026, 11, 27, 18, tzinfo=UTC).timestamp()
 
@@ -119,7 +123,7 @@ def test_daily_bars_reach_back_decades_and_stop_at_no_split(finn: httpx.Client):
 
 
 def test_a_wrong_resolution_is_refused(finn: httpx.Client):
-    query = {"symbol": "AAPL", "resolution": "240", "from": 0, "to": int(TRADING)}
+    query: dict[str, Any] = {"symbol": "AAPL", "resolution": "240", "to": TRADING}
     assert finn.get("stock/candle", params=query).status_code == 422
 
 
@@ -129,13 +133,7 @@ def test_the_symbol_file_is_one_redirect_away_and_signed(market: httpx.Client, f
     location = response.headers["location"]
     rows = httpx.get(location).json()
     assert {"AAPL", "TSLA", "MSFT", "BRK.B", "STX"} <= {row["symbol"] for row in rows}
-    assert (
-        list(rows[0])
-        == (
-            "currency description displaySymbol figi figiComposite isin mic shareClassFIGI symbol"
-            " symbol2 type"
-        ).split()
-    )
+    assert list(rows[0]) == SYMBOL_FIELDS.split()
     assert len(rows) > 110
     assert httpx.get(location.partition("&Signature")[0]).status_code == 403
     assert market.get("/_sandbox/calls").json()["keys_sent_to_file_host"] == 0
@@ -205,7 +203,7 @@ def test_an_invalid_key_and_a_wrong_path_are_told_apart(finn: httpx.Client):
 
 def test_the_free_plan_has_no_stock_candles(market: httpx.Client, finn: httpx.Client):
     market.post("/_sandbox/plan", json={"plan": "free"})
-    query = {"symbol": "AAPL", "resolution": "D", "from": 0, "to": int(TRADING)}
+    query: dict[str, Any] = {"symbol": "AAPL", "resolution": "D", "from": 0, "to": TRADING}
     response = finn.get("stock/candle", params=query)
     assert response.status_code == 403
     assert response.json() == {"error": "You don't have access to this resource."}
