@@ -39,6 +39,11 @@ def test_the_market_says_the_same_in_another_process():
     assert json.loads(told.stdout) == ours
 
 
+def test_the_sandbox_needs_no_django():
+    code = "import prices.sandbox.server, sys; sys.exit('django' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
+
+
 def test_prices_asked_alone_and_in_a_row_agree():
     bitcoin = series_of("bitcoin")
     times = [NOW - 977 * step for step in range(500)]
