@@ -10,6 +10,7 @@ from typing import Any
 
 from daphne.management.commands.runserver import Command as DaphneRunserver
 from django.conf import settings
+from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
 from lokifi import parts
 from lokifi.development import (
@@ -26,6 +27,7 @@ from lokifi.supervisor import Lines, Part
 
 EXIT_REFUSED = 2
 _OTHER_STARTS_WITHIN_S = 30
+_RELOADER = "LOKIFI_RELOADER_PID"
 
 
 class Command(DaphneRunserver):  # type: ignore[misc]  # daphne has no types
@@ -37,8 +39,7 @@ class Command(DaphneRunserver):  # type: ignore[misc]  # daphne has no types
 
     def handle(self, *args: Any, **options: Any) -> None:
         if os.environ.get(SUPERVISED):
-            # Django's reloader starts its child without a leash.
-            die_with_parent(os.getppid())
+            _hold_on_to_reloader()
             super().handle(*args, **options)
             return
         try:
@@ -81,6 +82,15 @@ class Command(DaphneRunserver):  # type: ignore[misc]  # daphne has no types
         )
         # Anew, since the settings of this process were read before they were known.
         os.execv(sys.executable, parts.manage(*sys.argv[1:]))  # noqa: S606
+
+
+def _hold_on_to_reloader() -> None:
+    """Let the server end with Django's reloader, which starts it without a leash."""
+    if os.environ.get(DJANGO_AUTORELOAD_ENV) == "true":
+        # Not whoever is the parent by now: the reloader may be gone already.
+        die_with_parent(int(os.environ[_RELOADER]))
+    else:
+        os.environ[_RELOADER] = str(os.getpid())
 
 
 def _always(_lines: Lines) -> bool:
