@@ -93,8 +93,8 @@ FAILURES: dict[str, Failure] = {
     "invalid_symbol": Failure(400, "'B$C' is not a symbol."),
     "plan_restricted": Failure(
         403,
-        "finnhub: candles of stocks are not part of this plan",
-        {"provider": "finnhub", "allowed_by": "a paid plan of Finnhub (FINNHUB_PLAN=paid)"},
+        "finnhub: /stock/candle is not part of this plan",
+        {"provider": "finnhub", "allowed_by": "a Finnhub plan with stock candles"},
     ),
     "provider_not_configured": Failure(
         403,
@@ -107,12 +107,12 @@ FAILURES: dict[str, Failure] = {
     "resolution_unavailable": Failure(
         409,
         "Bars of 1 cannot be had over this period.",
-        {"available": ["30", "240", "D", "W", "M"]},
+        {"available": ["D", "W", "M"]},
     ),
     "too_large": Failure(413, "A body may have 65536 bytes."),
     "unsupported_media_type": Failure(415, 'Unsupported media type "text/plain" in request.'),
     "internal_error": Failure(500, "Something broke on our side."),
-    "upstream_unavailable": Failure(503, "coingecko: no answer within 5 s"),
+    "upstream_unavailable": Failure(503, "coingecko: /coins/markets answered HTTP 500"),
     "upstream_rate_limited": Failure(503, "coingecko: our budget of calls is used up"),
 }
 EVERYWHERE = ("not_acceptable", "internal_error", "upstream_unavailable", "upstream_rate_limited")
