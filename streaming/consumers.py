@@ -14,7 +14,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from msgspec import UNSET
 
-from streaming import protocol
+from streaming import daphne, protocol
 from streaming.feed import Feed
 from streaming.hub import Hub, hub
 from streaming.limits import Allowance, Manners
@@ -86,7 +86,7 @@ class PriceConsumer(AsyncWebsocketConsumer):
         await self._hub.ready()
         if self._hub.is_stopping:
             self._is_closing = True
-            await self.close(Close.RESTARTING)
+            await self._close(Close.RESTARTING)
             return
         self._feed = self._hub.join()
         self._manners = Manners(
@@ -108,7 +108,7 @@ class PriceConsumer(AsyncWebsocketConsumer):
             Code.FULL, "This server is full (WS_MAX_CONNECTIONS); come back later."
         )
         await self.send(text_data=error_frame(full).text)
-        await self.close(Close.FULL)
+        await self._close(Close.FULL)
 
     def _welcome(self, hub: Hub) -> protocol.Welcome:
         return protocol.Welcome(
@@ -139,7 +139,7 @@ class PriceConsumer(AsyncWebsocketConsumer):
             while True:
                 item = await feed.next()
                 if isinstance(item, Close):
-                    await self.close(item)
+                    await self._close(item)
                     return
                 await self.send(text_data=item)
                 self._read.set()
@@ -148,6 +148,10 @@ class PriceConsumer(AsyncWebsocketConsumer):
             self._leave()
         finally:
             self._read.set()
+
+    async def _close(self, code: Close) -> None:
+        if not daphne.close(self.base_send, int(code)):
+            await self.close(int(code))
 
     def _end(self, code: Close) -> None:
         self._is_closing = True

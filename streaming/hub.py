@@ -82,7 +82,7 @@ class Hub:
     """
 
     def __init__(self) -> None:
-        self.interval_s = float(settings.PUBLISH_INTERVAL_S)
+        self.interval_s: int = settings.PUBLISH_INTERVAL_S
         self._heartbeat_s = float(settings.WS_HEARTBEAT_S)
         self._client = redis_clients.async_client()
         self._layer = layer()
@@ -376,14 +376,14 @@ class Hub:
         rest = share(self._tick.timestamp, entries, snapshot=snapshot)
         return Share("price_update", self.place, rest)
 
-    def _change_cadence(self, interval_s: float) -> None:
+    def _change_cadence(self, interval_s: int) -> None:
         self.interval_s = interval_s
         self._leases.last(SILENT_AFTER * interval_s + 1)
         self._ask_for_all()
         self._notify(
             NoticeFrame(
                 code=Notice.CADENCE_CHANGED,
-                message=f"Ticks now come every {interval_s:g} s.",
+                message=f"Ticks now come every {interval_s} s.",
                 update_interval=interval_s,
             )
         )

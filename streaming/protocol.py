@@ -230,9 +230,9 @@ class Welcome(Frame, frozen=True, kw_only=True, tag="welcome"):
     protocol: int = VERSION
     epoch: str
     seq: int
-    update_interval: float
-    heartbeat_s: float
-    dead_after_s: float
+    update_interval: int
+    heartbeat_s: int
+    dead_after_s: int
     limits: Limits
 
 
@@ -263,7 +263,7 @@ class NoticeFrame(Frame, frozen=True, kw_only=True, tag="notice"):
     code: Notice
     message: str
     retry_after_ms: int | UnsetType = UNSET
-    update_interval: float | UnsetType = UNSET
+    update_interval: int | UnsetType = UNSET
 
 
 class ErrorFrame(Answer, frozen=True, kw_only=True, tag="error"):
@@ -332,7 +332,7 @@ class PriceUpdate(Frame, frozen=True, kw_only=True, tag="price_update"):
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What the snapshot key holds: the last tick, and the interval it was made for."""
 
-    update_interval: float
+    update_interval: int
     tick: PriceUpdate
 
 

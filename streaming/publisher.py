@@ -65,7 +65,7 @@ class Publisher:
         Raises RedisError: without Redis there is nobody to tell.
         """
         client = redis_clients.client()
-        interval_s = float(settings.PUBLISH_INTERVAL_S)
+        interval_s: int = settings.PUBLISH_INTERVAL_S
         if not ticks.claim(client, interval_s):
             return None
         followed = demand.wanted(client)
@@ -79,7 +79,7 @@ class Publisher:
         return place
 
     def _quotes(
-        self, client: redis.Redis, wanted: list[str], followed: list[str], interval_s: float
+        self, client: redis.Redis, wanted: list[str], followed: list[str], interval_s: int
     ) -> dict[str, WireQuote]:
         """Return what is said of `wanted`; last good values, marked stale, where sources fail."""
         batch = self._batch(wanted, followed, min(interval_s * _LOAD_PART, _LOAD_MOST_S))

@@ -83,13 +83,13 @@ class Place:
 UNKNOWN = Place("unknown", 0)
 
 
-def claim(client: redis.Redis, interval_s: float) -> bool:
+def claim(client: redis.Redis, interval_s: int) -> bool:
     """Return whether the tick that is due now is the caller's to publish. Raises RedisError."""
     script = client.register_script(_CLAIM)
-    return bool(script(keys=[_TICK], args=[_number(interval_s), _EARLY]))
+    return bool(script(keys=[_TICK], args=[interval_s, _EARLY]))
 
 
-def publish(client: redis.Redis, known: Place, interval_s: float, rest: str) -> Place:
+def publish(client: redis.Redis, known: Place, interval_s: int, rest: str) -> Place:
     """Count a tick, store it and tell every listener, in one step. Raises RedisError.
 
     `rest` is the frame's text from after `prev_seq`.
@@ -99,7 +99,7 @@ def publish(client: redis.Redis, known: Place, interval_s: float, rest: str) -> 
         keys=[COUNT, SNAPSHOT],
         args=[
             *(_new_epoch(), known.epoch, known.seq),
-            *(_number(interval_s), "," + rest, UPDATES_CHANNEL),
+            *(interval_s, "," + rest, UPDATES_CHANNEL),
         ],
     )
     return Place(_text(epoch), int(seq))
@@ -119,10 +119,6 @@ async def look(client: redis.asyncio.Redis, known: Place) -> tuple[Place, bytes 
 
 def _new_epoch() -> str:
     return secrets.token_hex(6)
-
-
-def _number(value: float) -> str:
-    return f"{value:g}"
 
 
 def _text(value: Any) -> str:

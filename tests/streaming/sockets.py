@@ -71,7 +71,7 @@ def wire(symbol: str, price: float = 100.0, *, stale: bool = False) -> dict[str,
 
 
 def publish_now(
-    *, known: Place = UNKNOWN, interval_s: float = 30, tell: bool = True, **prices: float
+    *, known: Place = UNKNOWN, interval_s: int = 30, tell: bool = True, **prices: float
 ) -> Place:
     """Publish a tick as the publisher does, claims and sources apart."""
     entries = [entry(s, WireQuote.of(quote(s, price))) for s, price in prices.items()]

@@ -13,7 +13,7 @@ from streaming.ticks import UNKNOWN, Place
 REST = share("2026-11-23T12:00:00.000Z", ['"BTC":{"price":1.5}'])
 
 
-def publish(known: Place = UNKNOWN, interval_s: float = 30) -> Place:
+def publish(known: Place = UNKNOWN, interval_s: int = 30) -> Place:
     return ticks.publish(redis_clients.client(), known, interval_s, REST)
 
 
