@@ -109,9 +109,9 @@ class AssetAdmin(_Admin):
         "ticker",
         "full_name",
         "kind",
-        "market_cap_rank",
-        "tracked",
-        "pinned",
+        "rank",
+        "is_tracked",
+        "is_pinned",
         "price",
         "price_age",
         "price_source",
@@ -128,6 +128,7 @@ class AssetAdmin(_Admin):
         ("exchange", admin.AllValuesFieldListFilter),
     )
     list_per_page = 50
+    empty_value_display = NOTHING
     # A second count of all rows for the sake of "of 20,000" is not worth its query.
     show_full_result_count = False
     search_fields = ("ticker", "name", "coingecko_id", "finnhub_symbol", "ref")
@@ -180,6 +181,20 @@ class AssetAdmin(_Admin):
     def full_name(self, asset: Asset) -> str:
         return asset.name if len(asset.name) <= 48 else f"{asset.name[:47]}…"
 
+    @admin.display(description="rank", ordering="market_cap_rank")
+    def rank(self, asset: Asset) -> str:
+        return str(asset.market_cap_rank or NOTHING)
+
+    # In words, and only where it is so: a page of red crosses would say that all is wrong.
+
+    @admin.display(description="tracked", ordering="tracked", empty_value="")
+    def is_tracked(self, asset: Asset) -> str:
+        return "tracked" if asset.tracked else ""
+
+    @admin.display(description="pinned", ordering="pinned", empty_value="")
+    def is_pinned(self, asset: Asset) -> str:
+        return "pinned" if asset.pinned else ""
+
     @admin.display(description="last price")
     def price(self, asset: Asset) -> str:
         one = _glimpse(asset)
@@ -226,15 +241,16 @@ class AssetAdmin(_Admin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        # The address of the chart's period is ours, not a filter of the list.
         asset = self.get_object(request, object_id)
         context = dict(extra_context or {})
         if asset is not None and request.method == "GET":
             portrait = inspection.portrait(asset)
             context |= {
+                "title": str(asset),
+                "subtitle": None,
                 "portrait": portrait,
                 "followers": _followers(portrait),
-                "operations": operations.OPERATIONS,
+                "operations": operations.sensible(asset),
                 **_chart(portrait, request.GET.get("chart", "")),
             }
         return super().change_view(request, object_id, form_url, context)
@@ -334,4 +350,6 @@ def _drawing(portrait: Portrait, period: Period) -> Sketch | None:
 
 
 admin.site.site_header = admin.site.site_title = "Lokifi prices"
+# Two models need no list beside every page, and the tables need the width.
+admin.site.enable_nav_sidebar = False
 admin.site.index_template = "admin/prices/index.html"

@@ -61,16 +61,16 @@ def pin(assets: Sequence[Asset]) -> Outcome:
     before = {a.ticker: a for a in Asset.objects.filter(ticker__in=list(counts), pinned=True)}
     for asset in assets:
         if not symbols.TICKER.fullmatch(asset.ticker):
-            text = f"{asset.ref} has no ticker that anyone could ask for."
+            text = f"Not pinned: {asset.ref} has no ticker that anyone could ask for."
             outcome.said.append((level.WARNING, text))
             continue
         other = before.get(asset.ticker)
         if other is not None and other.pk == asset.pk:
-            outcome.said.append((level.INFO, f"{asset.ref} is pinned on {asset.ticker} already."))
+            outcome.said.append((level.INFO, f"{asset.ticker} is pinned to {asset.ref} already."))
             continue
         symbols.pin(asset)
         outcome.changed.append(asset)
-        instead = f" It was pinned on {other.ref}." if other else ""
+        instead = f" It was pinned to {other.ref}." if other else ""
         outcome.said.append((level.SUCCESS, f"{asset.ticker} means {asset.ref} now.{instead}"))
     return outcome
 
@@ -85,7 +85,7 @@ def unpin(assets: Sequence[Asset]) -> Outcome:
         outcome.changed.append(asset)
         owner = symbols.holder(symbols.bearers(asset.ticker))
         means = f"{asset.ticker} means {owner.ref} now." if owner else f"{asset.ticker} is free."
-        outcome.said.append((level.SUCCESS, f"{asset.ref} is no longer pinned: {means}"))
+        outcome.said.append((level.SUCCESS, f"No longer pinned: {asset.ref}. {means}"))
     if not outcome.changed:
         outcome.said.append((level.INFO, "None of them was pinned."))
     return outcome
@@ -134,6 +134,12 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
+def sensible(asset: Asset) -> dict[str, Operation]:
+    """Return the operations that would change or tell something of an asset as it is."""
+    done = {"track" if asset.tracked else "untrack", "pin" if asset.pinned else "unpin"}
+    return {name: one for name, one in OPERATIONS.items() if name not in done}
+
+
 def _mark_tracked(assets: Sequence[Asset], *, to: bool) -> Outcome:
     outcome = Outcome([asset for asset in assets if asset.tracked is not to])
     Asset.objects.filter(pk__in=[asset.pk for asset in outcome.changed]).update(tracked=to)
@@ -157,10 +163,10 @@ def _price(one: Refreshed) -> str:
 
 def _verdict(one: Checked) -> str:
     if not one.knows:
-        return f"{one.asset.ref}: its source does not list it any more."
+        return f"Checked {one.asset.ref}: its source does not list it any more."
     if one.price is None:
-        return f"{one.asset.ref}: its source lists it and gives no price."
-    says = f"{one.asset.ref}: its source lists it at {dollars(one.price)}"
+        return f"Checked {one.asset.ref}: its source lists it and gives no price."
+    says = f"Checked {one.asset.ref}: its source lists it at {dollars(one.price)}"
     if one.held is None or one.off_percent is None:
         return f"{says}; no price is held."
     state = "stale" if one.held.stale else f"{age(one.held.as_of)} old"

@@ -25,7 +25,9 @@ def dollars(price: float | None) -> str:
 @register.filter
 def percent(value: float | None) -> str:
     """Return a change in percent with its sign."""
-    return NOTHING if value is None else f"{value:+.2f} %"
+    if value is None:
+        return NOTHING
+    return f"{value:+.2f} %" if abs(value) >= 0.005 else "0.00 %"
 
 
 @register.filter
@@ -49,6 +51,12 @@ def age(moment: datetime | None) -> str:
 def utc(moment: datetime | None) -> str:
     """Return a moment to the second, in UTC."""
     return NOTHING if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+@register.filter
+def day(moment: datetime | None) -> str:
+    """Return a moment to the minute, in UTC, short enough for the end of an axis."""
+    return NOTHING if moment is None else f"{moment.astimezone(UTC):%d %b %Y %H:%M}"
 
 
 @register.filter

@@ -50,11 +50,11 @@ def test_pinning_tells_from_whom_the_ticker_was_taken(admin_client: Client) -> N
 
     assert act(admin_client, "pin", bitcoin) == ["BTC means coingecko:bitcoin now."]
     assert press(admin_client, "pin", other) == [
-        "BTC means coingecko:batcat now. It was pinned on coingecko:bitcoin."
+        "BTC means coingecko:batcat now. It was pinned to coingecko:bitcoin."
     ]
-    assert act(admin_client, "pin", other) == ["coingecko:batcat is pinned on BTC already."]
+    assert act(admin_client, "pin", other) == ["BTC is pinned to coingecko:batcat already."]
     assert act(admin_client, "unpin", other) == [
-        "coingecko:batcat is no longer pinned: BTC means coingecko:bitcoin now."
+        "No longer pinned: coingecko:batcat. BTC means coingecko:bitcoin now."
     ]
     assert act(admin_client, "unpin", other) == ["None of them was pinned."]
 
@@ -162,7 +162,7 @@ def test_checking_tells_how_far_the_held_price_is_off(
 
     assert len(said) == 1
     assert re.fullmatch(
-        r"coingecko:bitcoin: its source lists it at \$[\d,.]+; "
+        r"Checked coingecko:bitcoin: its source lists it at \$[\d,.]+; "
         r"held is \$1\.00, 3\d s old, off by -\d+\.\d\d %\.",
         said[0],
     )
@@ -177,9 +177,9 @@ def test_checking_finds_what_its_source_no_longer_lists(
 
     said = act(admin_client, "check", gone, delisted, apple)
 
-    assert "coingecko:no-such-coin-at-all: its source does not list it any more." in said
-    assert "stock:ZZZZQ: its source does not list it any more." in said
-    assert any(text.startswith("stock:AAPL: its source lists it at $") for text in said)
+    assert "Checked coingecko:no-such-coin-at-all: its source does not list it any more." in said
+    assert "Checked stock:ZZZZQ: its source does not list it any more." in said
+    assert any(text.startswith("Checked stock:AAPL: its source lists it at $") for text in said)
 
 
 def test_a_source_without_its_key_is_told(
