@@ -10,7 +10,7 @@ OURS = {"lokifi", "prices", "streaming"}
 
 
 def main() -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (whoever starts it by hand with an older one)
         sys.exit("Python 3.11 or later is needed.")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokifi.settings")
     try:

@@ -36,16 +36,16 @@ def freeze(market: httpx.Client) -> None:
     market.post("/_sandbox/faults", json={"kind": "frozen"}).raise_for_status()
 
 
-def test_ping_is_answered_as_ever(gecko: httpx.Client):
+def test_ping_is_answered_as_ever(gecko: httpx.Client) -> None:
     assert get(gecko, "ping") == {"gecko_says": "(V3) To the Moon!"}
 
 
-def test_a_market_row_has_every_field_of_the_source(gecko: httpx.Client):
+def test_a_market_row_has_every_field_of_the_source(gecko: httpx.Client) -> None:
     for row in markets(gecko, per_page=250):
         assert list(row) == MARKET_FIELDS.split()
 
 
-def test_three_hundred_coins_are_two_pages_in_order_of_market_cap(gecko: httpx.Client):
+def test_three_hundred_coins_are_two_pages_in_order_of_market_cap(gecko: httpx.Client) -> None:
     first, second = (markets(gecko, per_page=250, page=page) for page in (1, 2))
     assert len(first) == 250
     assert len(second) >= 50
@@ -55,18 +55,20 @@ def test_three_hundred_coins_are_two_pages_in_order_of_market_cap(gecko: httpx.C
     assert len(ranked) >= 300
 
 
-def test_ids_do_not_lift_the_page_size(gecko: httpx.Client):
+def test_ids_do_not_lift_the_page_size(gecko: httpx.Client) -> None:
     ids = ",".join(row["id"] for row in markets(gecko, per_page=250))
     assert len(markets(gecko, ids=ids)) == 100
     assert len(markets(gecko, ids="bitcoin,ethereum", per_page=1)) == 1
     assert markets(gecko, ids="bitcoin,ethereum", per_page=1, page=2)[0]["id"] == "ethereum"
 
 
-def test_more_than_250_rows_a_page_are_not_given(gecko: httpx.Client):
+def test_more_than_250_rows_a_page_are_not_given(gecko: httpx.Client) -> None:
     assert len(markets(gecko, per_page=1000)) == 250
 
 
-def test_the_market_price_is_the_last_point_of_the_chart(market: httpx.Client, gecko: httpx.Client):
+def test_the_market_price_is_the_last_point_of_the_chart(
+    market: httpx.Client, gecko: httpx.Client
+) -> None:
     freeze(market)
     (row,) = markets(gecko, ids="ethereum")
     chart = get(gecko, "coins/ethereum/market_chart", vs_currency="usd", days=1)
@@ -80,7 +82,7 @@ def test_the_market_price_is_the_last_point_of_the_chart(market: httpx.Client, g
 
 def test_the_days_high_and_low_hold_every_point_of_the_day(
     market: httpx.Client, gecko: httpx.Client
-):
+) -> None:
     freeze(market)
     (row,) = markets(gecko, ids="solana")
     points = get(gecko, "coins/solana/market_chart", vs_currency="usd", days=1)["prices"]
@@ -97,7 +99,7 @@ def test_the_days_high_and_low_hold_every_point_of_the_day(
 )
 def test_a_chart_is_as_fine_as_its_span_allows(
     gecko: httpx.Client, days: int, count: int, step_s: int
-):
+) -> None:
     chart = get(gecko, "coins/bitcoin/market_chart", vs_currency="usd", days=days)
     stamps = sorted({stamp for stamp, _ in chart["prices"]})
     assert count - 3 <= len(stamps) <= count + 3
@@ -106,7 +108,7 @@ def test_a_chart_is_as_fine_as_its_span_allows(
     assert list(chart) == ["prices", "market_caps", "total_volumes"]
 
 
-def test_chart_points_lie_off_the_grid_and_daily_ones_on_midnight(gecko: httpx.Client):
+def test_chart_points_lie_off_the_grid_and_daily_ones_on_midnight(gecko: httpx.Client) -> None:
     hourly = get(gecko, "coins/bitcoin/market_chart", vs_currency="usd", days=30)["prices"]
     steps = {b[0] - a[0] for a, b in pairwise(hourly)}
     assert len(steps) > 100
@@ -117,7 +119,9 @@ def test_chart_points_lie_off_the_grid_and_daily_ones_on_midnight(gecko: httpx.C
     assert abs(stamps[-1] / 1000 - TRADING) < 60
 
 
-def test_now_and_then_a_chart_ends_out_of_order_or_twice(market: httpx.Client, gecko: httpx.Client):
+def test_now_and_then_a_chart_ends_out_of_order_or_twice(
+    market: httpx.Client, gecko: httpx.Client
+) -> None:
     seen = set()
     for minute in range(7):
         market.post("/_sandbox/clock", json={"now": TRADING + 60 * minute + 5})
@@ -132,7 +136,7 @@ def test_now_and_then_a_chart_ends_out_of_order_or_twice(market: httpx.Client, g
     assert seen == {"swapped", "told twice", "in order"}
 
 
-def test_neighbouring_windows_tell_the_same_points(gecko: httpx.Client):
+def test_neighbouring_windows_tell_the_same_points(gecko: httpx.Client) -> None:
     end = int(TRADING) - 200 * DAY_S
     whole, half = (
         get(gecko, "coins/bitcoin/market_chart/range", vs_currency="usd", from_=end - span, to=end)
@@ -148,14 +152,14 @@ def test_neighbouring_windows_tell_the_same_points(gecko: httpx.Client):
 )
 def test_a_range_is_as_fine_as_its_span_and_age_allow(
     gecko: httpx.Client, days: int, ends_ago_days: int, step_s: int
-):
+) -> None:
     end = int(TRADING) + 30 - ends_ago_days * DAY_S
     query = {"vs_currency": "usd", "from_": end - days * DAY_S, "to": end}
     stamps = [s for s, _ in get(gecko, "coins/ripple/market_chart/range", **query)["prices"]]
     assert (max(stamps) - min(stamps)) / (len(stamps) - 1) / 1000 == pytest.approx(step_s, rel=0.1)
 
 
-def test_history_begins_with_the_listing(gecko: httpx.Client):
+def test_history_begins_with_the_listing(gecko: httpx.Client) -> None:
     young = get(gecko, "coins/sandbox-newcomer/market_chart", vs_currency="usd", days="max")
     listed = datetime(2026, 6, 1, tzinfo=UTC).timestamp()
     assert abs(young["prices"][0][0] / 1000 - listed) <= DAY_S
@@ -171,7 +175,7 @@ def test_history_begins_with_the_listing(gecko: httpx.Client):
 )
 def test_candles_are_stamped_with_their_close_and_the_last_with_the_future(
     gecko: httpx.Client, days: str, rows: int, step_s: int
-):
+) -> None:
     candles = get(gecko, "coins/bitcoin/ohlc", vs_currency="usd", days=days)
     assert abs(len(candles) - rows) <= 1
     assert all(stamp % (step_s * 1000) == 0 for stamp, *_ in candles)
@@ -180,7 +184,7 @@ def test_candles_are_stamped_with_their_close_and_the_last_with_the_future(
         assert low <= min(opened, closed) <= max(opened, closed) <= high
 
 
-def test_a_candle_is_the_extremes_of_the_points_within_it(gecko: httpx.Client):
+def test_a_candle_is_the_extremes_of_the_points_within_it(gecko: httpx.Client) -> None:
     candles = get(gecko, "coins/bitcoin/ohlc", vs_currency="usd", days="1")
     points = get(gecko, "coins/bitcoin/market_chart", vs_currency="usd", days=1)["prices"]
     for close_ms, opened, high, low, closed in candles[1:-1]:
@@ -190,7 +194,7 @@ def test_a_candle_is_the_extremes_of_the_points_within_it(gecko: httpx.Client):
         assert inside[-1] == pytest.approx(closed, rel=0.01)
 
 
-def test_unknown_ids_and_currencies_are_left_out_in_silence(gecko: httpx.Client):
+def test_unknown_ids_and_currencies_are_left_out_in_silence(gecko: httpx.Client) -> None:
     answer = get(gecko, "simple/price", ids="nope,ethereum,bitcoin", vs_currencies="usd,zzz")
     assert list(answer) == ["bitcoin", "ethereum"]
     assert list(answer["bitcoin"]) == ["usd"]
@@ -201,7 +205,7 @@ def test_unknown_ids_and_currencies_are_left_out_in_silence(gecko: httpx.Client)
     ]
 
 
-def test_numbers_are_whole_or_not_and_small_ones_have_an_exponent(gecko: httpx.Client):
+def test_numbers_are_whole_or_not_and_small_ones_have_an_exponent(gecko: httpx.Client) -> None:
     text = gecko.get(
         "simple/price", params={"ids": "bitcoin,dogelon-mars", "vs_currencies": "usd"}
     ).text
@@ -211,7 +215,7 @@ def test_numbers_are_whole_or_not_and_small_ones_have_an_exponent(gecko: httpx.C
     assert answer["dogelon-mars"]["usd"] < 1e-6
 
 
-def test_coins_without_a_market_have_nothing_or_null(gecko: httpx.Client):
+def test_coins_without_a_market_have_nothing_or_null(gecko: httpx.Client) -> None:
     answer = get(gecko, "simple/price", ids="01coin,abandoned-dollar", vs_currencies="usd")
     assert answer == {"01coin": {}, "abandoned-dollar": {"usd": None}}
     (row,) = markets(gecko, ids="abandoned-dollar")
@@ -219,13 +223,13 @@ def test_coins_without_a_market_have_nothing_or_null(gecko: httpx.Client):
     assert row["last_updated"] is None
 
 
-def test_a_coin_nobody_trades_keeps_its_old_time(gecko: httpx.Client):
+def test_a_coin_nobody_trades_keeps_its_old_time(gecko: httpx.Client) -> None:
     (row,) = markets(gecko, ids="stox")
     assert row["price_change_percentage_24h"] is None
     assert TRADING - datetime.fromisoformat(row["last_updated"]).timestamp() > DAY_S
 
 
-def test_a_young_coin_has_no_change_over_a_year(gecko: httpx.Client):
+def test_a_young_coin_has_no_change_over_a_year(gecko: httpx.Client) -> None:
     (row,) = markets(
         gecko, ids="sandbox-newcomer", price_change_percentage="7d,1y", sparkline="true"
     )
@@ -234,7 +238,9 @@ def test_a_young_coin_has_no_change_over_a_year(gecko: httpx.Client):
     assert len(row["sparkline_in_7d"]["price"]) == 168
 
 
-def test_one_ticker_is_borne_by_several_coins_and_the_list_has_odd_ones(gecko: httpx.Client):
+def test_one_ticker_is_borne_by_several_coins_and_the_list_has_odd_ones(
+    gecko: httpx.Client,
+) -> None:
     rows = get(gecko, "coins/list")
     symbols = [row["symbol"] for row in rows]
     for symbol in ("btc", "eth", "pepe", "doge", "stx", "usdt"):
@@ -248,7 +254,7 @@ def test_one_ticker_is_borne_by_several_coins_and_the_list_has_odd_ones(gecko: h
 
 def test_stacks_is_among_the_first_three_hundred_and_bridged_coins_have_no_rank(
     gecko: httpx.Client,
-):
+) -> None:
     (stacks,) = markets(gecko, ids="blockstack")
     (bridged,) = markets(gecko, ids="bridged-wrapped-ether-starkgate")
     assert stacks["symbol"] == "stx"
@@ -257,7 +263,7 @@ def test_stacks_is_among_the_first_three_hundred_and_bridged_coins_have_no_rank(
     assert bridged["market_cap_rank"] is None
 
 
-def test_search_finds_coins_by_name_best_rank_first(gecko: httpx.Client):
+def test_search_finds_coins_by_name_best_rank_first(gecko: httpx.Client) -> None:
     found = get(gecko, "search", query="doge")["coins"]
     assert found[0]["id"] == "dogecoin"
     assert found[0]["symbol"] == "DOGE"
@@ -266,7 +272,7 @@ def test_search_finds_coins_by_name_best_rank_first(gecko: httpx.Client):
     assert get(gecko, "search", query="zzzzzz")["coins"] == []
 
 
-def test_trending_has_display_strings_and_global_has_sums(gecko: httpx.Client):
+def test_trending_has_display_strings_and_global_has_sums(gecko: httpx.Client) -> None:
     item = get(gecko, "search/trending")["coins"][0]["item"]
     assert item["data"]["market_cap"].startswith("$")
     world = get(gecko, "global")["data"]
@@ -275,7 +281,7 @@ def test_trending_has_display_strings_and_global_has_sums(gecko: httpx.Client):
     assert len(get(gecko, "simple/supported_vs_currencies")) == 62
 
 
-def test_a_coin_page_has_prices_in_every_currency(gecko: httpx.Client):
+def test_a_coin_page_has_prices_in_every_currency(gecko: httpx.Client) -> None:
     page = get(gecko, "coins/bitcoin", localization="false", tickers="false")
     data = page["market_data"]
     assert data["current_price"]["usd"] > data["current_price"]["btc"]
@@ -302,23 +308,25 @@ def test_a_coin_page_has_prices_in_every_currency(gecko: httpx.Client):
 )
 def test_mistakes_are_answered_in_the_sources_words(
     gecko: httpx.Client, path: str, status: int, body: dict[str, Any]
-):
+) -> None:
     response = gecko.get(path)
     assert (response.status_code, response.json()) == (status, body)
 
 
-def test_days_that_have_no_candles_are_refused(gecko: httpx.Client):
+def test_days_that_have_no_candles_are_refused(gecko: httpx.Client) -> None:
     response = gecko.get("coins/bitcoin/ohlc", params={"vs_currency": "usd", "days": "4"})
     assert response.status_code == 422
 
 
-def test_a_key_that_calls_itself_invalid_is_unknown(gecko: httpx.Client):
+def test_a_key_that_calls_itself_invalid_is_unknown(gecko: httpx.Client) -> None:
     response = gecko.get("ping", headers={"x-cg-demo-api-key": "CG-invalid"})
     assert response.status_code == 401
     assert response.json()["status"]["error_code"] == 10002
 
 
-def test_replies_bear_what_caches_in_front_put_on_them(market: httpx.Client, gecko: httpx.Client):
+def test_replies_bear_what_caches_in_front_put_on_them(
+    market: httpx.Client, gecko: httpx.Client
+) -> None:
     freeze(market)
     response = gecko.get("coins/list")
     etag = response.headers["etag"]
@@ -331,7 +339,7 @@ def test_replies_bear_what_caches_in_front_put_on_them(market: httpx.Client, gec
 
 def test_the_free_plan_reaches_back_a_year_and_no_further(
     market: httpx.Client, gecko: httpx.Client
-):
+) -> None:
     market.post("/_sandbox/plan", json={"plan": "free"})
     usd: dict[str, Any] = {"vs_currency": "usd"}
     start = {"from": int(TRADING) - 400 * DAY_S, "to": int(TRADING)}
@@ -348,7 +356,9 @@ def test_the_free_plan_reaches_back_a_year_and_no_further(
     assert allowed.status_code == 200
 
 
-def test_the_free_plan_keeps_what_is_paid_to_itself(market: httpx.Client, gecko: httpx.Client):
+def test_the_free_plan_keeps_what_is_paid_to_itself(
+    market: httpx.Client, gecko: httpx.Client
+) -> None:
     market.post("/_sandbox/plan", json={"plan": "free"})
     usd: dict[str, Any] = {"vs_currency": "usd", "days": 7}
     hourly = gecko.get("coins/bitcoin/market_chart", params={**usd, "interval": "hourly"})

@@ -34,7 +34,7 @@ def aim(market: httpx.Client, when: float) -> None:
     market.post("/_sandbox/clock", json={"now": when}).raise_for_status()
 
 
-def test_a_quote_has_the_sources_eight_fields(finn: httpx.Client):
+def test_a_quote_has_the_sources_eight_fields(finn: httpx.Client) -> None:
     quote = get(finn, "quote", symbol="AAPL")
     assert list(quote) == ["c", "d", "dp", "h", "l", "o", "pc", "t"]
     assert quote["l"] <= quote["c"] <= quote["h"]
@@ -43,7 +43,7 @@ def test_a_quote_has_the_sources_eight_fields(finn: httpx.Client):
     assert abs(quote["t"] - TRADING) < 60
 
 
-def test_the_quote_is_the_newest_bar(market: httpx.Client, finn: httpx.Client):
+def test_the_quote_is_the_newest_bar(market: httpx.Client, finn: httpx.Client) -> None:
     market.post("/_sandbox/faults", json={"kind": "frozen"})
     for symbol in ("TSLA", "BRK.B", "STX", "BKNG"):
         quote, day = get(finn, "quote", symbol=symbol), candles(finn, symbol, "D", 10)
@@ -53,14 +53,14 @@ def test_the_quote_is_the_newest_bar(market: httpx.Client, finn: httpx.Client):
         assert quote["pc"] == day["c"][-2]
 
 
-def test_an_unknown_stock_is_all_zeros_and_two_nulls(finn: httpx.Client):
+def test_an_unknown_stock_is_all_zeros_and_two_nulls(finn: httpx.Client) -> None:
     text = finn.get("quote", params={"symbol": "NOSUCH"}).text
     assert text == '{"c":0,"d":null,"dp":null,"h":0,"l":0,"o":0,"pc":0,"t":0}'
 
 
 def test_on_a_closed_day_the_quote_is_that_of_the_last_close(
     market: httpx.Client, finn: httpx.Client
-):
+) -> None:
     aim(market, SATURDAY)
     first = get(finn, "quote", symbol="AAPL")
     aim(market, SATURDAY + 7200)
@@ -68,7 +68,7 @@ def test_on_a_closed_day_the_quote_is_that_of_the_last_close(
     assert first["t"] == HALF_DAYS_END
 
 
-def test_listings_abroad_are_refused_but_found_by_search(finn: httpx.Client):
+def test_listings_abroad_are_refused_but_found_by_search(finn: httpx.Client) -> None:
     for path in ("quote", "stock/profile2"):
         response = finn.get(path, params={"symbol": "SHOP.TO"})
         assert response.status_code == 403
@@ -80,7 +80,7 @@ def test_listings_abroad_are_refused_but_found_by_search(finn: httpx.Client):
     assert all("." not in row["symbol"] for row in at_home)
 
 
-def test_search_counts_and_escapes_as_the_source_does(finn: httpx.Client):
+def test_search_counts_and_escapes_as_the_source_does(finn: httpx.Client) -> None:
     response = finn.get("search", params={"q": "procter"})
     assert r"Procter \u0026 Gamble" in response.text
     assert response.json()["count"] == 1
@@ -91,7 +91,9 @@ def test_search_counts_and_escapes_as_the_source_does(finn: httpx.Client):
     ("resolution", "step_s"),
     [("1", 60), ("5", 300), ("15", 900), ("30", 1800), ("60", 3600)],
 )
-def test_intraday_bars_start_with_the_session(finn: httpx.Client, resolution: str, step_s: int):
+def test_intraday_bars_start_with_the_session(
+    finn: httpx.Client, resolution: str, step_s: int
+) -> None:
     bars = candles(finn, "MSFT", resolution, 0.5)
     opening = datetime(2026, 11, 23, 14, 30, tzinfo=UTC).timestamp()
     assert bars["s"] == "ok"
@@ -100,21 +102,21 @@ def test_intraday_bars_start_with_the_session(finn: httpx.Client, resolution: st
     assert len({len(bars[name]) for name in "chlotv"}) == 1
 
 
-def test_intraday_bars_reach_back_a_month_a_call(finn: httpx.Client):
+def test_intraday_bars_reach_back_a_month_a_call(finn: httpx.Client) -> None:
     bars = candles(finn, "MSFT", "30", 300)
     assert 28 * DAY_S < bars["t"][-1] - bars["t"][0] <= 31 * DAY_S
     daily = candles(finn, "MSFT", "D", 300)
     assert daily["t"][-1] - daily["t"][0] > 290 * DAY_S
 
 
-def test_no_bars_are_told_by_a_word_alone(finn: httpx.Client):
+def test_no_bars_are_told_by_a_word_alone(finn: httpx.Client) -> None:
     sunday = datetime(2026, 11, 22, tzinfo=UTC).timestamp()
     query = {"resolution": "5", "from_": int(sunday), "to": int(sunday) + DAY_S // 2}
     assert get(finn, "stock/candle", symbol="AAPL", **query) == {"s": "no_data"}
     assert get(finn, "stock/candle", symbol="NOSUCH", **query) == {"s": "no_data"}
 
 
-def test_daily_bars_reach_back_decades_and_stop_at_no_split(finn: httpx.Client):
+def test_daily_bars_reach_back_decades_and_stop_at_no_split(finn: httpx.Client) -> None:
     bars = candles(finn, "BKNG", "D", 20_000)
     assert len(bars["t"]) > 6700
     steps = [b / a for a, b in pairwise(bars["c"])]
@@ -122,12 +124,14 @@ def test_daily_bars_reach_back_decades_and_stop_at_no_split(finn: httpx.Client):
     assert min(steps) > 0.5
 
 
-def test_a_wrong_resolution_is_refused(finn: httpx.Client):
+def test_a_wrong_resolution_is_refused(finn: httpx.Client) -> None:
     query: dict[str, Any] = {"symbol": "AAPL", "resolution": "240", "to": TRADING}
     assert finn.get("stock/candle", params=query).status_code == 422
 
 
-def test_the_symbol_file_is_one_redirect_away_and_signed(market: httpx.Client, finn: httpx.Client):
+def test_the_symbol_file_is_one_redirect_away_and_signed(
+    market: httpx.Client, finn: httpx.Client
+) -> None:
     response = finn.get("stock/symbol", params={"exchange": "US"})
     assert response.status_code == 302
     location = response.headers["location"]
@@ -139,7 +143,7 @@ def test_the_symbol_file_is_one_redirect_away_and_signed(market: httpx.Client, f
     assert market.get("/_sandbox/calls").json()["keys_sent_to_file_host"] == 0
 
 
-def test_a_key_sent_to_the_file_host_is_told_on(market: httpx.Client, finn: httpx.Client):
+def test_a_key_sent_to_the_file_host_is_told_on(market: httpx.Client, finn: httpx.Client) -> None:
     finn.get(
         "stock/symbol",
         params={"exchange": "US"},
@@ -149,11 +153,11 @@ def test_a_key_sent_to_the_file_host_is_told_on(market: httpx.Client, finn: http
     assert market.get("/_sandbox/calls").json()["keys_sent_to_file_host"] == 1
 
 
-def test_other_exchanges_are_not_ours_to_list(finn: httpx.Client):
+def test_other_exchanges_are_not_ours_to_list(finn: httpx.Client) -> None:
     assert finn.get("stock/symbol", params={"exchange": "DE"}).status_code == 401
 
 
-def test_profiles_tell_millions_and_nothing_of_the_unknown(finn: httpx.Client):
+def test_profiles_tell_millions_and_nothing_of_the_unknown(finn: httpx.Client) -> None:
     profile = get(finn, "stock/profile2", symbol="AAPL")
     assert profile["exchange"] == "NASDAQ NMS - GLOBAL MARKET"
     price = get(finn, "quote", symbol="AAPL")["c"]
@@ -179,7 +183,7 @@ def test_the_market_status_knows_the_part_of_the_day(
     session: str | None,
     is_open: bool,
     holiday: str | None,
-):
+) -> None:
     aim(market, datetime.fromisoformat(when + "+00:00").timestamp())
     status = get(finn, "stock/market-status", exchange="US")
     assert status["session"] == session
@@ -187,7 +191,7 @@ def test_the_market_status_knows_the_part_of_the_day(
     assert status["holiday"] == holiday
 
 
-def test_holidays_come_newest_first_with_their_hours(finn: httpx.Client):
+def test_holidays_come_newest_first_with_their_hours(finn: httpx.Client) -> None:
     answer = get(finn, "stock/market-holiday", exchange="US")
     rows = {row["atDate"]: row for row in answer["data"]}
     assert rows["2026-11-26"]["tradingHour"] == ""
@@ -195,13 +199,13 @@ def test_holidays_come_newest_first_with_their_hours(finn: httpx.Client):
     assert list(rows) == sorted(rows, reverse=True)
 
 
-def test_an_invalid_key_and_a_wrong_path_are_told_apart(finn: httpx.Client):
+def test_an_invalid_key_and_a_wrong_path_are_told_apart(finn: httpx.Client) -> None:
     refused = finn.get("quote", params={"symbol": "AAPL", "token": "invalid"})
     assert (refused.status_code, refused.json()) == (401, {"error": "Invalid API key."})
     assert finn.get("nowhere").status_code == 404
 
 
-def test_the_free_plan_has_no_stock_candles(market: httpx.Client, finn: httpx.Client):
+def test_the_free_plan_has_no_stock_candles(market: httpx.Client, finn: httpx.Client) -> None:
     market.post("/_sandbox/plan", json={"plan": "free"})
     query: dict[str, Any] = {"symbol": "AAPL", "resolution": "D", "from": 0, "to": TRADING}
     response = finn.get("stock/candle", params=query)
