@@ -109,7 +109,7 @@ def forget(symbols: Collection[str]) -> None:
     try:
         redis_clients.ask(lambda r: r.delete(*names, cache.list_key("mapping")))
     except RedisAwayError:
-        return  # Nothing of it can be served; what comes back with Redis lapses.
+        return  # What comes back with Redis says by its ref whose it is, and lapses.
 
 
 def server() -> Server:
