@@ -11,6 +11,7 @@ a killed server's symbols are forgotten by themselves.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import socket
@@ -18,12 +19,14 @@ from collections.abc import Collection, Mapping
 
 import redis
 import redis.asyncio
+from redis.exceptions import RedisError
 
 from prices import redis_clients
 
 WANTED = "lokifi:demand"
 PROCESSES = "lokifi:demand:processes"
 _COUNTS = "lokifi:demand:counts:"
+RETRY_S = 1.0
 
 # KEYS: wanted, processes, counts. ARGV: process, lease in ms, "all" or "more",
 # then symbol and count by turns. "all" replaces what this process said before.
@@ -81,6 +84,75 @@ class Leases:
             keys=[WANTED, PROCESSES, _COUNTS + self.process],
             args=[self.process, self._lease_ms, how, *pairs],
         )
+
+
+class LeaseKeeper:
+    """Writes what one process follows: all of it once an interval, what is new at once.
+
+    `counts` belongs to the caller and is read whenever it is written.
+    """
+
+    def __init__(
+        self, client: redis.asyncio.Redis, counts: Mapping[str, int], interval_s: int
+    ) -> None:
+        self._leases = Leases(client, _lease_s(interval_s))
+        self._counts = counts
+        self._interval_s = interval_s
+        self._new: set[str] = set()
+        self._all_is_due = True
+        self._holds_any = False
+        self._changed = asyncio.Event()
+
+    def add(self, symbols: Collection[str]) -> None:
+        """Have symbols written that have their first follower here."""
+        if symbols:
+            self._new.update(symbols)
+            self._changed.set()
+
+    def renew(self) -> None:
+        """Have everything written soon: what Redis holds may be lost."""
+        self._all_is_due = True
+        self._changed.set()
+
+    def change_interval(self, interval_s: int) -> None:
+        self._interval_s = interval_s
+        self._leases.last(_lease_s(interval_s))
+        self.renew()
+
+    async def keep(self) -> None:
+        """Write, for as long as this process runs."""
+        while True:
+            await self._until_due()
+            try:
+                await self._write()
+            except (RedisError, OSError):
+                # The hub looks at the same Redis and says that it is away.
+                await asyncio.sleep(RETRY_S)
+                self.renew()
+
+    async def _until_due(self) -> None:
+        try:
+            async with asyncio.timeout(self._interval_s):
+                await self._changed.wait()
+        except TimeoutError:
+            self._all_is_due = True
+        self._changed.clear()
+
+    async def _write(self) -> None:
+        new, self._new = self._new, set()
+        if self._all_is_due:
+            # An empty set is written once, to take the counts back.
+            if self._counts or self._holds_any:
+                await self._leases.renew(self._counts)
+            self._all_is_due, self._holds_any = False, bool(self._counts)
+        elif followed := {symbol: self._counts[symbol] for symbol in new if symbol in self._counts}:
+            await self._leases.add(followed)
+            self._holds_any = True
+
+
+def _lease_s(interval_s: int) -> float:
+    """Return how long a lease lasts: one renewal may fail; a killed server is soon forgotten."""
+    return 2.5 * interval_s + 1
 
 
 def wanted(client: redis.Redis | None = None) -> list[str]:

@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 
 from prices import redis_clients
 from streaming import ticks
-from streaming.demand import Leases
+from streaming.demand import LeaseKeeper
 from streaming.feed import Feed, Share
 from streaming.layer import layer
 from streaming.protocol import (
@@ -53,6 +53,7 @@ _LAYER_TIMEOUT_S = 5.0
 _RETRY_S = 1.0
 _FIRST_LOOK_WITHIN_S = 1.0
 _COME_BACK_MS = (500, 5000)
+_CLOSE_TRIES = 10
 
 
 class Tick:
@@ -91,10 +92,7 @@ class Hub:
         self._registry: dict[frozenset[str], set[Feed]] = {}
         self._feeds: set[Feed] = set()
         self._counts: Counter[str] = Counter()
-        self._leases = Leases(self._client, SILENT_AFTER * self.interval_s + 1)
-        self._first_followed: set[str] = set()
-        self._renew_all = True
-        self._demand_changed = asyncio.Event()
+        self._demand = LeaseKeeper(self._client, self._counts, self.interval_s)
         self._announced = asyncio.Event()
         self._has_looked = asyncio.Event()
         self._is_silent = False
@@ -109,7 +107,7 @@ class Hub:
         self._listening: asyncio.Task[None] | None = None
         self._tasks = {
             asyncio.create_task(self._watch()),
-            asyncio.create_task(self._keep_leases()),
+            asyncio.create_task(self._demand.keep()),
         }
         self._listen()
 
@@ -132,9 +130,9 @@ class Hub:
     async def ready(self) -> None:
         """Wait until the snapshot key was looked at once, though not for long."""
         if not self._has_looked.is_set():
-            waiting = asyncio.ensure_future(self._has_looked.wait())
-            await asyncio.wait({waiting}, timeout=_FIRST_LOOK_WITHIN_S)
-            waiting.cancel()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FIRST_LOOK_WITHIN_S):
+                    await self._has_looked.wait()
 
     def join(self) -> Feed:
         """Return a new subscriber's feed; it follows nothing yet."""
@@ -155,10 +153,7 @@ class Hub:
             return
         added = set(symbols) - feed.symbols
         self._counts.update(added)
-        first = {symbol for symbol in added if self._counts[symbol] == 1}
-        if first:
-            self._first_followed |= first
-            self._demand_changed.set()
+        self._demand.add({symbol for symbol in added if self._counts[symbol] == 1})
         self._move(feed, feed.symbols | added)
 
     def unfollow(self, feed: Feed, symbols: Collection[str]) -> None:
@@ -168,7 +163,6 @@ class Hub:
             if not self._counts[symbol]:
                 # Its lease is left to lapse: another process may hold it too.
                 del self._counts[symbol]
-                self._first_followed.discard(symbol)
         self._move(feed, feed.symbols - gone)
 
     def known(self, symbols: Collection[str]) -> dict[str, WireQuote]:
@@ -210,10 +204,13 @@ class Hub:
 
     async def close(self) -> None:
         """Stop everything."""
-        tasks = {*self._tasks, *({self._listening} if self._listening else ())}
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks, timeout=_LAYER_TIMEOUT_S)
+        left = {*self._tasks, *({self._listening} if self._listening else ())}
+        for _ in range(_CLOSE_TRIES):
+            # More than once: redis-py swallows a cancellation while it connects.
+            for task in left:
+                task.cancel()
+            if left:
+                _, left = await asyncio.wait(left, timeout=0.2)
         await self._client.aclose()
 
     # --- The registry: who follows the same symbols gets the same text -------------
@@ -288,9 +285,9 @@ class Hub:
     async def _wait_for_something(self) -> None:
         until = min(self._look_at, self._heartbeat_at, self._silent_at())
         delay = max(0.0, until - self._loop.time())
-        waiting = asyncio.ensure_future(self._announced.wait())
-        await asyncio.wait({waiting}, timeout=delay)
-        waiting.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._announced.wait()
 
     async def _act(self) -> None:
         if self._announced.is_set() or self._loop.time() >= self._look_at:
@@ -361,7 +358,7 @@ class Hub:
                 feed.put_tick(part)
 
     def _begin_epoch(self) -> None:
-        self._ask_for_all()  # the leases may be gone with the count
+        self._demand.renew()  # the leases may be gone with the count
         notice = NoticeFrame(
             code=Notice.EPOCH_CHANGED,
             message="Ticks are counted anew; everything you follow comes next.",
@@ -378,8 +375,7 @@ class Hub:
 
     def _change_cadence(self, interval_s: int) -> None:
         self.interval_s = interval_s
-        self._leases.last(SILENT_AFTER * interval_s + 1)
-        self._ask_for_all()
+        self._demand.change_interval(interval_s)
         self._notify(
             NoticeFrame(
                 code=Notice.CADENCE_CHANGED,
@@ -437,42 +433,8 @@ class Hub:
     def _note_back(self) -> None:
         if self._is_away:
             self._is_away = False
-            self._ask_for_all()
+            self._demand.renew()
             logger.warning("Redis is back")
-
-    # --- Demand ------------------------------------------------------------------------
-
-    def _ask_for_all(self) -> None:
-        self._renew_all = True
-        self._demand_changed.set()
-
-    async def _keep_leases(self) -> None:
-        """Write what is followed here: all of it once an interval, what is new at once."""
-        has_any = False
-        while True:
-            await self._until_demand_is_due()
-            try:
-                if self._renew_all:
-                    if self._counts or has_any:
-                        self._first_followed.clear()
-                        await self._leases.renew(self._counts)
-                    self._renew_all, has_any = False, bool(self._counts)
-                elif self._first_followed:
-                    new, self._first_followed = self._first_followed, set()
-                    has_any = True
-                    await self._leases.add({symbol: self._counts[symbol] for symbol in new})
-            except (RedisError, OSError) as exc:
-                self._note_away(exc)
-                self._renew_all = True
-                await asyncio.sleep(_RETRY_S)
-
-    async def _until_demand_is_due(self) -> None:
-        waiting = asyncio.ensure_future(self._demand_changed.wait())
-        done, _ = await asyncio.wait({waiting}, timeout=self.interval_s)
-        waiting.cancel()
-        self._demand_changed.clear()
-        if not done:
-            self._renew_all = True
 
 
 def _age_s(timestamp: str) -> float:
