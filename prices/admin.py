@@ -147,7 +147,7 @@ class AssetAdmin(_Admin):
                     ("name", "kind"),
                     ("coingecko_id", "finnhub_symbol"),
                     ("exchange", "is_derivative"),
-                    ("market_cap_rank", "market_cap", "volume"),
+                    ("market_cap_rank", "market_cap_dollars", "volume_dollars"),
                     ("settled", "leading"),
                     ("listed_at", "seen_at"),
                 )
@@ -164,8 +164,8 @@ class AssetAdmin(_Admin):
         "exchange",
         "is_derivative",
         "market_cap_rank",
-        "market_cap",
-        "volume",
+        "market_cap_dollars",
+        "volume_dollars",
         "settled",
         "leading",
         "listed_at",
@@ -233,6 +233,14 @@ class AssetAdmin(_Admin):
         return AssetList
 
     # --- One asset ------------------------------------------------------------------
+
+    @admin.display(description="market cap")
+    def market_cap_dollars(self, asset: Asset) -> str:
+        return dollars(asset.market_cap)
+
+    @admin.display(description="volume in 24 hours")
+    def volume_dollars(self, asset: Asset) -> str:
+        return dollars(asset.volume)
 
     def change_view(
         self,
