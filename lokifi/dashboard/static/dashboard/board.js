@@ -81,12 +81,14 @@ function remove(symbol) {
   return was;
 }
 
-function show(quote) {
-  const held = rows.get(quote.symbol);
+function show(told) {
+  const held = rows.get(told.symbol);
   if (!held) return;
   const { row, cells, quote: before } = held;
-  // REST and the socket may cross; what the source said later counts.
-  if (before && Date.parse(before.last_updated) > Date.parse(quote.last_updated)) return;
+  // REST and the socket may cross: what the source said later counts, unless nothing new is had.
+  const isOlder = before && Date.parse(before.last_updated) > Date.parse(told.last_updated);
+  if (isOlder && !told.stale) return;
+  const quote = isOlder ? { ...before, stale: true } : told;
   held.quote = quote;
   cells.price.textContent = money(quote.price);
   cells.change.textContent = change(quote);

@@ -1,0 +1,178 @@
+"""The OpenAPI document against what the views really answer."""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from django.core.management import call_command
+from django.test import Client
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it ships no types
+
+from prices import answers, errors, problems, schema, urls
+from tests.market import Sandbox
+
+ROOT = "/api/v1/prices"
+STRUCTS = {struct.__name__: struct for struct in schema.ANSWERS}
+GOOD = [
+    ("/api/v1/prices", "?symbols=btc,stock:STX,NOPE"),
+    ("/api/v1/prices/{symbol}", "BTC"),
+    ("/api/v1/prices/{symbol}", "AAPL"),
+    ("/api/v1/prices/{symbol}/history", "BTC/history?period=1w"),
+    ("/api/v1/prices/{symbol}/history", "AAPL/history?period=5y"),
+    ("/api/v1/prices/{symbol}/ohlcv", "ETH/ohlcv?period=1d"),
+    ("/api/v1/prices/{symbol}/ohlcv", "TSLA/ohlcv?period=1m&resolution=D"),
+    ("/api/v1/prices/crypto/top", "crypto/top?limit=300"),
+    ("/api/v1/prices/crypto/search", "crypto/search?q=doge"),
+    ("/api/v1/prices/crypto/mapping", "crypto/mapping"),
+    ("/api/v1/prices/symbols/search", "symbols/search?q=app"),
+]
+BAD = [
+    ("/api/v1/prices", "?symbols="),
+    ("/api/v1/prices/{symbol}", "B$C"),
+    ("/api/v1/prices/{symbol}", "NOPE?force_refresh=perhaps"),
+    ("/api/v1/prices/{symbol}/history", "NOPE/history"),
+    ("/api/v1/prices/{symbol}/history", "BTC/history?period=1q"),
+    ("/api/v1/prices/{symbol}/ohlcv", "BTC/ohlcv?period=1y&resolution=1"),
+    ("/api/v1/prices/crypto/top", "crypto/top?limit=301"),
+]
+
+
+@functools.cache
+def document() -> dict[str, Any]:
+    """Return what `manage.py spectacular` writes; a warning ends it."""
+    written = io.StringIO()
+    call_command("spectacular", validate=True, fail_on_warn=True, stdout=written)
+    read: dict[str, Any] = yaml.safe_load(written.getvalue())
+    return read
+
+
+def operations() -> dict[str, dict[str, Any]]:
+    return {
+        operation["operationId"]: operation
+        for path in document()["paths"].values()
+        for method, operation in path.items()
+        if method in {"get", "post"}
+    }
+
+
+def assert_as_described(response: Any, operation: dict[str, Any]) -> None:
+    """A body and headers as the document says, and no field that it does not know."""
+    described = operation["responses"][str(response.status_code)]
+    kind = response["Content-Type"]
+    components = {
+        name: {**component, "additionalProperties": False}
+        if "properties" in component
+        else component
+        for name, component in document()["components"]["schemas"].items()
+    }
+    shape = {
+        **described["content"][kind]["schema"],
+        "components": {"schemas": components},
+    }
+    faults = [
+        f"{fault.json_path}: {fault.message}"
+        for fault in Draft202012Validator(shape).iter_errors(response.json())
+    ]
+    assert faults == []
+    assert [name for name in described["headers"] if name not in response.headers] == []
+
+
+def test_the_document_is_valid_and_no_view_is_described_by_guessing() -> None:
+    assert document()["openapi"].startswith("3.1")
+
+
+def test_every_address_is_in_the_document() -> None:
+    named = {pattern.name.replace("-", "_") for pattern in urls.urlpatterns if pattern.name}
+    same = {"crypto_top": "top", "crypto_search": "coin_search", "crypto_mapping": "mapping"}
+    same |= {"symbols_search": "symbol_search", "ohlcv": "candles"}
+    assert {same.get(name, name) for name in named} == operations().keys()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("path", "asked"), [*GOOD, *BAD], ids=lambda value: value[-40:])
+def test_an_answer_is_as_its_description(market: Sandbox, path: str, asked: str) -> None:
+    response = Client().get(f"{ROOT}{'' if asked.startswith('?') else '/'}{asked}")
+
+    assert response.status_code == 200 if (path, asked) in GOOD else response.status_code >= 400
+    assert_as_described(response, document()["paths"][path]["get"])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        ('{"symbols": ["BTC", "NOPE"]}', "application/json", 200),
+        ('{"symbols": []}', "application/json", 400),
+        (" " * 70_000, "application/json", 413),
+        ("BTC", "text/plain", 415),
+    ],
+)
+def test_a_posted_batch_is_as_its_description(
+    market: Sandbox, body: str, kind: str, status: int
+) -> None:
+    response = Client().post(f"{ROOT}/batch", body, content_type=kind)
+
+    assert response.status_code == status
+    assert_as_described(response, operations()["batch"])
+
+
+@pytest.mark.django_db
+def test_a_source_that_is_down_is_as_its_description(market: Sandbox) -> None:
+    market.fault("status", status=500)
+
+    response = Client().get(f"{ROOT}/SOL/history")
+
+    assert response.status_code == 503
+    assert_as_described(response, operations()["history"])
+
+
+@pytest.mark.parametrize("name", schema.EXAMPLES)
+def test_an_example_has_every_field_and_the_right_types(name: str) -> None:
+    content = operations()[name]["responses"]["200"]["content"]["application/json"]
+    struct: Any = STRUCTS[content["schema"]["$ref"].rpartition("/")[2]]
+    example = schema.EXAMPLES[name]
+
+    read = msgspec.json.decode(msgspec.json.encode(example), type=struct)
+
+    assert {field.encode_name for field in msgspec.structs.fields(struct)} == example.keys()
+    assert [item["value"] for item in content["examples"].values()] == [example]
+    assert isinstance(read, answers.Answer | answers.BatchAnswer)
+
+
+def test_every_error_that_a_request_can_end_in_is_described_with_its_status() -> None:
+    ours = {cls.code: cls.http_status for cls in subclasses(errors.PricesError)}
+    rest = {code: status for status, code in problems._CODES.items()}
+    # Of no request as it is described: another method, a limit for clients, a login.
+    for code in ("method_not_allowed", "rate_limited", "forbidden"):
+        del rest[code]
+
+    assert {code: f.status for code, f in schema.FAILURES.items()} == {**rest, **ours}
+
+
+def subclasses(cls: type[errors.PricesError]) -> set[type[errors.PricesError]]:
+    return {below for one in cls.__subclasses__() for below in {one, *subclasses(one)}}
+
+
+def test_an_error_s_example_is_a_problem_of_its_own_kind() -> None:
+    for code, failure in schema.FAILURES.items():
+        example = msgspec.json.encode(failure.example(code))
+        assert msgspec.json.decode(example, type=schema.Problem).code == code
+
+
+def test_every_explained_field_is_a_field_of_some_answer() -> None:
+    components = document()["components"]["schemas"].values()
+    fields = {name for component in components for name in component.get("properties", {})}
+    assert schema.MEANINGS.keys() <= fields
+
+
+@pytest.mark.django_db
+def test_the_document_is_served_as_yaml_and_as_json() -> None:
+    for accept, kind in (("*/*", "vnd.oai.openapi"), ("application/json", "application/json")):
+        response = Client().get("/api/schema", headers={"accept": accept})
+        assert kind in response["Content-Type"]
+        assert yaml.safe_load(response.content)["info"]["title"] == "Lokifi prices"
