@@ -1,4 +1,4 @@
-"""A stock's candles: of a session or longer adjusted for splits, within one not."""
+"""A stock's candles, in shares and prices of today or of the day they are from."""
 
 from __future__ import annotations
 
@@ -29,25 +29,66 @@ class Bar:
 
 
 def bars(stock: Stock, resolution: str, start: float, end: float, now: float) -> list[Bar]:
-    """Return the bars stamped from `start` to `end` and begun by `now`, oldest first."""
+    """Return the bars stamped from `start` to `end` and begun by `now`, oldest first.
+
+    In Finnhub's way: days and longer adjusted for splits, a month of intraday bars a
+    call, the newest of what was asked, as they were traded.
+    """
     if resolution in ("D", "W", "M"):
-        # To the end of the last week or month, so that its bar is whole.
-        days = _days(stock, _begin(resolution, start), end + _REACH_S[resolution], now)
-        return [bar for bar in _grouped(days, resolution) if start <= bar.stamp <= end]
-    # A month of intraday bars a call, the newest of what was asked.
+        return daily_bars(stock, resolution, start, end, now)
     start = max(start, min(end, now) - _REACH_S["M"])
-    return _intraday(stock, int(resolution) * _MINUTE_S, start, min(end, now))
+    return intraday_bars(stock, int(resolution), start, end, now)
 
 
-def _days(stock: Stock, start: float, end: float, now: float) -> list[Bar]:
-    """Return daily bars, in shares and prices of `now`: every split by then applied."""
-    series = stock_series(stock.symbol)
+def daily_bars(
+    stock: Stock,
+    resolution: str,
+    start: float,
+    end: float,
+    now: float,
+    *,
+    adjusted: bool = True,
+) -> list[Bar]:
+    """Return bars of a day or longer, stamped from `start` to `end`, oldest first.
+
+    Adjusted means in shares and prices of `now`, every split by then applied.
+    """
+    # To the end of the last week or month, so that its bar is whole.
+    days = _days(stock, _begin(resolution, start), end + _REACH_S[resolution], now, adjusted)
+    return [bar for bar in _grouped(days, resolution) if start <= bar.stamp <= end]
+
+
+def intraday_bars(
+    stock: Stock,
+    minutes: int,
+    start: float,
+    end: float,
+    now: float,
+    *,
+    adjusted: bool = False,
+) -> list[Bar]:
+    """Return bars of `minutes` within sessions, stamped from `start` to `end`, oldest first."""
+    series, step = stock_series(stock.symbol), minutes * _MINUTE_S
+    until = min(end, now, stock.gone)
+    found: list[Bar] = []
+    for session in sessions_between(_utc(max(start, series.listed)), _utc(until + 1)):
+        opens, closes = int(session.opens.timestamp()), int(session.closes.timestamp())
+        factor = _still_unsplit(stock, now if adjusted else opens)
+        for stamp in range(opens, closes, step):
+            if start <= stamp <= until:
+                span = (float(stamp), float(min(stamp + step, closes, now)))
+                found.append(_bar(stock, series, span, stamp, factor, session))
+    return found
+
+
+def _days(stock: Stock, start: float, end: float, now: float, adjusted: bool) -> list[Bar]:
+    series, end = stock_series(stock.symbol), min(end, stock.gone - 1)
     first = max(start, series.listed)
     found = []
     for session in sessions_between(_utc(first), _utc(min(end, now) + _DAY_S)):
         if session.opens.timestamp() > now or _midnight(session.day) > end:
             break
-        factor = _still_unsplit(stock, now)
+        factor = _still_unsplit(stock, now if adjusted else session.opens.timestamp())
         if session.closes.timestamp() <= now:
             found.append(_whole_day(stock.symbol, session, factor))
         else:
@@ -79,20 +120,6 @@ def _together(stamp: int, days: list[Bar]) -> Bar:
         days[-1].close,
         sum(day.volume for day in days),
     )
-
-
-def _intraday(stock: Stock, step: int, start: float, until: float) -> list[Bar]:
-    series = stock_series(stock.symbol)
-    found: list[Bar] = []
-    for session in sessions_between(_utc(max(start, series.listed)), _utc(until + 1)):
-        # As traded on the day: a later split is not applied.
-        factor = _still_unsplit(stock, session.opens.timestamp())
-        opens, closes = int(session.opens.timestamp()), int(session.closes.timestamp())
-        for stamp in range(opens, closes, step):
-            if start <= stamp <= until:
-                span = (float(stamp), float(min(stamp + step, closes, until)))
-                found.append(_bar(stock, series, span, stamp, factor, session))
-    return found
 
 
 def _bar(

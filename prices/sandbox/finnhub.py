@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
-from functools import cache
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
 from prices.sandbox.bars import bars
 from prices.sandbox.market import stock_series
-from prices.sandbox.stocks import EXCHANGES, FOREIGN, Stock, stock_by_symbol, stocks
+from prices.sandbox.stocks import EXCHANGES, FOREIGN, Stock, listed_stocks
 from prices.sandbox.wire import (
     Call,
     Plan,
@@ -55,7 +55,7 @@ def respond_file(call: Call) -> Reply:
         return Reply(403, body, {"content-type": "application/xml"})
     if call.path.strip("/") != "us-symbols.json":
         return Reply(404, b"", {"content-type": "application/xml"})
-    body = _symbol_file()
+    body = _symbol_file(int(call.now // 86_400))
     return Reply(200, body, {"content-type": "application/json", "etag": weak_etag(body)})
 
 
@@ -73,8 +73,8 @@ def _quote(call: Call) -> Reply:
     symbol = call.query.get("symbol", "")
     if _is_abroad(symbol):
         return _error(403, _NO_ACCESS)
-    stock = stock_by_symbol().get(symbol)
-    if stock is None or call.now < stock_series(symbol).listed:
+    stock = listed_stocks(call.now).get(symbol)
+    if stock is None:
         return json_reply(200, _ZEROS)
     now = datetime.fromtimestamp(call.now, UTC)
     session = latest_session(now)
@@ -105,7 +105,7 @@ def _candle(call: Call) -> Reply:
         start, end = float(query["from"]), float(query["to"])
     except (KeyError, ValueError):
         return _error(422, "Missing or wrong from and to")
-    stock = stock_by_symbol().get(symbol)
+    stock = listed_stocks(call.now).get(symbol)
     found = bars(stock, resolution, start, end, call.now) if stock else []
     if not found:
         return json_reply(200, {"s": "no_data"})
@@ -126,9 +126,9 @@ def _search(call: Call) -> Reply:
     if not text:
         return _error(422, "Query parameter q is required")
     rows = [
-        _found(stock.symbol, stock.name, stock.kind)
-        for stock in stocks()
-        if text in stock.symbol.lower() or text in stock.name.lower()
+        _found(symbol, stock.name, stock.kind)
+        for symbol, stock in listed_stocks(call.now).items()
+        if text in symbol.lower() or text in stock.name.lower()
     ]
     rows.sort(key=lambda row: row["symbol"].lower() != text)
     if call.query.get("exchange") != "US":
@@ -155,10 +155,10 @@ def _profile(call: Call) -> Reply:
     symbol = call.query.get("symbol", "")
     if _is_abroad(symbol):
         return _error(403, _NO_ACCESS)
-    stock = stock_by_symbol().get(symbol)
+    stock = listed_stocks(call.now).get(symbol)
     if stock is None or stock.kind == "ETP":
         return json_reply(200, {})
-    price = stock_series(symbol).at(call.now)
+    price = stock_series(stock.symbol).at(call.now)
     content = {
         "country": "US",
         "currency": "USD",
@@ -171,7 +171,7 @@ def _profile(call: Call) -> Reply:
         "name": stock.name,
         "phone": "",
         "shareOutstanding": stock.shares,
-        "ticker": stock.symbol,
+        "ticker": symbol,
         "weburl": "",
     }
     return _go_json(content)
@@ -233,22 +233,23 @@ _ENDPOINTS: dict[str, Callable[[Call], Reply]] = {
 }
 
 
-@cache
-def _symbol_file() -> bytes:
-    return _go_json([_symbol_row(stock) for stock in stocks()]).body
+@lru_cache(maxsize=4)
+def _symbol_file(day: int) -> bytes:
+    listed = listed_stocks(day * 86_400)
+    return _go_json([_symbol_row(symbol, stock) for symbol, stock in listed.items()]).body
 
 
-def _symbol_row(stock: Stock) -> dict[str, Any]:
+def _symbol_row(symbol: str, stock: Stock) -> dict[str, Any]:
     return {
         "currency": "USD",
         "description": stock.name.upper(),
-        "displaySymbol": stock.symbol,
+        "displaySymbol": symbol,
         "figi": _figi(stock.symbol, "listing"),
         "figiComposite": _figi(stock.symbol, "listing"),
         "isin": "",
         "mic": stock.mic,
         "shareClassFIGI": _figi(stock.symbol, "class"),
-        "symbol": stock.symbol,
+        "symbol": symbol,
         "symbol2": "",
         "type": stock.kind,
     }
@@ -266,7 +267,7 @@ def _signature(expires: str) -> str:
 
 def _is_abroad(symbol: str) -> bool:
     _, dot, ending = symbol.rpartition(".")
-    return bool(dot) and ending in _ABROAD and symbol not in stock_by_symbol()
+    return bool(dot) and ending in _ABROAD
 
 
 def _found(symbol: str, name: str, kind: str) -> dict[str, str]:

@@ -41,6 +41,9 @@ FOREVER = 1e12
 FIRST_YEAR = 2000
 LAST_YEAR = 2045
 
+# Coins that move less than this a day are held to a level by their issuer.
+_PEGGED = 0.001
+
 # Levels on 1 January. Coins other than these two follow the cycle below.
 _BITCOIN = [13.3, 750, 320, 430, 960, 13900, 3740, 7190, 29000, 46300, 16550, 42300, 93400, 87500]
 _ETHEREUM = [0.9, 0.95, 8, 740, 133, 129, 737, 3680, 1197, 2280, 3330, 2970]
@@ -227,7 +230,7 @@ class Path:
 
     def wobble(self, year: int) -> float:
         """Return how far the asset is from its kind at the beginning of `year`."""
-        spread = min(0.22, 6 * self.daily_vol) if self.daily_vol > 0.001 else 0.0003
+        spread = min(0.22, 6 * self.daily_vol) if self.daily_vol > _PEGGED else 0.0001
         return spread * _STEP[_noise_of(f"{self.key}|{year}", 1)[0]]
 
     def _block(self, index: int) -> Block:
@@ -290,11 +293,22 @@ class CoinPath(Path):
     def place_of_year(self, year: int) -> int:
         return _first_day(year + 1) - _first_day(year)
 
+    def _year(self, year: int) -> Year:
+        if self.daily_vol >= _PEGGED:
+            return super()._year(year)
+        # What is pegged does not walk away: each day ends near the peg, wherever it began.
+        days, opens, closes = self.place_of_year(year), self.anchor(year), self.anchor(year + 1)
+        noise = _noise_of(f"{self.key}:{year}", days)
+        levels = array("d", (opens + 0.00015 * _STEP[byte] for byte in noise))
+        levels[0] = opens
+        levels.append(closes)
+        return Year(levels, array("d", [0.4 * self.daily_vol] * days))
+
     def anchor(self, year: int) -> float:
         known = _KNOWN.get(self.key, {})
         if year in known:
             return known[year]
-        if self.daily_vol < 0.001:
+        if self.daily_vol < _PEGGED:
             return self.level + self.wobble(year)
         if self.daily_vol < 0.01:  # gold
             return self.level + 0.12 * min(0, year - 2026) + self.wobble(year)
@@ -435,7 +449,7 @@ def _swell(coin_id: str, step: int) -> float:
 
 @cache
 def _turnover(coin_id: str) -> float:
-    if coin_by_id()[coin_id].daily_vol < 0.001:
+    if coin_by_id()[coin_id].daily_vol < _PEGGED:
         return 0.35
     return 0.012 * math.exp(2.2 * _noise_of(f"{coin_id}%", 1)[0] / 255)
 

@@ -6,9 +6,10 @@ the sandbox's own making, so that adjusted and unadjusted bars differ within a y
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import cache
+from functools import cache, lru_cache
 
 EXCHANGES = {
     "XNAS": "NASDAQ NMS - GLOBAL MARKET",
@@ -27,8 +28,19 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Renaming:
+    """The stock traded as `old` until the day before `day`."""
+
+    old: str
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
 class Stock:
-    """One stock. `shares` are millions outstanding, `listed` Unix seconds."""
+    """One stock. `shares` are millions outstanding, `listed` Unix seconds.
+
+    `symbol` is the newest ticker; `last_day` the last day of trading of one that is gone.
+    """
 
     symbol: str
     name: str
@@ -40,10 +52,23 @@ class Stock:
     ipo: date
     daily_vol: float
     split: Split | None = None
+    renamed: Renaming | None = None
+    last_day: date | None = None
 
     @property
     def listed(self) -> int:
-        return int(datetime.combine(self.ipo, datetime.min.time(), UTC).timestamp())
+        return int(_midnight(self.ipo))
+
+    @property
+    def gone(self) -> float:
+        """When its listing ends: the midnight, UTC, after its last day of trading."""
+        return _midnight(self.last_day) + 86_400 if self.last_day else math.inf
+
+    def ticker_at(self, when: float) -> str:
+        """Return the ticker it trades under; a new one holds from midnight UTC of its day."""
+        if self.renamed and when < _midnight(self.renamed.day):
+            return self.renamed.old
+        return self.symbol
 
 
 # ticker, exchange (Q Nasdaq, N New York, P Arca, O over the counter), dollars, millions of
@@ -167,6 +192,7 @@ QQQ Q 602 640 1999-03-10 ETP Invesco QQQ Trust Series 1
 VOO P 612 1180 2010-09-09 ETP Vanguard S&P 500 ETF
 IBIT Q 52 1390 2024-01-11 ETP iShares Bitcoin Trust ETF
 GLD P 374 378 2004-11-18 ETP SPDR Gold Shares
+TWTR N 101 765 2013-11-07 Media Twitter Inc
 """
 
 # Listed elsewhere: /search finds them, every other request answers 403.
@@ -185,18 +211,32 @@ FOREIGN = (
 
 _MICS = {"Q": "XNAS", "N": "XNYS", "P": "ARCX", "O": "OOTC"}
 _SPLITS = {"BKNG": Split(date(2026, 4, 6), 25.0)}
+# Real events: Facebook's shares became META, Twitter was bought and left the exchange.
+_RENAMED = {"META": Renaming("FB", date(2022, 6, 9))}
+_LAST_DAYS = {"TWTR": date(2022, 10, 27)}
 _LIVELY = "TSLA PLTR MSTR COIN HOOD GME AMC RIVN LCID APP SMCI SOFI RBLX ROKU MU"
 
 
 @cache
 def stocks() -> tuple[Stock, ...]:
-    """Return every US stock, in the order in which the sandbox lists them."""
+    """Return every US stock that is or was listed, in the sandbox's own order."""
     return tuple(_stock(row) for row in _STOCKS.strip().splitlines())
 
 
 @cache
 def stock_by_symbol() -> dict[str, Stock]:
     return {stock.symbol: stock for stock in stocks()}
+
+
+def listed_stocks(when: float) -> dict[str, Stock]:
+    """Return the stocks that are listed at a time, by the ticker they have then."""
+    return _listed_stocks(int(when // 86_400))
+
+
+@lru_cache(maxsize=8)
+def _listed_stocks(day: int) -> dict[str, Stock]:
+    when = day * 86_400.0
+    return {stock.ticker_at(when): stock for stock in stocks() if stock.listed <= when < stock.gone}
 
 
 def _stock(row: str) -> Stock:
@@ -212,6 +252,8 @@ def _stock(row: str) -> Stock:
         ipo=date.fromisoformat(ipo),
         daily_vol=_daily_vol(symbol, industry, exchange),
         split=_SPLITS.get(symbol),
+        renamed=_RENAMED.get(symbol),
+        last_day=_LAST_DAYS.get(symbol),
     )
 
 
@@ -221,3 +263,7 @@ def _daily_vol(symbol: str, industry: str, exchange: str) -> float:
     if symbol in _LIVELY.split() or exchange == "O":
         return 0.031
     return 0.0145
+
+
+def _midnight(day: date) -> float:
+    return datetime.combine(day, datetime.min.time(), UTC).timestamp()

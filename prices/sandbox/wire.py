@@ -1,4 +1,4 @@
-"""What a call and a reply are, for both of the sandbox's sources."""
+"""What a call and a reply are, for all of the sandbox's sources."""
 
 from __future__ import annotations
 
@@ -61,7 +61,11 @@ def key_of(query: Mapping[str, str], headers: Mapping[str, str]) -> str:
     for name in ("x-cg-demo-api-key", "x-cg-pro-api-key", "x-finnhub-token"):
         if headers.get(name):
             return headers[name]
-    for name in ("x_cg_demo_api_key", "x_cg_pro_api_key", "token"):
+    # Twelve Data's "apikey K" and Tiingo's "Token K".
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    if secret.strip() and scheme.lower() in ("apikey", "token"):
+        return secret.strip()
+    for name in ("x_cg_demo_api_key", "x_cg_pro_api_key", "token", "apikey"):
         if query.get(name):
             return query[name]
     return ""
@@ -76,6 +80,19 @@ def iso(when: float) -> str:
     """Return a time as the sources write it, 2026-11-23T21:00:00.000Z."""
     text = datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
+
+
+def moment(text: str) -> float | None:
+    """Return a time given as Unix seconds or in ISO form, UTC where no zone is told."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
 def spread(text: str, within: int) -> int:
