@@ -52,11 +52,15 @@ class Cors(CorsMiddleware):
     def add_response_headers(
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
+        if not (settings.CORS_ALLOW_ALL_ORIGINS and self.is_enabled(request)):
+            return super().add_response_headers(request, response)
         before = response.headers.get("Vary")
         super().add_response_headers(request, response)
-        if settings.CORS_ALLOW_ALL_ORIGINS and "Vary" in response.headers:
-            if before is None:
-                del response["Vary"]
-            else:
-                response["Vary"] = before
+        # Also where no Origin was sent: a cache may give the same copy to a page.
+        response["Access-Control-Allow-Origin"] = "*"
+        response["Access-Control-Expose-Headers"] = ", ".join(settings.CORS_EXPOSE_HEADERS)
+        if before is None:
+            response.headers.pop("Vary", None)
+        else:
+            response["Vary"] = before
         return response

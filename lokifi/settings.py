@@ -242,7 +242,12 @@ CACHES = {
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [{"address": REDIS_URL}], "prefix": f"lokifi:{UPSTREAM_MODE}"},
+        "CONFIG": {
+            # redis-py 8's own time-out, written out: a listener that hears nothing
+            # for so long asks whether its connection still stands.
+            "hosts": [{"address": REDIS_URL, "socket_connect_timeout": 2, "socket_timeout": 5}],
+            "prefix": f"lokifi:{UPSTREAM_MODE}",
+        },
     }
 }
 
@@ -333,6 +338,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 CORS_ALLOW_ALL_ORIGINS = not CORS_ALLOWED_ORIGINS
 CORS_URLS_REGEX = r"^/api/"
 CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "OPTIONS"]
+CORS_ALLOW_HEADERS = ["Accept", "Content-Type", "If-None-Match", "X-Request-ID"]
 CORS_EXPOSE_HEADERS = ["ETag", "Age", "X-Cache", "Retry-After", "X-Request-ID"]
 
 REST_FRAMEWORK = {

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -246,6 +246,11 @@ class Tally:
 
     purpose: Purpose
     calls: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, calls: int) -> None:
+        with self._lock:
+            self.calls += calls
 
 
 _tally: ContextVar[Tally | None] = ContextVar("tally", default=None)
@@ -261,7 +266,7 @@ def spending(purpose: Purpose) -> Iterator[Tally]:
     finally:
         _tally.reset(token)
         if outer is not None:
-            outer.calls += tally.calls
+            outer.add(tally.calls)
 
 
 class BudgetGate:
@@ -275,7 +280,7 @@ class BudgetGate:
         tally = _tally.get()
         self._budget.take(tally.purpose if tally else Purpose.ANSWER)
         if tally:
-            tally.calls += 1
+            tally.add(1)
 
     def report(self, status: int | None, *, retry_after_s: float | None, seconds: float) -> None:
         """Freeze the source for everyone when it asks for quiet."""

@@ -28,15 +28,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import redis
 
-from prices import redis_clients
+from prices import failures, hit_counts, redis_clients
 from prices.answers import Answer
-from prices.errors import (
-    NoPriceError,
-    PlanRestrictedError,
-    PricesError,
-    UpstreamError,
-    recalled,
-)
+from prices.errors import PricesError, UpstreamError
 from prices.local_copies import LocalCopies
 from prices.redis_clients import RedisAwayError
 from prices.types import Candle, Period, Resolution
@@ -51,10 +45,6 @@ LOCK_S = 30
 # How long those wait who miss while another loads.
 WAIT_S = 8.0
 POLL_S = 0.05
-# How long a failed load is remembered.
-FAILED_S = 10
-NO_PRICE_S = 60
-RESTRICTED_S = 300
 UNKNOWN_S = 300
 
 _RELEASE = """
@@ -112,12 +102,19 @@ class Held(Generic[V]):
     was_hit: bool
 
 
+MaxAge = float | Mapping[str, float | None] | None
+# Whether what a key holds is still about what the key stands for now.
+Fits = Callable[[str, A], bool]
 # Loads some keys at once: answers or errors by key.
 Load = Callable[[Sequence[str]], Mapping[str, A | PricesError]]
 
 _local = LocalCopies(max_bytes=64 * 2**20)
 _flights: dict[str, Future[Any]] = {}
 _flights_lock = Lock()
+
+
+def _anything(key: str, value: Answer) -> bool:
+    return True
 
 
 def encode(value: object) -> bytes:
@@ -167,11 +164,12 @@ def fetch(
     lifetime: Lifetime,
     *,
     max_age_s: float | None = None,
+    fits: Fits[A] = _anything,
 ) -> Held[A]:
     """Return the answer under one key; see `fetch_many`. Raises what the load raises."""
-    result = fetch_many([key], lambda keys: {key: load()}, answer, lifetime, max_age_s=max_age_s)[
-        key
-    ]
+    result = fetch_many(
+        [key], lambda keys: {key: load()}, answer, lifetime, max_age_s=max_age_s, fits=fits
+    )[key]
     if isinstance(result, PricesError):
         raise result
     return result
@@ -183,29 +181,35 @@ def fetch_many(
     answer: type[A],
     lifetime: Lifetime,
     *,
-    max_age_s: float | None = None,
+    max_age_s: MaxAge = None,
+    fits: Fits[A] = _anything,
+    is_counted: bool = True,
 ) -> dict[str, Held[A] | PricesError]:
     """Return the answer, or the error, under each key, loading what is missing once for all.
 
-    What is older than `max_age_s` counts as missing, but is given all the same,
-    within its life, where loading fails. Past its life a last-known-good copy is
-    given, marked stale, where the load raises UpstreamError; other errors are
-    answers in their own right and go to the caller.
+    What is older than `max_age_s` (for all keys, or by key) counts as missing,
+    but is given all the same, within its life, where loading fails. What does not
+    fit, because its key has come to mean another asset, is missing altogether.
+    Past its life a last-known-good copy is given, marked stale, where the load
+    raises UpstreamError; other errors are answers in their own right.
     """
-    held = read_many(keys, answer)
+    flight = _Flight(load, answer, lifetime, max_age_s, fits)
+    held = {key: h for key, h in read_many(keys, answer).items() if fits(key, h.value)}
     missing = [
-        key
-        for key in dict.fromkeys(keys)
-        if key not in held or (max_age_s is not None and _age_s(held[key].value) > max_age_s)
+        key for key in dict.fromkeys(keys) if key not in held or flight.is_too_old(key, held[key])
     ]
-    _stats.count(lifetime.kind, hits=len(set(keys)) - len(missing), misses=len(missing))
+    if is_counted:
+        hit_counts.count(lifetime.kind, hits=len(set(keys)) - len(missing), misses=len(missing))
     if not missing:
         return dict(held)
-    flight = _Flight(load, answer, lifetime, max_age_s)
     results = flight.results(missing)
     failed = [key for key in missing if isinstance(results[key], UpstreamError)]
     fallback = {key: held[key] for key in failed if key in held}
-    fallback |= _last_good([key for key in failed if key not in held], answer)
+    fallback |= {
+        key: h
+        for key, h in _last_good([key for key in failed if key not in held], answer).items()
+        if fits(key, h.value)
+    }
     return {**held, **results, **fallback}
 
 
@@ -322,11 +326,12 @@ class _Flight(Generic[A]):
     load: Load[A]
     answer: type[A]
     lifetime: Lifetime
-    max_age_s: float | None
+    max_age_s: MaxAge
+    fits: Fits[A]
     token: bytes = field(default_factory=lambda: secrets.token_hex(8).encode())
 
     def results(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
-        results: dict[str, Held[A] | PricesError] = dict(self._remembered_failures(keys))
+        results: dict[str, Held[A] | PricesError] = dict(failures.remembered(keys))
         rest = [key for key in keys if key not in results]
         mine, others = self._board(rest)
         try:
@@ -339,17 +344,6 @@ class _Flight(Generic[A]):
             except FutureTimeoutError:
                 results[key] = _still_loading(key)
         return results
-
-    def _remembered_failures(self, keys: Sequence[str]) -> dict[str, PricesError]:
-        try:
-            notes = redis_clients.ask(lambda r: r.mget([f"failed:{key}" for key in keys]))
-        except RedisAwayError:
-            return {}
-        return {
-            key: error
-            for key, note in zip(keys, notes, strict=True)
-            if note and (error := _failure_from(note))
-        }
 
     def _board(self, keys: Sequence[str]) -> tuple[list[str], dict[str, Future[Any]]]:
         """Claim in this process the keys nobody here is loading; return the others' futures."""
@@ -390,10 +384,17 @@ class _Flight(Generic[A]):
         return results | self._wait([key for key in keys if key not in set(locked)])
 
     def _fresh(self, keys: Sequence[str]) -> dict[str, Held[A]]:
-        held = read_many(keys, self.answer)
-        if self.max_age_s is None:
-            return held
-        return {key: h for key, h in held.items() if _age_s(h.value) <= self.max_age_s}
+        return {
+            key: h
+            for key, h in read_many(keys, self.answer).items()
+            if self.fits(key, h.value) and not self.is_too_old(key, h)
+        }
+
+    def is_too_old(self, key: str, held: Held[A]) -> bool:
+        """Whether what is held is older than the caller takes, though within its life."""
+        ages = self.max_age_s
+        most = ages.get(key) if isinstance(ages, Mapping) else ages
+        return most is not None and _age_s(held.value) > most
 
     def _lock(self, keys: Sequence[str]) -> list[str]:
         def question(r: redis.Redis) -> list[Any]:
@@ -431,7 +432,7 @@ class _Flight(Generic[A]):
             else:
                 store(key, value, self.lifetime.fresh_s, self.lifetime.good_s)
                 results[key] = Held(value, encode(value), self.lifetime.fresh_s, was_hit=False)
-        _remember_failures({k: v for k, v in results.items() if isinstance(v, PricesError)})
+        failures.remember({k: v for k, v in results.items() if isinstance(v, PricesError)})
         return results
 
     def _wait(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
@@ -446,10 +447,9 @@ class _Flight(Generic[A]):
             results |= self._fresh(waiting)
             gone = [key for key in waiting if key not in results and key not in locked]
             if gone:
-                failures = self._remembered_failures(gone)
-                results |= failures
                 # Neither stored nor failed: its loader died. The next request loads.
-                results |= {key: _still_loading(key) for key in gone if key not in failures}
+                results |= {key: _still_loading(key) for key in gone}
+                results |= failures.remembered(gone)
             waiting = [key for key in waiting if key not in results]
             if waiting:
                 time.sleep(POLL_S)
@@ -465,96 +465,3 @@ class _Flight(Generic[A]):
 
 def _still_loading(key: str) -> UpstreamError:
     return UpstreamError("cache", f"{key} is still being loaded", retry_after_s=2)
-
-
-def _failure_life_s(error: PricesError) -> float:
-    """Return how long a failed load is remembered: 0 for not at all."""
-    if isinstance(error, UpstreamError):
-        return max(1.0, min(FAILED_S, error.retry_after_s))
-    if isinstance(error, PlanRestrictedError):
-        return RESTRICTED_S
-    return NO_PRICE_S if isinstance(error, NoPriceError) else 0.0
-
-
-def _remember_failures(failures: Mapping[str, PricesError]) -> None:
-    lives = {key: life for key, error in failures.items() if (life := _failure_life_s(error))}
-    if not lives:
-        return
-
-    def write(r: redis.Redis) -> None:
-        pipe = r.pipeline(transaction=False)
-        for key, life_s in lives.items():
-            note = failures[key].noted() | {"noted_at": time.time()}
-            pipe.set(f"failed:{key}", encode(note), px=int(life_s * 1000))
-        pipe.execute()
-
-    try:
-        redis_clients.ask(write)
-    except RedisAwayError:
-        logger.debug("a failed load is not remembered while Redis is away")
-
-
-def _failure_from(note: bytes | str) -> PricesError | None:
-    try:
-        noted = msgspec.json.decode(note, type=dict[str, Any])
-        since_s = time.time() - float(noted.pop("noted_at"))
-        error = recalled(noted)
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
-        return None
-    if isinstance(error, UpstreamError):
-        error.retry_after_s = max(1.0, error.retry_after_s - since_s)
-    return error
-
-
-class _Stats:
-    """Hits and misses by kind of key, written to Redis every few seconds for the admin."""
-
-    EVERY_S = 5.0
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._counts: dict[str, int] = {}
-        self._written = time.monotonic()
-
-    def count(self, kind: str, *, hits: int, misses: int) -> None:
-        with self._lock:
-            for name, n in ((f"{kind}:hit", hits), (f"{kind}:miss", misses)):
-                if n:
-                    self._counts[name] = self._counts.get(name, 0) + n
-            if time.monotonic() - self._written < self.EVERY_S:
-                return
-            counts, self._counts, self._written = self._counts, {}, time.monotonic()
-        self._write(counts)
-
-    def _write(self, counts: Mapping[str, int]) -> None:
-        key = f"stats:cache:{datetime.now(UTC):%Y-%m-%d}"
-
-        def write(r: redis.Redis) -> None:
-            pipe = r.pipeline(transaction=False)
-            for name, n in counts.items():
-                pipe.hincrby(key, name, n)
-            pipe.expire(key, 7 * 86_400)
-            pipe.execute()
-
-        try:
-            redis_clients.ask(write)
-        except RedisAwayError:
-            logger.debug("cache counts of %d kinds are lost", len(counts))
-
-
-_stats = _Stats()
-
-
-def hit_rates() -> dict[str, tuple[int, int]]:
-    """Return today's (hits, misses) by kind of key. Raises RedisAwayError."""
-    key = f"stats:cache:{datetime.now(UTC):%Y-%m-%d}"
-    rates: dict[str, tuple[int, int]] = {}
-    for raw, n in redis_clients.ask(lambda r: r.hgetall(key)).items():
-        kind, _, outcome = _text(raw).partition(":")
-        hits, misses = rates.get(kind, (0, 0))
-        rates[kind] = (hits + int(n), misses) if outcome == "hit" else (hits, misses + int(n))
-    return rates
-
-
-def _text(raw: bytes | str) -> str:
-    return raw.decode() if isinstance(raw, bytes) else raw

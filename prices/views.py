@@ -234,7 +234,8 @@ def _answer(
     """Send ready bytes with what caches and clients need to know of them."""
     etag = f'"{hashlib.blake2b(held.body, digest_size=12).hexdigest()}"'
     wanted = parse_etags(request.headers.get("If-None-Match", ""))
-    is_known = "*" in wanted or etag in {tag.removeprefix("W/") for tag in wanted}
+    is_read = request.method in {"GET", "HEAD"}
+    is_known = is_read and ("*" in wanted or etag in {tag.removeprefix("W/") for tag in wanted})
     response = (
         HttpResponse(status=304)
         if is_known

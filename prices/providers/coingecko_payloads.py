@@ -39,7 +39,7 @@ _DERIVED_WORDS = frozenset(
     {
         *("wrapped", "bridged", "peg", "pegged"),
         *("staked", "restaked", "mirrored", "synthetic"),
-        *("tokenized", "tokenised", "xstock", "xstocks", "bstock", "bstocks", "dshares"),
+        *("tokenized", "tokenised", "xstock", "xstocks", "dinari", "bstock", "bstocks", "dshares"),
     }
 )
 

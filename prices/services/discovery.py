@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from prices import cache, gateway, registry
+from prices import cache, gateway, hit_counts, registry
 from prices.answers import (
     CoinRow,
     CoinSearchAnswer,
@@ -33,6 +33,7 @@ def top(limit: int, page: int = 1) -> Held[TopAnswer]:
         raise InvalidParameterError("page", f"page x limit may be {TOP_DEPTH} at most")
     key = cache.top_key(limit, page)
     held = cache.read(key, TopAnswer)
+    hit_counts.count(cache.LIST.kind, hits=int(held is not None), misses=int(held is None))
     if held is not None:
         return held
     whole = ranking.held()

@@ -58,6 +58,7 @@ def history(resolved: Resolved, period: Period, *, force: bool = False) -> Held[
         HistoryAnswer,
         cache.HISTORY,
         max_age_s=FORCED_AGE_S if force else None,
+        fits=lambda _, value: value.ref == resolved.asset.ref,
     )
 
 
@@ -81,6 +82,7 @@ def candles(
         CandlesAnswer,
         cache.CANDLES,
         max_age_s=FORCED_AGE_S if force else None,
+        fits=lambda _, value: value.ref == resolved.asset.ref,
     )
 
 

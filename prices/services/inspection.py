@@ -11,7 +11,7 @@ from datetime import datetime
 
 from django.conf import settings
 
-from prices import cache, registry
+from prices import cache, hit_counts, registry
 from prices.answers import HistoryAnswer, QuoteAnswer, TopAnswer
 from prices.budget import Limits, Spent, lookups_last_minute
 from prices.errors import ProviderNotConfiguredError
@@ -292,7 +292,7 @@ def system() -> System:
     counts: dict[str, tuple[int, int]] = {}
     server, lookups = None, None
     try:
-        counts = cache.hit_rates()
+        counts = hit_counts.hit_rates()
         lookups = lookups_last_minute()
         server = holdings.server()
     except RedisAwayError:

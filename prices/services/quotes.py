@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from django.conf import settings
 
@@ -40,7 +41,9 @@ class QuoteBatch:
 
 def quote(resolved: Resolved, *, force: bool = False) -> Held[QuoteAnswer]:
     """Return the current quote of one asset. Raises NoPriceError, UpstreamError and their kin."""
-    result = _held({resolved.symbol: resolved}, _ages(force), _purpose(force))[resolved.symbol]
+    wanted = {resolved.symbol: resolved}
+    age_s = FORCED_AGE_S if force else None
+    result = _held(wanted, {resolved.symbol: age_s}, _purpose(force))[resolved.symbol]
     if isinstance(result, PricesError):
         raise result
     return result
@@ -56,8 +59,10 @@ def quotes(
     unknown_symbol, without asking any source.
     """
     found = symbols.resolve_many(wanted)
-    ages = _ages(force) if force else dict.fromkeys(AssetKind, max_age_s)
-    return _batch(found, wanted, ages, _purpose(force))
+    ages = dict.fromkeys(found.assets, FORCED_AGE_S if force else max_age_s)
+    with spending(_purpose(force)) as tally:
+        results = _held(found.assets, ages, _purpose(force))
+    return _as_batch(results, found, wanted, tally.calls)
 
 
 def for_tick(wanted: Collection[str], followed: Collection[str] | None = None) -> QuoteBatch:
@@ -68,11 +73,15 @@ def for_tick(wanted: Collection[str], followed: Collection[str] | None = None) -
     """
     found = symbols.resolve_many(wanted)
     watched = set(wanted if followed is None else followed)
-    eager = {text: symbol for text, symbol in found.found.items() if text in watched}
-    idle = {text: symbol for text, symbol in found.found.items() if text not in watched}
+    eager = {symbol for text, symbol in found.found.items() if text in watched}
+    eager_s, idle_s = _tick_ages(is_followed=True), _tick_ages(is_followed=False)
+    ages = {
+        symbol: (eager_s if symbol in eager else idle_s)[AssetKind(one.asset.kind)]
+        for symbol, one in found.assets.items()
+    }
     with spending(Purpose.ANSWER) as tally:
-        results = _held(_assets(found, eager.values()), _tick_ages(followed=True), Purpose.ANSWER)
-        results |= _held(_assets(found, idle.values()), _tick_ages(followed=False), Purpose.ANSWER)
+        # The publisher is no reader: its renewals say nothing about the cache.
+        results = _held(found.assets, ages, Purpose.ANSWER, is_counted=False)
     return _as_batch(results, found, wanted, tally.calls)
 
 
@@ -88,50 +97,27 @@ def tracked() -> list[str]:
     return symbols.tracked()
 
 
-def _ages(force: bool) -> Mapping[AssetKind, float | None]:
-    return dict.fromkeys(AssetKind, FORCED_AGE_S if force else None)
-
-
 def _purpose(force: bool) -> Purpose:
     return Purpose.REFRESH if force else Purpose.ANSWER
 
 
-def _tick_ages(*, followed: bool) -> Mapping[AssetKind, float | None]:
+def _tick_ages(*, is_followed: bool) -> dict[AssetKind, float]:
     """Return how old a quote may be in a tick, by kind of asset."""
-    ages: dict[AssetKind, float | None] = {}
+    ages = {}
     for kind in AssetKind:
-        source = registry.source_for(kind)
         # A little less than the interval: the tick comes on time, the quote was
         # fetched some moments after the last one.
-        age = max(settings.PUBLISH_INTERVAL_S * 0.9, registry.refresh_s(source))
-        if not followed:
-            age = max(age, _idle_age_s(kind))
-        ages[kind] = age
+        interval_s = settings.PUBLISH_INTERVAL_S * 0.9
+        age_s = max(interval_s, registry.refresh_s(registry.source_for(kind)))
+        ages[kind] = age_s if is_followed else max(age_s, _idle_age_s(kind))
     return ages
 
 
 def _idle_age_s(kind: AssetKind) -> float:
-    if (
-        settings.UPSTREAM_MODE == "sandbox"
-        and not registry.budget(registry.source_for(kind)).limits.per_minute
-    ):
-        return 0.0
-    return max(TRACKED_AGE_S, registry.budget(registry.source_for(kind)).pace_s())
-
-
-def _assets(found: symbols.Resolution, wanted: Collection[str]) -> dict[str, Resolved]:
-    return {symbol: found.assets[symbol] for symbol in wanted}
-
-
-def _batch(
-    found: symbols.Resolution,
-    wanted: Collection[str],
-    ages: Mapping[AssetKind, float | None],
-    purpose: Purpose,
-) -> QuoteBatch:
-    with spending(purpose) as tally:
-        results = _held(found.assets, ages, purpose)
-    return _as_batch(results, found, wanted, tally.calls)
+    budget = registry.budget(registry.source_for(kind))
+    if not budget.limits.per_minute:
+        return 0.0  # The sandbox's calls cost nothing.
+    return max(TRACKED_AGE_S, budget.pace_s())
 
 
 def _as_batch(
@@ -157,30 +143,41 @@ def _as_batch(
 
 
 def _held(
-    wanted: Mapping[str, Resolved], ages: Mapping[AssetKind, float | None], purpose: Purpose
+    wanted: Mapping[str, Resolved],
+    ages: Mapping[str, float | None],
+    purpose: Purpose,
+    *,
+    is_counted: bool = True,
 ) -> dict[str, Held[QuoteAnswer] | PricesError]:
     """Return quotes or errors by symbol, each kind of asset in one batch of its own."""
     results: dict[str, Held[QuoteAnswer] | PricesError] = {}
     for kind in AssetKind:
-        group = {s: r for s, r in wanted.items() if r.asset.kind == kind}
-        by_key = {cache.price_key(symbol): r for symbol, r in group.items()}
-
-        def load(
-            keys: Sequence[str],
-            kind: AssetKind = kind,
-            by_key: Mapping[str, Resolved] = by_key,
-        ) -> dict[str, QuoteAnswer | PricesError]:
-            return _load(kind, {key: by_key[key] for key in keys}, purpose)
-
-        if by_key:
-            got = cache.fetch_many(by_key, load, QuoteAnswer, cache.QUOTE, max_age_s=ages[kind])
-            results |= {by_key[key].symbol: result for key, result in got.items()}
+        group = [one for one in wanted.values() if one.asset.kind == kind]
+        by_key = {cache.price_key(one.symbol): one for one in group}
+        if not by_key:
+            continue
+        got = cache.fetch_many(
+            by_key,
+            partial(_load, kind, by_key, purpose),
+            QuoteAnswer,
+            cache.QUOTE,
+            max_age_s={key: ages[one.symbol] for key, one in by_key.items()},
+            fits=partial(_is_about, by_key),
+            is_counted=is_counted,
+        )
+        results |= {by_key[key].symbol: result for key, result in got.items()}
     return results
 
 
+def _is_about(by_key: Mapping[str, Resolved], key: str, value: QuoteAnswer) -> bool:
+    """Whether a held quote is of the asset that its key stands for now."""
+    return value.ref == by_key[key].asset.ref
+
+
 def _load(
-    kind: AssetKind, wanted: Mapping[str, Resolved], purpose: Purpose
+    kind: AssetKind, by_key: Mapping[str, Resolved], purpose: Purpose, keys: Sequence[str]
 ) -> dict[str, QuoteAnswer | PricesError]:
+    wanted = {key: by_key[key] for key in keys}
     instruments = [one.asset.instrument for one in wanted.values()]
     got = gateway.ask(
         kind, Capability.QUOTES, lambda source: source.quotes(instruments), purpose=purpose

@@ -143,7 +143,7 @@ def resolve_many(asked: Iterable[str]) -> Resolution:
                 continue
             result.found[name] = found.symbol
             result.assets[found.symbol] = found
-            if found.symbol != name.strip().upper():
+            if found.symbol.upper() != name.strip().upper():
                 result.resolved[name] = found.symbol
     return result
 
@@ -299,6 +299,10 @@ def _stored(asset: Asset, flag: str) -> Asset:
     """Let a ticker stay with an asset; where another process was first, its choice holds."""
     try:
         with transaction.atomic():
+            # A ticker whose owner is gone is free again.
+            Asset.objects.filter(ticker=asset.ticker, is_active=False, **{flag: True}).update(
+                **{flag: False}
+            )
             Asset.objects.filter(pk=asset.pk).update(**{flag: True})
     except IntegrityError:
         return Asset.objects.get(ticker=asset.ticker, **{flag: True})
@@ -392,7 +396,7 @@ def search(text: str, kind: AssetKind | None, limit: int) -> list[Resolved]:
         )
         # A stock has no rank; it stands beside the coins of the middle field.
         rank = asset.market_cap_rank or (TOP_RANK if asset.kind == AssetKind.STOCK else 2**31)
-        return (*fit, asset.is_derivative, rank, asset.ticker, asset.ref)
+        return (*fit, asset.is_derivative, rank, asset.exchange == "OTC", asset.ticker, asset.ref)
 
     # A thousand rows are ranked at most, those with the best ranks among them.
     best = sorted(rows[:1000], key=likelihood)[:limit]

@@ -15,6 +15,7 @@ from redis import Redis
 
 from prices import cache
 from prices.answers import QuoteAnswer
+from prices.models import Asset
 from tests.market import Sandbox
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
@@ -444,6 +445,36 @@ def test_any_page_may_ask_and_no_cache_keeps_a_copy_for_each() -> None:
     assert {"ETag", "Age", "X-Cache", "Retry-After", "X-Request-ID"} <= exposed
     assert preflight["Access-Control-Allow-Origin"] == "*"
     assert "POST" in preflight["Access-Control-Allow-Methods"]
+
+
+def test_an_answer_to_no_origin_may_be_kept_for_every_page() -> None:
+    assert client().get(f"{ROOT}/BTC")["Access-Control-Allow-Origin"] == "*"
+
+
+def test_only_reading_is_answered_with_not_modified() -> None:
+    ok("", symbols="BTC")
+    body = {"symbols": ["BTC"]}
+    first = client().post(f"{ROOT}/batch", body, content_type="application/json")
+
+    again = client().post(
+        f"{ROOT}/batch",
+        body,
+        content_type="application/json",
+        headers={"If-None-Match": first["ETag"]},
+    )
+
+    assert again.status_code == 200
+
+
+def test_a_pin_changes_what_a_ticker_answers_at_once(redis_client: Redis) -> None:
+    assert ok("/BTC")["ref"] == "coingecko:bitcoin"
+    assert ok("/BTC/history", period="1d")["ref"] == "coingecko:bitcoin"
+
+    Asset.objects.filter(coingecko_id="batcat").update(pinned=True)
+
+    assert redis_client.get("price:BTC") is not None
+    assert ok("/BTC")["ref"] == "coingecko:batcat"
+    assert ok("/BTC/history", period="1d")["ref"] == "coingecko:batcat"
 
 
 def test_redis_shows_the_keys_of_the_contract_as_json_with_their_lives(
