@@ -30,6 +30,7 @@ class Capability(StrEnum):
     COINS = "coins"  # ranked lists with market data
     LISTINGS = "listings"  # the whole catalogue
     LOOKUP = "lookup"  # one symbol no catalogue knows
+    PAIRS = "pairs"  # what an exchange trades against what
 
 
 class Origin(StrEnum):
@@ -222,3 +223,13 @@ class Listing:
     exchange: str = ""
     is_derivative: bool = False  # tokenised stock, wrapped or bridged coin
     market_cap_rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What an exchange trades against what. Its prices are in `quote`, its volumes in `base`."""
+
+    symbol: str  # as the exchange names it: what `Instrument.upstream_id` holds
+    base: str  # the coin's usual ticker: BTC, where the exchange may say XBT
+    quote: str  # USD, USDT, USDC, EUR ...
+    is_trading: bool

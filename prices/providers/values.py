@@ -8,14 +8,18 @@ no slip of a source ever becomes a price.
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TypeGuard
+
+import msgspec
 
 ABSURD_PRICE = 1e10  # dollars; no coin or share was ever worth a ten-thousandth of it
 CLOCK_SKEW = timedelta(minutes=5)
 
 _EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 _MILLISECONDS_FROM = 1e11  # as seconds, the year 5138
+_NUMBER = re.compile(r"-?\d{1,30}(\.\d{0,30})?([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 def price(value: object) -> float | None:
@@ -48,6 +52,26 @@ def figure(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def number(value: object) -> object:
+    """Return the number that a text holds; anything else as it is.
+
+    For sources that send numbers as texts. What it returns is no surer than
+    what it was given: `price`, `figure` and `amount` judge it.
+    """
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value)
+    return value
+
+
+def change_since(value: float, before: float | None) -> tuple[float | None, float | None]:
+    """Return by how much and by how many percent a price differs from an earlier one."""
+    if before is None:
+        return None, None
+    # Ten digits: more would be noise of the subtraction.
+    change, percent = (f"{one:.10g}" for one in (value - before, (value / before - 1) * 100))
+    return figure(float(change)), figure(float(percent))
+
+
 def amount(value: object) -> float | None:
     """Return a figure that cannot be below zero: a volume, a supply, a market cap."""
     number = figure(value)
@@ -75,6 +99,17 @@ def text(value: object, *, limit: int = 200) -> str:
     if not isinstance(value, str):
         return ""
     return " ".join(value[: 4 * limit].split())[:limit]
+
+
+def said(body: bytes, *keys: str) -> str:
+    """Return the words of an error body, under whichever of the keys has some; "" for none."""
+    try:
+        payload = msgspec.json.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return ""
+    if not isinstance(payload, dict):
+        return ""
+    return next((words for key in keys if (words := text(payload.get(key)))), "")
 
 
 def moment(value: object) -> datetime | None:

@@ -1,0 +1,279 @@
+"""What the exchanges have in common: bars of pairs around the clock, with the volume traded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import ClassVar
+
+from prices.errors import PricesError, ResolutionUnavailableError, UpstreamNotFoundError
+from prices.providers.bars import (
+    DAY_S,
+    aligned,
+    bar_end,
+    bar_start,
+    checked,
+    merged,
+    roll_up,
+    why_later,
+)
+from prices.providers.base import HttpProvider, Quotes
+from prices.providers.values import amount, number
+from prices.types import (
+    AssetKind,
+    Candle,
+    Candles,
+    Capability,
+    Instrument,
+    Origin,
+    Pair,
+    Point,
+    Points,
+    Quote,
+    Resolution,
+    Window,
+)
+
+BAR_UNITS = "bar_units"
+"""Volume is what was traded within the bar, in units of the coin."""
+
+MOST_CALLS = 24
+
+_LATE_S = 10  # an exchange's last trades of a bar come in a little after its end
+_HOLE_S = 10 * DAY_S  # no shorter hole says that nothing was traded before
+EVERY_WIDTH: Mapping[Resolution, Resolution] = {
+    **{width: width for width in Resolution},
+    # Their own weeks and months, where they have any, begin on other days than ours, or are the
+    # same and would be kept twice.
+    Resolution.WEEK: Resolution.DAY,
+    Resolution.MONTH: Resolution.DAY,
+}
+_STEPS = {300: Resolution.M5, 3600: Resolution.H1, DAY_S: Resolution.DAY}
+
+
+class Exchange(HttpProvider):
+    """Coins at one venue. `Instrument.upstream_id` is the symbol of one of its `pairs`.
+
+    Prices are in the pair's own currency, which `Pair.quote` names: a pair
+    against USDT is not converted here. Subclasses name the widths of bars they
+    have and read one page of them.
+    """
+
+    offers = frozenset(
+        {Capability.QUOTES, Capability.HISTORY, Capability.CANDLES, Capability.PAIRS}
+    )
+
+    made_of: ClassVar[Mapping[Resolution, Resolution]] = EVERY_WIDTH
+    """Which width is asked for to give a width: itself, or one that divides it."""
+    rows_a_call: ClassVar[int]
+    calls_a_request: ClassVar[int] = MOST_CALLS
+    empty_pages: ClassVar[int] = 1
+    """How many pages without a bar, one behind the other, are the end of the pair's past."""
+    began: ClassVar[datetime]
+    """When the exchange's oldest bars are of."""
+
+    def pairs(self) -> list[Pair]:
+        """Return all pairs the exchange lists, also those that do not trade now."""
+        self._not_offered(Capability.PAIRS)
+
+    def page(
+        self, symbol: str, width: Resolution, since: int, until: int
+    ) -> tuple[list[Candle], int]:
+        """Return the bars that open from `since` to `until`, and how many were dropped.
+
+        At most `rows_a_call` bars are asked for. Bars outside the span may be
+        among them, in any order; `closed` is not yet known of any.
+        """
+        raise NotImplementedError
+
+    def resolutions(self, window: Window) -> list[Resolution]:
+        most = self.rows_a_call * self.calls_a_request
+        return [
+            resolution
+            for resolution, asked in self.made_of.items()
+            if self._count(window, resolution, asked) <= most
+        ]
+
+    def history(self, instrument: Instrument, window: Window, step_s: int) -> Points:
+        """Return closing prices at the moments they held, with the units traded before each.
+
+        A window gives as many points as it has whole steps, at most.
+        """
+        resolution = _STEPS[step_s]
+        bars = self.candles(instrument, window, resolution)
+        end_s = min(int(datetime.now(UTC).timestamp()), int(window.end.timestamp()))
+        points: dict[int, Point] = {}
+        for bar in bars.candles:
+            at = min(bar_end(bar.timestamp, resolution), end_s)
+            points[at] = Point(at, bar.close, bar.volume)
+        found = list(points.values())
+        if window.start is not None:
+            found = found[-max(1, round((end_s - window.start.timestamp()) / step_s)) :]
+        return Points(found, bars.truncated_by, BAR_UNITS)
+
+    def candles(
+        self,
+        instrument: Instrument,
+        window: Window,
+        resolution: Resolution,
+        *,
+        known: Sequence[Candle] = (),
+        now: datetime | None = None,
+    ) -> Candles:
+        """Return bars with the units of the coin that were traded in them.
+
+        `known` are closed bars of the asked width from earlier answers of this
+        source, one run of them; of days where weeks or months are asked for. The
+        last of them is asked for again, since it may have been early.
+        """
+        available = self.resolutions(window)
+        if resolution not in available:
+            raise ResolutionUnavailableError(resolution, available)
+        now = now or datetime.now(UTC)
+        if resolution.is_intraday or resolution is Resolution.DAY:
+            return self._series(instrument, window, resolution, known, now)
+        days = self._series(instrument, aligned(window, resolution), Resolution.DAY, known, now)
+        return roll_up(days, resolution, window, kind=AssetKind.CRYPTO, now=now)
+
+    def _series(
+        self,
+        instrument: Instrument,
+        window: Window,
+        resolution: Resolution,
+        known: Sequence[Candle],
+        now: datetime,
+    ) -> Candles:
+        asked = self.made_of[resolution]
+        first = self._first(window, resolution)
+        last = int(min(now, window.end).timestamp())
+        bars = {
+            one.timestamp: one for one in known if one.closed and first <= one.timestamp <= last
+        }
+        dropped = 0
+        for since, until in _missing(first, last, bars):
+            fresh, bad = self._pages(instrument.upstream_id, asked, since, until)
+            dropped += bad
+            bars |= _widened(fresh, resolution)
+        found = _ended([bars[at] for at in sorted(bars)], resolution, now)
+        begins = found[0].timestamp if found else None
+        slack_s = max(3 * resolution.minutes * 60, DAY_S)
+        return Candles(
+            found,
+            Origin.PROVIDER if asked is resolution else Origin.DERIVED,
+            dropped,
+            why_later(begins, window, first, slack_s, None),
+            BAR_UNITS,
+        )
+
+    def _pages(
+        self, symbol: str, width: Resolution, since: int, until: int
+    ) -> tuple[list[Candle], int]:
+        """Return the bars of a span, asked for page by page, newest first."""
+        step_s = width.minutes * 60
+        found: dict[int, Candle] = {}
+        dropped = empty = 0
+        newest = bar_start(until, width)
+        begins = newest + step_s
+        while newest >= since:
+            oldest = max(since, newest - (self.rows_a_call - 1) * step_s)
+            bars, bad = self.page(symbol, width, oldest, newest)
+            dropped += bad
+            page = {bar.timestamp: bar for bar in bars if oldest <= bar.timestamp <= newest}
+            found |= page
+            begins = min(page, default=begins)
+            empty = 0 if page else empty + 1
+            if empty >= self.empty_pages and begins - oldest > _HOLE_S:
+                break  # Nothing was traded before.
+            newest = oldest - step_s
+        return [found[at] for at in sorted(found)], dropped
+
+    def _first(self, window: Window, resolution: Resolution) -> int:
+        start = self.began if window.start is None else max(window.start, self.began)
+        return bar_start(int(start.timestamp()), resolution)
+
+    def _count(self, window: Window, resolution: Resolution, asked: Resolution) -> int:
+        span_s = int(window.end.timestamp()) - self._first(window, resolution)
+        return span_s // (asked.minutes * 60) + 1
+
+
+def in_batches(
+    instruments: Sequence[Instrument],
+    ask: Callable[[Sequence[str]], Mapping[str, Quote]],
+    *,
+    size: int,
+) -> Quotes:
+    """Return what `ask` says of many symbols at once, `size` a call.
+
+    A symbol that the exchange does not know spoils the whole call: such a
+    batch is halved until that symbol stands alone. Raises only where nothing
+    was found because a call failed.
+    """
+    refs: dict[str, list[str]] = {}
+    for one in instruments:
+        refs.setdefault(one.upstream_id, []).append(one.ref)
+    symbols = sorted(refs)
+    waiting = [symbols[at : at + size] for at in range(0, len(symbols), size)]
+    result = Quotes({}, {})
+    while waiting:
+        batch = waiting.pop(0)
+        try:
+            quotes = ask(batch)
+        except PricesError as exc:
+            if isinstance(exc, UpstreamNotFoundError) and len(batch) > 1:
+                middle = len(batch) // 2
+                waiting += [batch[:middle], batch[middle:]]
+                continue
+            result.failed.update({ref: exc for symbol in batch for ref in refs[symbol]})
+            continue
+        for symbol, quote in quotes.items():
+            result.found.update(dict.fromkeys(refs.get(symbol, ()), quote))
+    if result.failed and not result.found:
+        raise next(iter(result.failed.values()))
+    return result
+
+
+def read_bars(
+    rows: Iterable[tuple[int | None, Sequence[object], object]],
+) -> tuple[list[Candle], int]:
+    """Return bars of (opening, open-high-low-close, volume), and how many contradict themselves.
+
+    Numbers may be texts. Raises ValueError where there are rows and none can be read.
+    """
+    found: dict[int, Candle] = {}
+    dropped = 0
+    for start, ohlc, volume in rows:
+        prices = [number(value) for value in ohlc]
+        bar = checked(start or 0, prices, volume=amount(number(volume)), closed=False)
+        if start is None or bar is None:
+            dropped += 1
+        else:
+            found[start] = bar
+    if dropped and not found:
+        raise ValueError("no bar can be read")
+    return [found[start] for start in sorted(found)], dropped
+
+
+def _missing(first: int, last: int, known: Mapping[int, Candle]) -> Iterator[tuple[int, int]]:
+    """Yield the spans around the known bars, newest first."""
+    if not known:
+        yield first, last
+        return
+    yield max(known), last
+    if first < (oldest := min(known)):
+        yield first, oldest - 1
+
+
+def _widened(bars: Sequence[Candle], resolution: Resolution) -> dict[int, Candle]:
+    """Return bars of the width made of bars that divide it; they may be of it already."""
+    groups = groupby(bars, key=lambda bar: bar_start(bar.timestamp, resolution))
+    return {start: merged(list(members), start, closed=False) for start, members in groups}
+
+
+def _ended(bars: Sequence[Candle], resolution: Resolution, now: datetime) -> list[Candle]:
+    """Return the bars marked as closed, all but one at the end that may still change."""
+    ended = [replace(bar, closed=True) for bar in bars]
+    if ended and bar_end(ended[-1].timestamp, resolution) + _LATE_S > now.timestamp():
+        ended[-1] = replace(ended[-1], closed=False)
+    return ended
