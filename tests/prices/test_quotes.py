@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from redis import Redis
+
+from prices import cache
+from prices.answers import QuoteAnswer
+from prices.models import Asset
+from prices.services import quotes, symbols
+from tests.market import Sandbox
+
+pytestmark = [pytest.mark.django_db]
+
+MARKETS = "/coingecko/api/v3/coins/markets"
+
+
+def symbols_of(kind: str, count: int) -> list[str]:
+    found = Asset.objects.filter(kind=kind, is_active=True)[:count]
+    return [one.symbol for one in symbols.named(list(found)).values()]
+
+
+def test_a_tick_over_three_hundred_coins_takes_two_calls(market: Sandbox) -> None:
+    wanted = symbols_of("crypto", 300)
+
+    batch = quotes.for_tick(wanted)
+
+    assert len(batch.data) > 290
+    assert market.count(MARKETS) == batch.api_calls == 2
+
+
+def test_what_is_followed_and_what_is_only_tracked_is_fetched_in_one_call(market: Sandbox) -> None:
+    batch = quotes.for_tick(["BTC", "ETH", "SOL"], followed=["BTC"])
+
+    assert set(batch.data) == {"BTC", "ETH", "SOL"}
+    assert market.count() == 1
+
+
+@pytest.mark.parametrize(("age_s", "calls"), [(10, 0), (45, 1)])
+def test_a_tick_renews_what_is_older_than_its_interval(
+    market: Sandbox, age_s: float, calls: int
+) -> None:
+    quotes.for_tick(["BTC"])
+    _age("BTC", age_s)
+    before = market.count()
+
+    quotes.for_tick(["BTC"])
+
+    assert market.count() - before == calls
+
+
+def test_a_source_with_a_limit_is_asked_no_sooner_than_its_data_change(
+    market: Sandbox, settings: Any
+) -> None:
+    _limit(settings)
+    quotes.for_tick(["BTC"])
+    _age("BTC", 45)
+    before = market.count()
+
+    quotes.for_tick(["BTC"])
+
+    assert market.count() == before
+
+
+def test_what_nobody_follows_is_renewed_as_rarely_as_the_month_allows(
+    market: Sandbox, settings: Any, redis_client: Redis
+) -> None:
+    _limit(settings)
+    quotes.for_tick(["BTC", "ETH"], followed=["BTC"])
+    for symbol in ("BTC", "ETH"):
+        _age(symbol, 100)
+
+    batch = quotes.for_tick(["BTC", "ETH"], followed=["BTC"])
+
+    assert batch.data["BTC"].cached is False
+    assert batch.data["ETH"].cached is True
+
+
+def test_what_is_cached_is_read_without_asking_anyone(market: Sandbox) -> None:
+    quotes.quotes(["BTC"])
+    before = market.count()
+
+    assert set(quotes.cached(["BTC", "ETH"])) == {"BTC"}
+    assert market.count() == before
+
+
+def test_tracked_symbols_are_tracked_on_first_start_and_left_alone_after_that(
+    market: Sandbox,
+) -> None:
+    Asset.objects.update(tracked=False)
+    assert symbols.track_first() == 6
+    symbols.resolve("MSFT").asset.delete()
+
+    assert symbols.track_first() == 0
+    assert set(quotes.tracked()) == {"BTC", "ETH", "SOL", "AAPL", "TSLA"}
+
+
+def _limit(settings: Any) -> None:
+    """Let CoinGecko's plan be the free one, as far as our own manners go."""
+    providers = {name: dict(config) for name, config in settings.PRICE_PROVIDERS.items()}
+    providers["coingecko"] |= {
+        "LIMITS": {"per_second": None, "per_minute": 30, "per_month": 10_000},
+        "REFRESH_S": 60,
+    }
+    settings.PRICE_PROVIDERS = providers
+
+
+def _age(symbol: str, by_s: float) -> None:
+    """Make a quote that is held older, and keep it within its life."""
+    held = cache.read(cache.price_key(symbol), QuoteAnswer)
+    assert held is not None
+    older = held.value.fetched_at - timedelta(seconds=by_s)
+    value = msgspec.structs.replace(held.value, fetched_at=older)
+    cache.store(cache.price_key(symbol), value, 120)
