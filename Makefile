@@ -31,7 +31,7 @@ arch: $(VENV)/dev.stamp  ## which package may import which
 	$(BIN)/lint-imports
 
 check: lint types arch
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lock:  ## requirements*.txt anew from requirements*.in (needs uv)
 	sh docker/lock

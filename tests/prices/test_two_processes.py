@@ -13,6 +13,9 @@ from tests.product import Answer, Product, Web
 
 ROOT = "/api/v1/prices"
 
+# The two servers are started once, in one test process.
+pytestmark = pytest.mark.xdist_group("two processes")
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Product, list[Web]]]:
