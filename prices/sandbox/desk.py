@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from prices.sandbox import coingecko, finnhub
-from prices.sandbox.faults import TRANSPORT_KINDS, Fault, FaultError, fault_from, replaced, spoiled
+from prices.sandbox.faults import TRANSPORT_KINDS, Fault, FaultError, fault_from, replaced
 from prices.sandbox.limits import ALLOWANCES, Limiter
 from prices.sandbox.recorder import Record, Recorder
+from prices.sandbox.sources import SOURCES, Source, source_of
+from prices.sandbox.spoiling import spoiled
 from prices.sandbox.wire import Call, Plan, Reply, json_reply, key_of
 
-COINGECKO = "/coingecko/api/v3"
-FINNHUB = "/finnhub/api/v1"
 _CONTROLS = "/_sandbox/"
 _KEPT_REPLIES = 32
 
@@ -47,7 +46,7 @@ class Desk:
         self.plan = plan
         self.shift_s = 0.0
         self.limiter = Limiter(ALLOWANCES[plan])
-        self.recorder = Recorder()
+        self.recorder = Recorder(SOURCES)
         self.faults: list[Fault] = []
         self._replies: dict[Hashable, Reply] = {}
 
@@ -60,32 +59,20 @@ class Desk:
         query = dict(parse_qsl(target.query, keep_blank_values=True))
         if path.startswith(_CONTROLS):
             return Answer(self._control(request, path.removeprefix(_CONTROLS), query))
-        for source, prefix, respond in (
-            ("coingecko", COINGECKO, coingecko.respond),
-            ("finnhub", FINNHUB, finnhub.respond),
-            ("files", finnhub.FILES, finnhub.respond_file),
-        ):
-            if path.startswith(prefix):
-                return self._source(request, source, path, query, (prefix, respond))
-        return Answer(json_reply(404, {"error": "The sandbox has no such path."}))
+        source = source_of(path)
+        if source is None:
+            return Answer(json_reply(404, {"error": "The sandbox has no such path."}))
+        return self._source(request, source, path, query)
 
-    def _source(
-        self,
-        request: Request,
-        source: str,
-        path: str,
-        query: dict[str, str],
-        route: tuple[str, Callable[[Call], Reply]],
-    ) -> Answer:
+    def _source(self, request: Request, source: Source, path: str, query: dict[str, str]) -> Answer:
         key, now = key_of(query, request.headers), self.now()
-        record = Record(now, source, request.method, path, query, key)
+        record = Record(now, source.name, request.method, path, query, key)
         self.recorder.add(record)
-        faults = self._faults_for("finnhub" if source == "files" else source, path)
+        faults = self._faults_for("finnhub" if source.name == "files" else source.name, path)
         record.faults = [fault.kind for fault in faults]
         frozen = next((fault for fault in faults if fault.kind == "frozen"), None)
-        prefix, respond = route
         call = Call(
-            path=path.removeprefix(prefix),
+            path=path.removeprefix(source.prefix),
             query=query,
             headers=request.headers,
             # The clock may have been moved since: stand still where the fault began.
@@ -93,40 +80,44 @@ class Desk:
             plan=self.plan,
             origin=f"http://{request.headers.get('host', '127.0.0.1')}",
         )
-        reply = self._reply(call, source, key, faults, respond, now, request.target)
-        self.limiter.spend(source, key, reply.status, now)
+        reply = self._reply(call, source, faults, now, request.target)
+        self.limiter.spend(source.name, key, reply.status, now)
+        told = self.limiter.headers(source.name, key)
+        reply = Reply(reply.status, reply.body, {**reply.headers, **told})
         transport = [fault for fault in faults if fault.kind in TRANSPORT_KINDS]
         is_reset = any(fault.kind == "reset" for fault in transport)
         self.recorder.answered(record, 0 if is_reset else reply.status)
         return Answer(reply, transport)
 
     def _reply(
-        self,
-        call: Call,
-        source: str,
-        key: str,
-        faults: list[Fault],
-        respond: Callable[[Call], Reply],
-        now: float,
-        target: str,
+        self, call: Call, source: Source, faults: list[Fault], now: float, target: str
     ) -> Reply:
-        if source != "files" and (refusal := self.limiter.refusal(source, key, now)):
+        key, weight = key_of(call.query, call.headers), source.weight(call.path, call.query)
+        if refusal := self.limiter.refusal(source.name, key, now, weight):
             return refusal
         for fault in faults:
-            if (instead := replaced(fault, source, f"{call.origin}{target}", now)) is not None:
+            instead = replaced(fault, source.name, f"{call.origin}{target}", now)
+            if instead is not None:
                 return instead
-        reply = self._right_reply(call, source, respond)
+        reply = self._right_reply(call, source)
         for fault in faults:
-            reply = spoiled(fault, reply)
+            reply = spoiled(
+                reply,
+                fault.kind,
+                only=fault.only,
+                names=fault.names,
+                asked=(*call.path.split("/"), *call.query.values()),
+                writes_text=source.writes_text,
+            )
         return reply
 
-    def _right_reply(self, call: Call, source: str, respond: Callable[[Call], Reply]) -> Reply:
+    def _right_reply(self, call: Call, source: Source) -> Reply:
         """Return what the source answers; the same question in one second is worked out once.
 
         Many ask for the same page at once, and it follows from the question alone.
         """
         question: tuple[Hashable, ...] = (
-            source,
+            source.name,
             call.path,
             tuple(call.query.items()),
             call.now,
@@ -136,7 +127,7 @@ class Desk:
         question += (key_of({}, call.headers), "x-cg-pro-api-key" in call.headers)
         reply = self._replies.get(question)
         if reply is None:
-            reply = self._replies[question] = respond(call)
+            reply = self._replies[question] = source.respond(call)
             if len(self._replies) > _KEPT_REPLIES:
                 self._replies.pop(next(iter(self._replies)))
         return reply
@@ -185,7 +176,7 @@ class Desk:
 
     def _reset(self) -> dict[str, Any]:
         """Forget counts, faults and what was spent of the limits; plan and clock stay."""
-        self.recorder = Recorder()
+        self.recorder = Recorder(SOURCES)
         self.faults = []
         self.limiter = Limiter(self.limiter.allowance)
         return self._state()

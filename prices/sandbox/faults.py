@@ -22,24 +22,18 @@ A fault lasts for `seconds` or for a number of `calls`, or until it is taken awa
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import count
 from typing import Any
 
-from prices.sandbox import coingecko, finnhub
-from prices.sandbox.wire import Reply, encoded, iso, json_reply
+from prices.sandbox.sources import FAULTY, SOURCES
+from prices.sandbox.spoiling import SPOILING_KINDS
+from prices.sandbox.wire import Reply, iso, json_reply
 
 TRANSPORT_KINDS = frozenset({"delay", "slow_drip", "reset", "truncated", "huge"})
-_SPOILING_KINDS = frozenset(
-    {"wrong_types", "nulls", "negative", "absurd", "not_finite", "bad_bars"}
-)
-KINDS = TRANSPORT_KINDS | _SPOILING_KINDS | {"status", "html", "empty", "frozen", "redirect_loop"}
+KINDS = TRANSPORT_KINDS | SPOILING_KINDS | {"status", "html", "empty", "frozen", "redirect_loop"}
 BODIES = frozenset({"default", "status", "nested", "top", "string", "int", "html", "empty", "text"})
 
-# Numbers that tell a time or a place, not a value.
-_KEPT = frozenset({"t", "last_updated_at", "market_cap_rank", "page", "count", "updated_at"})
 _HTML = (
     b"<!DOCTYPE html><html><head><title>Just a moment...</title></head>"
     b"<body><h1>Sorry, something went wrong</h1><p>error code: 1015</p></body></html>"
@@ -56,7 +50,7 @@ class Fault:
     """One thing that goes wrong, where, and for how long."""
 
     kind: str
-    source: str | None = None  # "coingecko" or "finnhub"; both where it is None
+    source: str | None = None  # one of FAULTY; every one where it is None
     path: str | None = None  # a prefix, as /coingecko/api/v3/coins/markets
     seconds: float | None = None
     calls: int | None = None
@@ -101,8 +95,8 @@ def fault_from(content: Any, *, began: float, market_time: float) -> Fault:
         )
     if content.get("kind") not in KINDS:
         raise FaultError(f"kind must be one of {', '.join(sorted(KINDS))}.")
-    if content.get("source") not in (None, "coingecko", "finnhub"):
-        raise FaultError("source must be coingecko or finnhub.")
+    if content.get("source") not in (None, *FAULTY):
+        raise FaultError(f"source must be one of {', '.join(FAULTY)}.")
     if content.get("body", "default") not in BODIES:
         raise FaultError(f"body must be one of {', '.join(sorted(BODIES))}.")
     for name in ("seconds", "calls", "delay_s", "bytes_per_s", "size_bytes", "status"):
@@ -124,19 +118,6 @@ def replaced(fault: Fault, source: str, url: str, now: float) -> Reply | None:
         case "redirect_loop":
             return Reply(302, b"", {"location": url, "content-type": "text/html"})
     return None
-
-
-def spoiled(fault: Fault, reply: Reply) -> Reply:
-    """Return a right answer with its values made wrong; anything else as it is."""
-    if fault.kind not in _SPOILING_KINDS or reply.status != 200:
-        return reply
-    content = json.loads(reply.body)
-    if fault.kind == "bad_bars":
-        body = encoded(_bad_bars(content))
-    else:
-        body = encoded(_walk(content, _WRONG[fault.kind], fault, inside=not fault.only))
-    headers = {name: value for name, value in reply.headers.items() if name != "etag"}
-    return Reply(reply.status, body, headers)
 
 
 def _status_reply(fault: Fault, source: str, now: float) -> Reply:
@@ -164,66 +145,11 @@ def _body_of(fault: Fault, source: str, now: float) -> Reply:
         return Reply(status, b"", {})
     if fault.body == "html" or status >= 500:
         return Reply(status, _HTML, {"content-type": "text/html; charset=UTF-8"})
-    if status == 429:
-        if source == "coingecko":
-            return coingecko.rate_limited(None)
-        return finnhub.rate_limited(60, int(now) + 60)
-    return json_reply(status, shapes["status" if source == "coingecko" else "string"])
-
-
-_WRONG: Mapping[str, Callable[[float], Any]] = {
-    "wrong_types": lambda _: "n/a",
-    "nulls": lambda _: None,
-    "negative": lambda value: -abs(value) or -1,
-    "absurd": lambda value: value * 1e12,
-    "not_finite": lambda _: float("nan"),
-}
-
-
-def _walk(content: Any, wrong: Callable[[float], Any], fault: Fault, *, inside: bool) -> Any:
-    """Return the content with each value made wrong; stamps and ranks are left alone.
-
-    `inside` tells whether this part is among the rows and fields to spoil.
-    """
-    if isinstance(content, dict):
-        row = inside or content.get("id") in fault.only or content.get("symbol") in fault.only
-        return {
-            name: _walk(value, wrong, fault, inside=row or name in fault.only)
-            if _is_spoilt(name, value, fault)
-            else value
-            for name, value in content.items()
-        }
-    if isinstance(content, list):
-        first = content[:1] if _is_point(content) else []
-        rest = content[len(first) :]
-        return first + [_walk(value, wrong, fault, inside=inside) for value in rest]
-    return wrong(content) if inside and _is_number(content) else content
-
-
-def _is_spoilt(name: str, value: Any, fault: Fault) -> bool:
-    if name in _KEPT:
-        return False
-    return not fault.names or name in fault.names or isinstance(value, dict)
-
-
-def _bad_bars(content: Any) -> Any:
-    """Put every third candle's close above its high, in either source's form."""
-    if isinstance(content, dict) and {"c", "h"} <= content.keys():
-        if isinstance(content["c"], list):
-            for number in range(0, len(content["c"]), 3):
-                content["c"][number] = content["h"][number] * 1.5
-        else:
-            content["c"] = content["h"] * 1.5
-    elif isinstance(content, list):
-        for row in content[::3]:
-            if isinstance(row, list) and len(row) == 5:
-                row[4] = row[2] * 1.5
-    return content
-
-
-def _is_point(content: list[Any]) -> bool:
-    """Whether a list is a moment in milliseconds with values behind it."""
-    return len(content) > 1 and _is_number(content[0]) and content[0] > 1e11
+    reply = SOURCES[source].failure(status, text)
+    if source == "coingecko" and status != 429:
+        return json_reply(status, shapes["status"])
+    # The cached refusals of a source are its own: ours may get a header more.
+    return Reply(reply.status, reply.body, dict(reply.headers))
 
 
 def _is_number(value: Any) -> bool:

@@ -73,7 +73,7 @@ _STOCK_INDEX = [
 ]
 
 
-def _noise_of(key: str, size: int) -> bytes:
+def noise_of(key: str, size: int) -> bytes:
     """Return `size` bytes that depend on `key` alone, the same on every machine."""
     return hashlib.shake_128(key.encode()).digest(size)
 
@@ -87,7 +87,7 @@ def _steps() -> tuple[float, ...]:
 
 
 _STEP = _steps()
-_TICK_NOISE = tuple(byte / 127.5 - 1 for byte in _noise_of("ticks", 8192))
+_TICK_NOISE = tuple(byte / 127.5 - 1 for byte in noise_of("ticks", 8192))
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,13 +231,13 @@ class Path:
     def wobble(self, year: int) -> float:
         """Return how far the asset is from its kind at the beginning of `year`."""
         spread = min(0.22, 6 * self.daily_vol) if self.daily_vol > _PEGGED else 0.0001
-        return spread * _STEP[_noise_of(f"{self.key}|{year}", 1)[0]]
+        return spread * _STEP[noise_of(f"{self.key}|{year}", 1)[0]]
 
     def _block(self, index: int) -> Block:
         start, cells = self.span(index)
         opens, closes, vol = self.day(index)
         opens += self.gap(index, vol)
-        noise = _noise_of(f"{self.key}/{index}", cells + 28)
+        noise = noise_of(f"{self.key}/{index}", cells + 28)
         # Twenty-four stretches a day, some three times as lively as others.
         moods = [0.45 + byte / 255 for byte in noise[cells : cells + 24]]
         step = vol / math.sqrt(cells)
@@ -256,8 +256,8 @@ class Path:
 
     def _year(self, year: int) -> Year:
         days = self.place_of_year(year)
-        own = _noise_of(f"{self.key}:{year}", 2 * days + 1)
-        shared = _noise_of(f"{type(self).__name__}:{year}", days)
+        own = noise_of(f"{self.key}:{year}", 2 * days + 1)
+        shared = noise_of(f"{type(self).__name__}:{year}", days)
         rest = math.sqrt(1 - self.common**2)
         mood = 0.4 * _STEP[own[2 * days]]
         moves, vols = [], array("d")
@@ -298,7 +298,7 @@ class CoinPath(Path):
             return super()._year(year)
         # What is pegged does not walk away: each day ends near the peg, wherever it began.
         days, opens, closes = self.place_of_year(year), self.anchor(year), self.anchor(year + 1)
-        noise = _noise_of(f"{self.key}:{year}", days)
+        noise = noise_of(f"{self.key}:{year}", days)
         levels = array("d", (opens + 0.00015 * _STEP[byte] for byte in noise))
         levels[0] = opens
         levels.append(closes)
@@ -340,7 +340,7 @@ class StockPath(Path):
         return self.level + 1.15 * math.log(index / 6900) + self.wobble(year)
 
     def gap(self, index: int, vol: float) -> float:
-        return 0.45 * vol * _STEP[_noise_of(f"{self.key}^{index}", 1)[0]]
+        return 0.45 * vol * _STEP[noise_of(f"{self.key}^{index}", 1)[0]]
 
 
 class Series:
@@ -439,19 +439,19 @@ def traded_by(stock: Stock, index: int, when: float) -> int:
     shape = 1.75 * part - 2.25 * part**2 + 1.5 * part**3
     _, _, vol = path.day(index)
     whole = stock.shares * 1e6 * 0.006 * (vol / stock.daily_vol) ** 1.5
-    return int(whole * (0.7 + _noise_of(f"{stock.symbol}#{index}", 1)[0] / 400) * shape)
+    return int(whole * (0.7 + noise_of(f"{stock.symbol}#{index}", 1)[0] / 400) * shape)
 
 
 @lru_cache(maxsize=65_536)
 def _swell(coin_id: str, step: int) -> float:
-    return 0.35 * _STEP[_noise_of(f"{coin_id}~{step}", 1)[0]]
+    return 0.35 * _STEP[noise_of(f"{coin_id}~{step}", 1)[0]]
 
 
 @cache
 def _turnover(coin_id: str) -> float:
     if coin_by_id()[coin_id].daily_vol < _PEGGED:
         return 0.35
-    return 0.012 * math.exp(2.2 * _noise_of(f"{coin_id}%", 1)[0] / 255)
+    return 0.012 * math.exp(2.2 * noise_of(f"{coin_id}%", 1)[0] / 255)
 
 
 @cache

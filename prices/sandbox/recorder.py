@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,7 +27,8 @@ class Record:
 class Recorder:
     """Counts every call to a source; calls of the controls are not counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, sources: Iterable[str]) -> None:
+        self._sources = tuple(sources)
         self._records: deque[Record] = deque(maxlen=_KEPT_CALLS)
         self._total: Counter[str] = Counter()
         self._paths: Counter[str] = Counter()
@@ -51,7 +53,7 @@ class Recorder:
         """Return all counts, and the latest calls, newest last, whose path has the prefix."""
         recent = [record for record in self._records if record.path.startswith(prefix)]
         return {
-            "total": {name: self._total[name] for name in ("coingecko", "finnhub", "files")},
+            "total": {name: self._total[name] for name in self._sources},
             "paths": {
                 path: number for path, number in self._paths.items() if path.startswith(prefix)
             },

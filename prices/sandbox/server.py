@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 
-from prices.sandbox.desk import COINGECKO, FINNHUB, Answer, Desk, Request
+from prices.sandbox.desk import Answer, Desk, Request
 from prices.sandbox.faults import Fault
 from prices.sandbox.market import session_table
 from prices.sandbox.quotes import ranks
+from prices.sandbox.sources import SOURCES
 from prices.sandbox.wire import Plan, Reply, json_reply
 
 _MAX_HEAD_BYTES = 64 * 1024
@@ -37,11 +38,15 @@ class Running:
 
     @property
     def coingecko_url(self) -> str:
-        return f"{self.url}{COINGECKO}"
+        return self.address("coingecko")
 
     @property
     def finnhub_url(self) -> str:
-        return f"{self.url}{FINNHUB}"
+        return self.address("finnhub")
+
+    def address(self, source: str) -> str:
+        """Return where a source's paths begin, by its name in SOURCES."""
+        return f"{self.url}{SOURCES[source].prefix}"
 
 
 @contextmanager
