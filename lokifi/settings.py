@@ -131,71 +131,150 @@ UPSTREAM_MODE = UPSTREAM if UPSTREAM != "auto" else str(RUNNING.get("upstream") 
 if COINGECKO_PLAN != "keyless" and not COINGECKO_KEY and UPSTREAM_MODE == "live":
     raise ImproperlyConfigured(f"COINGECKO_PLAN={COINGECKO_PLAN} needs COINGECKO_KEY.")
 
-if UPSTREAM_MODE == "sandbox":
-    COINGECKO_URL = f"{SANDBOX_URL}/coingecko/api/v3"
-    FINNHUB_URL = f"{SANDBOX_URL}/finnhub/api/v1"
+FINNHUB_PLAN = _choice("FINNHUB_PLAN", "free", "free", "paid")
+TWELVEDATA_KEY = _text("TWELVEDATA_KEY")
+TIINGO_KEY = _text("TIINGO_KEY")
+# Yahoo asks for no key and gives no licence: only who wants it has it, and last.
+YAHOO = _flag("YAHOO", default=False)
+
+_IS_SANDBOX = UPSTREAM_MODE == "sandbox"
+if _IS_SANDBOX:
     COINGECKO_PLAN = "demo" if SANDBOX_PLAN == "free" else "sandbox"
     FINNHUB_PLAN = "free" if SANDBOX_PLAN == "free" else "sandbox"
-    COINGECKO_KEY = COINGECKO_KEY or "sandbox"
-    FINNHUB_KEY = FINNHUB_KEY or "sandbox"
-else:
-    COINGECKO_URL = _url(
-        "COINGECKO_URL",
-        "https://pro-api.coingecko.com/api/v3"
-        if COINGECKO_PLAN == "pro"
-        else "https://api.coingecko.com/api/v3",
-        "http",
-        "https",
-    )
-    FINNHUB_URL = _url("FINNHUB_URL", "https://finnhub.io/api/v1", "http", "https")
-    FINNHUB_PLAN = _choice("FINNHUB_PLAN", "free", "free", "paid")
 
-# Calls that a plan allows: (per second, per minute, per month), None where the
-# plan has no such limit. Sources: docs/providers.md.
-_PLAN_CALLS: dict[tuple[str, str], tuple[int | None, int | None, int | None]] = {
-    ("coingecko", "keyless"): (None, 5, None),
-    ("coingecko", "demo"): (None, 30, 10_000),
-    ("coingecko", "pro"): (None, 250, 100_000),
-    ("coingecko", "sandbox"): (None, None, None),
-    ("finnhub", "free"): (30, 60, None),
-    ("finnhub", "paid"): (30, 300, None),
-    ("finnhub", "sandbox"): (None, None, None),
+
+def _source_url(name: str, live: str, in_sandbox: str) -> str:
+    """Return where a source is: the setting counts in live mode alone."""
+    return f"{SANDBOX_URL}/{in_sandbox}" if _IS_SANDBOX else _url(name, live, "http", "https")
+
+
+def _key(key: str) -> str:
+    # The sandbox takes any key, and shall not see a real one.
+    return "sandbox" if _IS_SANDBOX else key
+
+
+COINGECKO_URL = _source_url(
+    "COINGECKO_URL",
+    "https://pro-api.coingecko.com/api/v3"
+    if COINGECKO_PLAN == "pro"
+    else "https://api.coingecko.com/api/v3",
+    "coingecko/api/v3",
+)
+FINNHUB_URL = _source_url("FINNHUB_URL", "https://finnhub.io/api/v1", "finnhub/api/v1")
+COINBASE_URL = _source_url("COINBASE_URL", "https://api.exchange.coinbase.com", "coinbase")
+KRAKEN_URL = _source_url("KRAKEN_URL", "https://api.kraken.com", "kraken")
+BINANCE_URL = _source_url("BINANCE_URL", "https://api.binance.com", "binance")
+TWELVEDATA_URL = _source_url("TWELVEDATA_URL", "https://api.twelvedata.com", "twelvedata")
+TIINGO_URL = _source_url("TIINGO_URL", "https://api.tiingo.com", "tiingo")
+YAHOO_URL = _source_url("YAHOO_URL", "https://query1.finance.yahoo.com", "yahoo")
+
+# Calls that a plan allows; what is not named has no limit. Sources: docs/providers.md.
+_PLAN_CALLS: dict[tuple[str, str], dict[str, int]] = {
+    ("coingecko", "keyless"): {"per_minute": 5},
+    ("coingecko", "demo"): {"per_minute": 30, "per_month": 10_000},
+    ("coingecko", "pro"): {"per_minute": 250, "per_month": 100_000},
+    ("finnhub", "free"): {"per_second": 30, "per_minute": 60},
+    ("finnhub", "paid"): {"per_second": 30, "per_minute": 300},
+    ("coinbase", "free"): {"per_second": 10},
+    ("kraken", "free"): {"per_second": 1},
+    ("binance", "free"): {"per_second": 20, "per_minute": 600},
+    ("twelvedata", "free"): {"per_minute": 8, "per_day": 800},
+    ("tiingo", "free"): {"per_hour": 50, "per_day": 1000},
+    ("yahoo", "free"): {"per_second": 1, "per_minute": 20},
 }
 
 
 def _limits(source: str, plan: str) -> dict[str, int | None]:
-    second, minute, month = _PLAN_CALLS[source, plan]
-    prefix = source.upper()
-
-    def limit(name: str, default: int | None) -> int | None:
-        return _whole(f"{prefix}_{name}", default or 0, least=0) or None
-
+    calls = _PLAN_CALLS.get((source, plan), {})
     return {
-        "per_second": limit("PER_SECOND", second),
-        "per_minute": limit("PER_MINUTE", minute),
-        "per_month": limit("PER_MONTH", month),
+        name: _whole(f"{source}_{name}".upper(), calls.get(name, 0), least=0) or None
+        for name in ("per_second", "per_minute", "per_hour", "per_day", "per_month")
     }
 
 
-# A quote of a source is not asked for again sooner than `refresh_s`: its own
-# data changes no faster, or its plan allows no more (docs/providers.md).
+def _provider(
+    name: str, backend: str, url: str, plan: str, *, refresh_s: int, key: str = "", needs: str = ""
+) -> dict[str, Any]:
+    """Return one entry of PRICE_PROVIDERS.
+
+    A quote is not asked for again sooner than `refresh_s`: the source's own data
+    changes no faster, or its plan allows no more (docs/providers.md).
+    """
+    if _IS_SANDBOX and SANDBOX_PLAN == "all":
+        plan, refresh_s = "sandbox", 0
+    return {
+        "BACKEND": f"prices.providers.{backend}",
+        "OPTIONS": {"base_url": url, "api_key": _key(key), "plan": plan},
+        "LIMITS": _limits(name, plan),
+        "REFRESH_S": refresh_s,
+        "KEY_SETTING": needs,
+    }
+
+
 PRICE_PROVIDERS: dict[str, dict[str, Any]] = {
-    "coingecko": {
-        "BACKEND": "prices.providers.coingecko.CoinGecko",
-        "OPTIONS": {"base_url": COINGECKO_URL, "api_key": COINGECKO_KEY, "plan": COINGECKO_PLAN},
-        "LIMITS": _limits("coingecko", COINGECKO_PLAN),
-        "REFRESH_S": {"keyless": 60, "demo": 60, "pro": 20, "sandbox": 0}[COINGECKO_PLAN],
-    },
-    "finnhub": {
-        "BACKEND": "prices.providers.finnhub.Finnhub",
-        "OPTIONS": {"base_url": FINNHUB_URL, "api_key": FINNHUB_KEY, "plan": FINNHUB_PLAN},
-        "LIMITS": _limits("finnhub", FINNHUB_PLAN),
-        "REFRESH_S": 0 if FINNHUB_PLAN == "sandbox" else 60,
-        "KEY_SETTING": "FINNHUB_KEY",
-    },
+    "coingecko": _provider(
+        "coingecko",
+        "coingecko.CoinGecko",
+        COINGECKO_URL,
+        COINGECKO_PLAN,
+        key=COINGECKO_KEY,
+        refresh_s=20 if COINGECKO_PLAN == "pro" else 60,
+    ),
+    "finnhub": _provider(
+        "finnhub",
+        "finnhub.Finnhub",
+        FINNHUB_URL,
+        FINNHUB_PLAN,
+        key=FINNHUB_KEY,
+        needs="FINNHUB_KEY",
+        refresh_s=60,
+    ),
+    "coinbase": _provider("coinbase", "coinbase.Coinbase", COINBASE_URL, "free", refresh_s=30),
+    "kraken": _provider("kraken", "kraken.Kraken", KRAKEN_URL, "free", refresh_s=30),
+    "binance": _provider("binance", "binance.Binance", BINANCE_URL, "free", refresh_s=30),
+    "twelvedata": _provider(
+        "twelvedata",
+        "twelvedata.TwelveData",
+        TWELVEDATA_URL,
+        "free",
+        key=TWELVEDATA_KEY,
+        needs="TWELVEDATA_KEY",
+        refresh_s=300,
+    ),
+    "tiingo": _provider(
+        "tiingo",
+        "tiingo.Tiingo",
+        TIINGO_URL,
+        "free",
+        key=TIINGO_KEY,
+        needs="TIINGO_KEY",
+        refresh_s=300,
+    ),
+    "yahoo": _provider("yahoo", "yahoo.Yahoo", YAHOO_URL, "free", refresh_s=60),
 }
-# Which source answers for which kind of asset.
+
+
+def _chain(name: str, default: str) -> list[str]:
+    sources = _words(f"CHAIN_{name}".upper(), default)
+    unknown = [source for source in sources if source not in PRICE_PROVIDERS]
+    if unknown:
+        raise ImproperlyConfigured(f"CHAIN_{name.upper()} names no source: {', '.join(unknown)}.")
+    return sources
+
+
+# Whose catalogue says which assets there are.
 PRICE_SOURCES = {"crypto": "coingecko", "stock": "finnhub"}
+_STOCK_SOURCES = "finnhub,twelvedata,tiingo" + (",yahoo" if YAHOO else "")
+# Which sources are tried for what, in order. Exchanges come first where volume
+# and narrow bars count, and last where one call for 250 coins does.
+PRICE_CHAINS = {
+    "coin_quotes": _chain("coin_quotes", "coingecko,binance,kraken,coinbase"),
+    "coin_history": _chain("coin_history", "coingecko,coinbase,binance,kraken"),
+    "coin_candles": _chain("coin_candles", "coinbase,binance,kraken,coingecko"),
+    "stock_quotes": _chain("stock_quotes", _STOCK_SOURCES),
+    "stock_history": _chain("stock_history", _STOCK_SOURCES),
+    "stock_candles": _chain("stock_candles", _STOCK_SOURCES),
+}
 
 LOOKUPS_PER_MINUTE = _whole("LOOKUPS_PER_MINUTE", 5, least=1)
 TRACKED_SYMBOLS = _words("TRACKED_SYMBOLS", "BTC,ETH,SOL,AAPL,MSFT,TSLA")

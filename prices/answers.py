@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from prices.types import AssetKind, Candle, Origin, Period, Point, Resolution, TruncatedBy
+from prices.types import AssetKind, Candle, Origin, Pair, Period, Point, Resolution, TruncatedBy
 
 
 class Alternative(msgspec.Struct, frozen=True):
@@ -20,6 +20,13 @@ class Alternative(msgspec.Struct, frozen=True):
     ref: str
     name: str
     kind: AssetKind
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A source that would have come first, and the code of why it did not answer."""
+
+    source: str
+    code: str
 
 
 class Answer(msgspec.Struct, kw_only=True, frozen=True):
@@ -41,7 +48,12 @@ class Answer(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class QuoteAnswer(Answer, kw_only=True, frozen=True):
-    """GET /{symbol}, and each value of a batch's `data`."""
+    """GET /{symbol}, and each value of a batch's `data`.
+
+    quote_currency is what the source's price was in: a stand-in for the dollar
+    (USDT, USDC) was converted by its own price. fallback_from are the sources
+    that would have come first, and why they did not answer.
+    """
 
     symbol: str
     ref: str
@@ -55,6 +67,8 @@ class QuoteAnswer(Answer, kw_only=True, frozen=True):
     volume: float | None
     market_cap: float | None
     last_updated: datetime
+    quote_currency: str
+    fallback_from: list[Skipped]
     change_basis: str
     volume_basis: str | None
     alternatives: list[Alternative]
@@ -79,7 +93,11 @@ class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
-    """What history and candles have in common. `from_` and `to` are the ends of what is here."""
+    """What history and candles have in common. `from_` and `to` are the ends of what is here.
+
+    A series comes from one source and is never converted: `currency` and
+    `quote_currency` both name a stand-in for the dollar where it is in one.
+    """
 
     success: bool = True
     symbol: str
@@ -93,6 +111,8 @@ class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
     truncated_by: TruncatedBy | None
     available_from: int | None
     volume_basis: str | None
+    quote_currency: str
+    fallback_from: list[Skipped]
     alternatives: list[Alternative]
 
 
@@ -156,6 +176,12 @@ class CoinSearchAnswer(Answer, kw_only=True, frozen=True):
     query: str
     count: int
     results: list[CoinRow]
+
+
+class PairsAnswer(Answer, kw_only=True, frozen=True):
+    """An exchange's own product list, as far as it is against dollars; no endpoint of ours."""
+
+    pairs: list[Pair]
 
 
 class MappingAnswer(Answer, kw_only=True, frozen=True):

@@ -29,6 +29,8 @@ PATIENCE_S = 1.5
 # Two clocks see a minute: Redis's when the call is granted, the source's when it
 # arrives. The log reaches a little further back than the source's own.
 MINUTE_MS = 61_000
+HOUR_MS = 3_601_000
+DAY_MS = 86_401_000
 # How long a source is left alone that answers 429 and does not say how long.
 QUIET_S = 60.0
 
@@ -48,7 +50,7 @@ end
 local wait, full = 0, 0
 for i = 3, #KEYS do
   local width, limit = tonumber(ARGV[2 * i - 2]), tonumber(ARGV[2 * i - 1])
-  redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now - 70000)
+  redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now - width - 10000)
   if limit > 0 and redis.call('ZCOUNT', KEYS[i], now - width + 1, '+inf') >= limit then
     local oldest = redis.call('ZRANGE', KEYS[i], -limit, -limit, 'WITHSCORES')
     local ms = math.max(tonumber(oldest[2]) + width - now, 1)
@@ -58,7 +60,7 @@ end
 if wait > 0 then return {0, wait, full} end
 for i = 3, #KEYS do
   redis.call('ZADD', KEYS[i], now, ARGV[1])
-  redis.call('PEXPIRE', KEYS[i], 70000)
+  redis.call('PEXPIRE', KEYS[i], tonumber(ARGV[2 * i - 2]) + 10000)
 end
 redis.call('INCR', KEYS[2])
 redis.call('EXPIRE', KEYS[2], 3456000)
@@ -84,6 +86,8 @@ class Limits:
 
     per_second: int | None = None
     per_minute: int | None = None
+    per_hour: int | None = None
+    per_day: int | None = None
     per_month: int | None = None
 
 
@@ -190,6 +194,11 @@ class Budget:
             (f"{self._prefix}:minute", MINUTE_MS, minute),
             (f"{self._prefix}:second", 1_050, self.limits.per_second),
         ]
+        # These are kept only where a plan has them: a day's log may be long.
+        if self.limits.per_hour:
+            logs.append((f"{self._prefix}:hour", HOUR_MS, self.limits.per_hour))
+        if self.limits.per_day:
+            logs.append((f"{self._prefix}:day", DAY_MS, self.limits.per_day))
         if purpose is Purpose.REFRESH:
             logs.append(
                 (f"{self._prefix}:refresh", MINUTE_MS, max(1, minute // 5) if minute else None)

@@ -68,6 +68,7 @@ HISTORY = Lifetime("history", 1800)
 CANDLES = Lifetime("ohlcv", 1800)
 LIST = Lifetime("list", 3600)
 SEARCH = Lifetime("search", 600)
+PAIRS = Lifetime("pairs", 86_400)
 
 
 def price_key(symbol: str) -> str:
@@ -242,10 +243,10 @@ def store(key: str, value: Answer, life_s: float, good_s: int = 0) -> bytes:
     return body
 
 
-def closed_days(ref: str) -> list[Candle]:
-    """Return the closed daily bars of an asset that were kept, oldest first."""
+def closed_days(source: str, ref: str) -> list[Candle]:
+    """Return the closed daily bars of an asset that a source gave before, oldest first."""
     try:
-        body = redis_clients.ask(lambda r: r.get(f"days:{ref}"))
+        body = redis_clients.ask(lambda r: r.get(f"days:{source}:{ref}"))
     except RedisAwayError:
         return []
     try:
@@ -254,11 +255,11 @@ def closed_days(ref: str) -> list[Candle]:
         return []
 
 
-def keep_closed_days(ref: str, bars: Sequence[Candle]) -> None:
+def keep_closed_days(source: str, ref: str, bars: Sequence[Candle]) -> None:
     """Keep an asset's closed daily bars for a month: they do not change any more."""
     body = encode(bars)
     try:
-        redis_clients.ask(lambda r: r.set(f"days:{ref}", body, ex=30 * 86_400))
+        redis_clients.ask(lambda r: r.set(f"days:{source}:{ref}", body, ex=30 * 86_400))
     except RedisAwayError:
         return  # The next request asks for them once more.
 
@@ -299,6 +300,12 @@ def _decoded(key: str, body: bytes | str | None, answer: type[A]) -> A | None:
 
 def _age_s(value: Answer) -> float:
     return (datetime.now(UTC) - value.fetched_at).total_seconds()
+
+
+def last_good(key: str, answer: type[A]) -> A | None:
+    """Return what a key held within the last day, marked stale."""
+    held = _last_good([key], answer).get(key)
+    return held.value if held else None
 
 
 def _last_good(keys: Iterable[str], answer: type[A]) -> dict[str, Held[A]]:

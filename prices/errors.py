@@ -7,6 +7,7 @@
     ├── ProviderNotConfiguredError      403  provider_not_configured
     ├── UnknownSymbolError              404  unknown_symbol
     ├── NoPriceError                    404  not_found
+    ├── NotListedError                  404  not_found  (one source does not have the asset)
     ├── ResolutionUnavailableError      409  resolution_unavailable
     └── UpstreamError                   503  upstream_unavailable     (carries retry_after_s)
         ├── UpstreamTimeoutError        503  upstream_unavailable
@@ -113,6 +114,16 @@ class ProviderNotConfiguredError(PricesError):
         )
 
 
+class NotListedError(PricesError):
+    """One source of a chain does not have the asset; the next one may."""
+
+    code = "not_found"
+    http_status = 404
+
+    def __init__(self, source: str, ref: str) -> None:
+        super().__init__(f"{source} does not list {ref}.")
+
+
 class ResolutionUnavailableError(PricesError):
     """No source gives bars of the named width over the period."""
 
@@ -120,6 +131,7 @@ class ResolutionUnavailableError(PricesError):
     http_status = 409
 
     def __init__(self, resolution: str, available: Sequence[str]) -> None:
+        self.resolution = resolution
         super().__init__(
             f"Bars of {resolution} cannot be had over this period.", available=list(available)
         )

@@ -1,28 +1,56 @@
-"""Every upstream call passes here: which source, for what reason, at what cost."""
+"""Every upstream call passes here: which source, for what reason, at what cost.
+
+Each capability has a chain of sources (PRICE_CHAINS). They are tried in order:
+the next one on an error, where a plan refuses, where a source does not have the
+asset, and where its switch is open.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from prices import registry
+from prices.answers import Skipped
 from prices.budget import Purpose, spending
-from prices.errors import PlanRestrictedError
+from prices.errors import (
+    NotListedError,
+    PlanRestrictedError,
+    PricesError,
+    ProviderNotConfiguredError,
+    ResolutionUnavailableError,
+    UpstreamError,
+    UpstreamNotFoundError,
+    UpstreamRateLimitedError,
+)
 from prices.types import AssetKind, Capability
 
 T = TypeVar("T")
 
+# What lets the next source of a chain be tried.
+_PASSED_OVER = (
+    NotListedError,
+    PlanRestrictedError,
+    ResolutionUnavailableError,
+    UpstreamError,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Sourced(Generic[T]):
-    """A value and where it came from. `calls` counts the HTTP calls it took."""
+    """A value and where it came from.
+
+    calls counts the HTTP calls it took; skipped are the sources that would have
+    come first, and why they did not answer.
+    """
 
     value: T
     source: str
     fetched_at: datetime
     calls: int
+    skipped: list[Skipped] = field(default_factory=list)
 
 
 def ask(
@@ -31,17 +59,65 @@ def ask(
     question: Callable[[Any], T],
     *,
     purpose: Purpose = Purpose.ANSWER,
+    sources: Sequence[str] | None = None,
 ) -> Sourced[T]:
-    """Ask the source of that kind of asset.
+    """Ask the sources of a capability in order; return the first answer.
 
-    Raises ProviderNotConfiguredError, PlanRestrictedError or UpstreamError.
+    `question` is given a provider, whose `name` says which, and may raise
+    NotListedError to pass it over. `sources` narrows the chain.
+
+    Raises what says most about why none could answer: that a source failed
+    before that a plan refuses, and that before that a key is missing.
     """
-    name = registry.source_for(kind)
-    provider = registry.provider(name)
-    if capability not in provider.offers:
-        raise PlanRestrictedError(
-            name, f"it gives no {capability} for a {kind}", allowed_by="another source"
-        )
+    skipped: list[Skipped] = []
+    errors: list[PricesError] = []
     with spending(purpose) as tally:
+        for name in registry.chain(kind, capability) if sources is None else sources:
+            try:
+                value = call(name, question)
+            except ProviderNotConfiguredError as exc:
+                errors.append(exc)
+                continue
+            except _PASSED_OVER as exc:
+                errors.append(exc)
+                skipped.append(Skipped(source=registry.skipped_name(name), code=exc.code))
+                continue
+            return Sourced(
+                value, registry.public_name(name), datetime.now(UTC), tally.calls, skipped
+            )
+    raise _telling(errors, kind, capability)
+
+
+def call(name: str, question: Callable[[Any], T]) -> T:
+    """Ask one source, through its switch. Raises what `question` raises, and UpstreamError."""
+    provider = registry.provider(name)
+    switch = registry.breaker(name)
+    wait_s = switch.wait_s()
+    if wait_s:
+        raise UpstreamError(name, "it has failed several times", retry_after_s=wait_s)
+    try:
         value = question(provider)
-    return Sourced(value, registry.public_name(name), datetime.now(UTC), tally.calls)
+    except (UpstreamRateLimitedError, UpstreamNotFoundError):
+        raise  # It answers; it is only that it will not, or does not know.
+    except UpstreamError:
+        switch.failed()
+        raise
+    switch.succeeded()
+    return value
+
+
+def _telling(errors: Sequence[PricesError], kind: AssetKind, capability: Capability) -> PricesError:
+    """Return the error of a chain that says most."""
+
+    def weight(error: PricesError) -> int:
+        if isinstance(error, UpstreamNotFoundError):
+            return 2
+        if isinstance(error, UpstreamError):
+            return 0
+        return {ResolutionUnavailableError: 1, PlanRestrictedError: 3}.get(type(error), 4)
+
+    if not errors:
+        return PlanRestrictedError(
+            "settings", f"no source gives {capability} of {kind}", allowed_by="PRICE_CHAINS"
+        )
+    return min(errors, key=weight)

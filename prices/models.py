@@ -85,3 +85,27 @@ class Catalogue(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.rows} from {self.source}"
+
+
+class ExchangePair(models.Model):
+    """Which pair of an exchange stands for a coin, or that none does (`is_settled` off).
+
+    `apart_percent` is how far its price lay from CoinGecko's when it was looked at.
+    """
+
+    asset = models.ForeignKey(Asset, on_delete=models.CASCADE, related_name="pairs")
+    source = models.CharField(max_length=40)
+    symbol = models.CharField(max_length=60, blank=True, help_text="as the exchange names it")
+    quote = models.CharField(max_length=10, blank=True, help_text="USD, or a stand-in for it")
+    is_settled = models.BooleanField()
+    apart_percent = models.FloatField(null=True, blank=True)
+    checked_at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["source", "symbol"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["asset", "source"], name="one_pair_per_exchange")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.symbol or 'none'}"

@@ -10,10 +10,11 @@ from django.conf import settings
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
+from prices.breaker import Breaker
 from prices.budget import Budget, BudgetGate, Limits
 from prices.errors import ProviderNotConfiguredError
 from prices.providers.base import HttpProvider
-from prices.types import AssetKind
+from prices.types import AssetKind, Capability
 
 _providers: dict[str, HttpProvider] = {}
 _lock = Lock()
@@ -54,15 +55,33 @@ def budget(source: str) -> Budget:
     )
 
 
+@functools.cache
+def breaker(source: str) -> Breaker:
+    """Return the switch of a source; all processes share what is behind it."""
+    return Breaker(source)
+
+
 def source_for(kind: AssetKind) -> str:
-    """Return the name of the source that serves assets of that kind."""
+    """Return the source whose catalogue says which assets of that kind there are."""
     name: str = settings.PRICE_SOURCES[kind.value]
     return name
+
+
+def chain(kind: AssetKind, capability: Capability) -> list[str]:
+    """Return the sources to try for a capability, in order."""
+    name = f"{'coin' if kind is AssetKind.CRYPTO else 'stock'}_{capability}"
+    chains: dict[str, list[str]] = settings.PRICE_CHAINS
+    return chains.get(name) or [source_for(kind)]
 
 
 def public_name(source: str) -> str:
     """Return what answers call the source: "sandbox" where the sandbox speaks for it."""
     return "sandbox" if settings.UPSTREAM_MODE == "sandbox" else source
+
+
+def skipped_name(source: str) -> str:
+    """Return what `fallback_from` calls a source that was passed over."""
+    return f"sandbox:{source}" if settings.UPSTREAM_MODE == "sandbox" else source
 
 
 def refresh_s(source: str) -> float:
@@ -77,10 +96,11 @@ def forget() -> None:
             one.close()
         _providers.clear()
     budget.cache_clear()
+    breaker.cache_clear()
 
 
 def _on_change(*, setting: str, **kwargs: Any) -> None:
-    if setting in {"PRICE_PROVIDERS", "LOOKUPS_PER_MINUTE"}:
+    if setting in {"PRICE_CHAINS", "PRICE_PROVIDERS", "LOOKUPS_PER_MINUTE"}:
         forget()
 
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from prices import cache, gateway, registry
+from prices import cache, gateway
 from prices.answers import CandlesAnswer, HistoryAnswer
 from prices.budget import Purpose
 from prices.cache import Held
-from prices.errors import NoPriceError, ResolutionUnavailableError, UpstreamNotFoundError
+from prices.errors import (
+    NoPriceError,
+    NotListedError,
+    ResolutionUnavailableError,
+    UpstreamNotFoundError,
+)
+from prices.models import Asset
 from prices.providers.bars import aligned, roll_up
+from prices.services import pairs
 from prices.services.symbols import Resolved
 from prices.sessions import latest_session
 from prices.types import (
@@ -21,6 +29,7 @@ from prices.types import (
     Capability,
     Period,
     Point,
+    Points,
     Resolution,
     TruncatedBy,
     Window,
@@ -102,58 +111,92 @@ def _purpose(force: bool) -> Purpose:
 
 
 def _history(resolved: Resolved, period: Period, purpose: Purpose) -> HistoryAnswer:
-    instrument = resolved.asset.instrument
-    span = window(instrument.kind, period, datetime.now(UTC))
+    asset = resolved.asset
+    span = window(AssetKind(asset.kind), period, datetime.now(UTC))
     step = _STEPS.get(period, Resolution.DAY)
-    got = _asked(
-        resolved,
-        Capability.HISTORY,
-        lambda source: source.history(instrument, span, step.minutes * 60),
-        purpose,
-    )
-    points = got.value.points
-    if not points:
-        raise NoPriceError(resolved.symbol)
+
+    def question(source: Any) -> tuple[Points, str]:
+        where = pairs.instrument(asset, source.name)
+        series: Points = source.history(where, span, step.minutes * 60)
+        if not series.points:
+            raise NotListedError(source.name, asset.ref)
+        return series, pairs.quote_currency(asset, source.name)
+
+    got = _asked(resolved, Capability.HISTORY, question, purpose)
+    series, currency = got.value
+    points = series.points
     return HistoryAnswer(
         source=got.source,
         as_of=_time(points[-1].timestamp),
         fetched_at=got.fetched_at,
         cached=False,
         stale=False,
+        currency=currency,
+        quote_currency=currency,
+        fallback_from=got.skipped,
         symbol=resolved.symbol,
-        ref=resolved.asset.ref,
+        ref=asset.ref,
         period=period,
         resolution=step,
         count=len(points),
         from_=points[0].timestamp,
         to=points[-1].timestamp,
-        truncated=got.value.truncated_by is not None,
-        truncated_by=got.value.truncated_by,
-        available_from=_available_from(got.value.truncated_by, points),
-        volume_basis=got.value.volume_basis,
+        truncated=series.truncated_by is not None,
+        truncated_by=series.truncated_by,
+        available_from=_available_from(series.truncated_by, points),
+        volume_basis=series.volume_basis,
         alternatives=resolved.alternatives,
         data=points,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Bars:
+    """What one source gave for candles."""
+
+    series: Candles
+    resolution: Resolution
+    currency: str
 
 
 def _candles(
     resolved: Resolved, period: Period, named: Resolution | None, purpose: Purpose
 ) -> CandlesAnswer:
     now = datetime.now(UTC)
-    instrument = resolved.asset.instrument
-    span = window(instrument.kind, period, now)
-    source = registry.provider(registry.source_for(instrument.kind))
-    resolution = _width(period, named, source.resolutions(span))
-    got = _bars(resolved, span, resolution, now, purpose)
-    bars = got.value.candles
-    if not bars:
-        raise NoPriceError(resolved.symbol)
+    span = window(AssetKind(resolved.asset.kind), period, now)
+    available: list[Resolution] = []
+
+    def question(source: Any) -> _Bars:
+        offered = source.resolutions(span)
+        available.extend(width for width in offered if width not in available)
+        resolution = _width(period, named, offered)
+        series = _bars(source, resolved.asset, span, resolution, now)
+        if not series.candles:
+            raise NotListedError(source.name, resolved.asset.ref)
+        return _Bars(series, resolution, pairs.quote_currency(resolved.asset, source.name))
+
+    try:
+        got = _asked(resolved, Capability.CANDLES, question, purpose)
+    except ResolutionUnavailableError as exc:
+        finest_first = sorted(available, key=lambda width: width.minutes)
+        raise ResolutionUnavailableError(exc.resolution, finest_first) from None
+    return _candles_answer(resolved, period, got, now)
+
+
+def _candles_answer(
+    resolved: Resolved, period: Period, got: gateway.Sourced[_Bars], now: datetime
+) -> CandlesAnswer:
+    series, resolution, currency = got.value.series, got.value.resolution, got.value.currency
+    bars = series.candles
     return CandlesAnswer(
         source=got.source,
         as_of=min(now, _time(bars[-1].timestamp) + timedelta(minutes=resolution.minutes)),
         fetched_at=got.fetched_at,
         cached=False,
         stale=False,
+        currency=currency,
+        quote_currency=currency,
+        fallback_from=got.skipped,
         symbol=resolved.symbol,
         ref=resolved.asset.ref,
         period=period,
@@ -161,56 +204,46 @@ def _candles(
         count=len(bars),
         from_=bars[0].timestamp,
         to=bars[-1].timestamp,
-        truncated=got.value.truncated_by is not None,
-        truncated_by=got.value.truncated_by,
-        available_from=_available_from(got.value.truncated_by, bars),
-        volume_basis=got.value.volume_basis,
+        truncated=series.truncated_by is not None,
+        truncated_by=series.truncated_by,
+        available_from=_available_from(series.truncated_by, bars),
+        volume_basis=series.volume_basis,
         alternatives=resolved.alternatives,
-        origin=got.value.origin,
-        dropped=got.value.dropped,
+        origin=series.origin,
+        dropped=series.dropped,
         candles=bars,
     )
 
 
 def _width(period: Period, named: Resolution | None, available: Sequence[Resolution]) -> Resolution:
-    """Return the named width if it can be had, else the usual one or the nearest coarser."""
+    """Return the named width if a source has it, else the usual one or the nearest coarser."""
     if named is not None:
         if named not in available:
             raise ResolutionUnavailableError(named, available)
         return named
     usual = _WIDTHS.get(period, Resolution.DAY)
-    return min(
-        (width for width in available if width.minutes >= usual.minutes),
-        key=lambda width: width.minutes,
-    )
+    coarser = [width for width in available if width.minutes >= usual.minutes]
+    if not coarser:
+        raise ResolutionUnavailableError(usual, available)
+    return min(coarser, key=lambda width: width.minutes)
 
 
 def _bars(
-    resolved: Resolved, span: Window, resolution: Resolution, now: datetime, purpose: Purpose
-) -> gateway.Sourced[Candles]:
-    """Ask for bars; daily ones are kept, so that only the newest days are asked for again."""
-    instrument = resolved.asset.instrument
+    source: Any, asset: Asset, span: Window, resolution: Resolution, now: datetime
+) -> Candles:
+    """Ask one source for bars; daily ones are kept, so that only the newest are asked for again."""
+    where = pairs.instrument(asset, source.name)
     if resolution.is_intraday:
-        return _asked(
-            resolved,
-            Capability.CANDLES,
-            lambda source: source.candles(instrument, span, resolution, now=now),
-            purpose,
-        )
-    known = cache.closed_days(instrument.ref)
-    days = _asked(
-        resolved,
-        Capability.CANDLES,
-        lambda source: source.candles(
-            instrument, aligned(span, resolution), Resolution.DAY, known=known, now=now
-        ),
-        purpose,
+        intraday: Candles = source.candles(where, span, resolution, now=now)
+        return intraday
+    known = cache.closed_days(source.name, asset.ref)
+    days: Candles = source.candles(
+        where, aligned(span, resolution), Resolution.DAY, known=known, now=now
     )
-    cache.keep_closed_days(instrument.ref, _closed(known, days.value.candles))
+    cache.keep_closed_days(source.name, asset.ref, _closed(known, days.candles))
     if resolution is Resolution.DAY:
         return days
-    rolled = roll_up(days.value, resolution, span, kind=instrument.kind, now=now)
-    return gateway.Sourced(rolled, days.source, days.fetched_at, days.calls)
+    return roll_up(days, resolution, span, kind=where.kind, now=now)
 
 
 def _closed(known: Sequence[Candle], fresh: Sequence[Candle]) -> list[Candle]:
@@ -227,8 +260,8 @@ def _asked(
 ) -> gateway.Sourced[T]:
     try:
         return gateway.ask(AssetKind(resolved.asset.kind), capability, question, purpose=purpose)
-    except UpstreamNotFoundError:
-        # Our catalogue lists it, the source has dropped it since.
+    except (NotListedError, UpstreamNotFoundError):
+        # Our catalogue lists it; no source has it, or has it any more.
         raise NoPriceError(resolved.symbol) from None
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 
 from django.conf import settings
 
 from prices import cache, gateway, registry
-from prices.answers import QuoteAnswer
+from prices.answers import QuoteAnswer, Skipped
 from prices.budget import Purpose, spending
 from prices.cache import Held
-from prices.errors import NoPriceError, PricesError
-from prices.providers.base import Quotes
-from prices.services import symbols
+from prices.errors import NoPriceError, NotListedError, PricesError, UpstreamNotFoundError
+from prices.services import pairs, symbols
 from prices.services.symbols import Resolved
-from prices.types import AssetKind, Capability, Quote
+from prices.types import AssetKind, Capability, Instrument, Quote
 
 # `force_refresh` renews what is older than this: one call a value and 15 s at most.
 FORCED_AGE_S = 15.0
@@ -177,41 +177,100 @@ def _is_about(by_key: Mapping[str, Resolved], key: str, value: QuoteAnswer) -> b
 def _load(
     kind: AssetKind, by_key: Mapping[str, Resolved], purpose: Purpose, keys: Sequence[str]
 ) -> dict[str, QuoteAnswer | PricesError]:
-    wanted = {key: by_key[key] for key in keys}
-    instruments = [one.asset.instrument for one in wanted.values()]
-    got = gateway.ask(
-        kind, Capability.QUOTES, lambda source: source.quotes(instruments), purpose=purpose
-    )
+    """Ask the sources in order, each for what those before it did not give."""
     answers: dict[str, QuoteAnswer | PricesError] = {}
-    for key, one in wanted.items():
-        found = got.value.found.get(one.asset.ref)
-        failed = got.value.failed.get(one.asset.ref)
-        answers[key] = _answer(one, found, got) if found else failed or NoPriceError(one.symbol)
-    return answers
+    errors: dict[str, PricesError] = {}
+    skipped: dict[str, list[Skipped]] = {key: [] for key in keys}
+    for source in registry.chain(kind, Capability.QUOTES):
+        missing = {key: by_key[key] for key in keys if key not in answers}
+        if not missing:
+            break
+        found, failed = _from_source(source, missing, skipped, purpose)
+        answers |= found
+        for key, error in failed.items():
+            errors.setdefault(key, error)
+            skipped[key].append(Skipped(source=registry.skipped_name(source), code=error.code))
+    return {key: answers.get(key) or _telling(errors.get(key), by_key[key]) for key in keys}
 
 
-def _answer(resolved: Resolved, quote: Quote, got: gateway.Sourced[Quotes]) -> QuoteAnswer:
+def _telling(error: PricesError | None, resolved: Resolved) -> PricesError:
+    """Return why there is no quote: that no source has the asset says nothing of our listing."""
+    if error is None or isinstance(error, (NotListedError, UpstreamNotFoundError)):
+        return NoPriceError(resolved.symbol)
+    return error
+
+
+def _from_source(
+    source: str,
+    wanted: Mapping[str, Resolved],
+    skipped: Mapping[str, list[Skipped]],
+    purpose: Purpose,
+) -> tuple[dict[str, QuoteAnswer], dict[str, PricesError]]:
+    """Return what one source gives and why it does not give the rest, by key."""
+    failed: dict[str, PricesError] = {}
+    instruments: dict[str, Instrument] = {}
+    with spending(purpose):
+        for key, one in wanted.items():
+            try:
+                instruments[key] = pairs.instrument(one.asset, source)
+            except PricesError as exc:
+                failed[key] = exc
+        if not instruments:
+            return {}, failed
+        try:
+            got = gateway.call(source, lambda p: p.quotes(list(instruments.values())))
+        except PricesError as exc:
+            return {}, failed | dict.fromkeys(instruments, exc)
+        fetched_at = datetime.now(UTC)
+        answers = {}
+        for key, instrument in instruments.items():
+            quote = got.found.get(instrument.ref)
+            if quote is None:
+                failed[key] = got.failed.get(instrument.ref) or NoPriceError(wanted[key].symbol)
+                continue
+            try:
+                answers[key] = _answer(wanted[key], quote, source, fetched_at, skipped[key])
+            except PricesError as exc:  # No rate for its stand-in: not passed off as dollars.
+                failed[key] = exc
+    return answers, failed
+
+
+def _answer(
+    resolved: Resolved,
+    quote: Quote,
+    source: str,
+    fetched_at: datetime,
+    skipped: list[Skipped],
+) -> QuoteAnswer:
     is_coin = resolved.asset.kind == AssetKind.CRYPTO
     volume_basis = "24h_currency" if is_coin else "session_shares"
+    currency = pairs.quote_currency(resolved.asset, source)
+    rate = 1.0 if currency == "USD" else pairs.dollars(currency)
     return QuoteAnswer(
-        source=got.source,
+        source=registry.public_name(source),
         as_of=quote.as_of,
-        fetched_at=got.fetched_at,
+        fetched_at=fetched_at,
         cached=False,
         stale=False,
         symbol=resolved.symbol,
         ref=resolved.asset.ref,
         name=resolved.asset.name,
         kind=AssetKind(resolved.asset.kind),
-        price=quote.price,
-        change=quote.change,
+        price=quote.price * rate,
+        change=_times(quote.change, rate),
         change_percent=quote.change_percent,
-        high=quote.high,
-        low=quote.low,
-        volume=quote.volume,
+        high=_times(quote.high, rate),
+        low=_times(quote.low, rate),
+        volume=_times(quote.volume, rate if is_coin else 1.0),
         market_cap=quote.market_cap,
         last_updated=quote.as_of,
+        quote_currency=currency,
+        fallback_from=list(skipped),
         change_basis="24h" if is_coin else "previous_close",
         volume_basis=volume_basis if quote.volume is not None else None,
         alternatives=resolved.alternatives,
     )
+
+
+def _times(value: float | None, rate: float) -> float | None:
+    return None if value is None else value * rate

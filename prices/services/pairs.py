@@ -1,0 +1,191 @@
+"""Which pair of an exchange stands for a coin: settled once, and never by the ticker alone.
+
+A pair is a candidate where its base is the coin's ticker. It is settled where
+its price lies within 5 % of CoinGecko's: tickers are shared, prices are not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from prices import cache, gateway, registry
+from prices.answers import PairsAnswer, QuoteAnswer
+from prices.errors import NotListedError, PricesError, UpstreamError
+from prices.models import Asset, ExchangePair
+from prices.services import symbols
+from prices.types import AssetKind, Capability, Instrument, Pair, Quote
+
+logger = logging.getLogger(__name__)
+
+# How far a pair's price may lie from CoinGecko's, in percent.
+MOST_APART_PERCENT = 5.0
+# When a pair that was found to be another coin is looked at again.
+REFUSED_FOR = timedelta(days=7)
+# Dollars, then what is kept at a dollar.
+QUOTES = ("USD", "USDC", "USDT")
+_STAND_INS = {"USDC": "usd-coin", "USDT": "tether"}
+
+
+def instrument(asset: Asset, source: str) -> Instrument:
+    """Return an asset as a source names it. Raises NotListedError, UpstreamError."""
+    if asset.kind == AssetKind.STOCK:
+        # Stocks go by their ticker everywhere.
+        return Instrument(asset.ref, AssetKind.STOCK, asset.finnhub_symbol or asset.ticker)
+    if source == registry.source_for(AssetKind.CRYPTO):
+        return asset.instrument
+    return Instrument(asset.ref, AssetKind.CRYPTO, settled(asset, source).symbol)
+
+
+def quote_currency(asset: Asset, source: str) -> str:
+    """Return what the prices of a source are in: USD, or the stand-in of its settled pair."""
+    if asset.kind == AssetKind.STOCK or source == registry.source_for(AssetKind.CRYPTO):
+        return "USD"
+    return settled(asset, source).quote
+
+
+def settled(asset: Asset, source: str) -> ExchangePair:
+    """Return the pair that stands for a coin at an exchange, settling it at first use.
+
+    Raises NotListedError where there is none, UpstreamError where it cannot be told now.
+    """
+    row = ExchangePair.objects.filter(asset=asset, source=source).first()
+    if row is None or (not row.is_settled and row.checked_at < datetime.now(UTC) - REFUSED_FOR):
+        row = _settle(asset, source)
+    if not row.is_settled:
+        raise NotListedError(source, asset.ref)
+    return row
+
+
+def _settle(asset: Asset, source: str) -> ExchangePair:
+    candidate = _candidate(asset.ticker, _listed(source))
+    if candidate is None:
+        return _stored(asset, source, None, None)
+    reference = _reference(asset)
+    found = gateway.call(
+        source,
+        lambda provider: provider.quotes(
+            [Instrument(asset.ref, AssetKind.CRYPTO, candidate.symbol)]
+        ),
+    ).found.get(asset.ref)
+    if found is None:
+        raise NotListedError(source, asset.ref)
+    apart_percent = 100 * abs(found.price / reference.price - 1)
+    if apart_percent > MOST_APART_PERCENT and not reference.is_fresh:
+        raise NotListedError(source, asset.ref)  # A day's move is no proof of another coin.
+    return _stored(asset, source, candidate, apart_percent)
+
+
+def dollars(currency: str) -> float:
+    """Return what a stand-in for the dollar is worth, by a price a few minutes old at most.
+
+    Raises NotListedError or UpstreamError where that cannot be told: then nothing
+    priced in it can be told in dollars.
+    """
+    asset = Asset.objects.filter(coingecko_id=_STAND_INS[currency]).first()
+    if asset is None:
+        raise NotListedError("settings", currency)
+    held = cache.read(cache.price_key(symbols.names([asset])[asset.ref]), QuoteAnswer)
+    if held is not None and held.value.ref == asset.ref:
+        return held.value.price
+    for source in registry.chain(AssetKind.CRYPTO, Capability.QUOTES):
+        try:
+            if quote_currency(asset, source) != "USD":
+                continue
+            where = instrument(asset, source)
+            quote = gateway.call(source, partial(_quote_of, where))
+        except PricesError:
+            continue
+        if quote is not None:
+            return float(quote.price)
+    raise NotListedError("every source", currency)
+
+
+def _quote_of(where: Instrument, provider: Any) -> Quote | None:
+    found: Quote | None = provider.quotes([where]).found.get(where.ref)
+    return found
+
+
+def _listed(source: str) -> Sequence[Pair]:
+    """Return the exchange's own product list, a day old at most."""
+    key = cache.list_key(f"pairs:{source}")
+    return cache.fetch(key, lambda: _load(source), PairsAnswer, cache.PAIRS).value.pairs
+
+
+def _load(source: str) -> PairsAnswer:
+    got = gateway.ask(
+        AssetKind.CRYPTO, Capability.PAIRS, lambda provider: provider.pairs(), sources=[source]
+    )
+    return PairsAnswer(
+        source=got.source,
+        as_of=None,
+        fetched_at=got.fetched_at,
+        cached=False,
+        stale=False,
+        pairs=[pair for pair in got.value if pair.quote in QUOTES],
+    )
+
+
+def _candidate(ticker: str, pairs: Sequence[Pair]) -> Pair | None:
+    fitting = [pair for pair in pairs if pair.base == ticker and pair.is_trading]
+    return min(fitting, key=lambda pair: QUOTES.index(pair.quote), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """CoinGecko's own price of a coin; up to a day old where it cannot be asked."""
+
+    price: float
+    is_fresh: bool
+
+
+def _reference(asset: Asset) -> Reference:
+    """Return what a pair's price is compared with. Raises UpstreamError, NotListedError."""
+    source = registry.source_for(AssetKind.CRYPTO)
+    key = cache.price_key(symbols.names([asset])[asset.ref])
+    held = cache.read(key, QuoteAnswer)
+    if held is not None and _is_first_hand(held.value, asset):
+        return Reference(held.value.price, is_fresh=True)
+    try:
+        quote = gateway.call(
+            source, lambda provider: provider.quotes([asset.instrument])
+        ).found.get(asset.ref)
+    except UpstreamError:
+        old = cache.last_good(key, QuoteAnswer)
+        if old is None or not _is_first_hand(old, asset):
+            raise
+        return Reference(old.price, is_fresh=False)
+    if quote is None:
+        raise NotListedError(source, asset.ref)
+    return Reference(float(quote.price), is_fresh=True)
+
+
+def _is_first_hand(quote: QuoteAnswer, asset: Asset) -> bool:
+    """Whether a quote is of this coin, and not itself from an exchange's pair."""
+    return quote.ref == asset.ref and not quote.fallback_from and quote.quote_currency == "USD"
+
+
+def _stored(
+    asset: Asset, source: str, pair: Pair | None, apart_percent: float | None
+) -> ExchangePair:
+    is_settled = apart_percent is not None and apart_percent <= MOST_APART_PERCENT
+    if pair is not None and not is_settled:
+        logger.warning(
+            "%s is not %s: %.1f %% apart", f"{source}:{pair.symbol}", asset.ref, apart_percent
+        )
+    row, _ = ExchangePair.objects.update_or_create(
+        asset=asset,
+        source=source,
+        defaults={
+            "symbol": pair.symbol if pair else "",
+            "quote": pair.quote if pair else "",
+            "is_settled": is_settled,
+            "apart_percent": apart_percent,
+            "checked_at": datetime.now(UTC),
+        },
+    )
+    return row
