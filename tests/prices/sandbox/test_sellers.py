@@ -212,7 +212,11 @@ def test_yahoo_refuses_what_reaches_too_far(
     market: httpx.Client, interval: str, days_back: int, days: int, text: str
 ) -> None:
     start = int(TRADING - days_back * DAY_S)
-    query = {"interval": interval, "period1": start, "period2": start + days * DAY_S}
+    query: dict[str, Any] = {
+        "interval": interval,
+        "period1": start,
+        "period2": start + days * DAY_S,
+    }
     answer = market.get("/yahoo/v8/finance/chart/AAPL", params=query)
     assert answer.status_code == 422
     assert text in answer.json()["chart"]["error"]["description"]
