@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time
 from itertools import groupby
 
-from prices.providers.values import price
+from prices.providers.values import amount, number, price
 from prices.sessions import next_session, session_on, sessions_between
 from prices.types import AssetKind, Candle, Candles, Origin, Resolution, TruncatedBy, Window
 
@@ -58,6 +58,27 @@ def checked(
     if not low <= min(opening, close) <= max(opening, close) <= high:
         return None
     return Candle(timestamp, opening, high, low, close, volume, closed)
+
+
+def read_bars(
+    rows: Iterable[tuple[int | None, Sequence[object], object]],
+) -> tuple[list[Candle], int]:
+    """Return bars of (opening, open-high-low-close, volume), and how many contradict themselves.
+
+    Numbers may be texts. Raises ValueError where there are rows and none can be read.
+    """
+    found: dict[int, Candle] = {}
+    dropped = 0
+    for start, ohlc, volume in rows:
+        prices = [number(value) for value in ohlc]
+        bar = checked(start or 0, prices, volume=amount(number(volume)), closed=False)
+        if start is None or bar is None:
+            dropped += 1
+        else:
+            found[start] = bar
+    if dropped and not found:
+        raise ValueError("no bar can be read")
+    return [found[start] for start in sorted(found)], dropped
 
 
 def merged(bars: Sequence[Candle], timestamp: int, *, closed: bool) -> Candle:

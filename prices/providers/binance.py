@@ -25,6 +25,7 @@ from prices.errors import (
     UpstreamNotFoundError,
     UpstreamRateLimitedError,
 )
+from prices.providers.bars import read_bars
 from prices.providers.base import (
     BODY_LIMIT,
     CALL_LIMIT_S,
@@ -34,7 +35,8 @@ from prices.providers.base import (
     Quotes,
     Reply,
 )
-from prices.providers.exchange import Exchange, in_batches, read_bars
+from prices.providers.batches import in_batches
+from prices.providers.exchange import Exchange
 from prices.providers.values import (
     amount,
     figure,

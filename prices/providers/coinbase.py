@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from prices.errors import PricesError, UpstreamError, UpstreamNotFoundError
+from prices.providers.bars import read_bars
 from prices.providers.base import Quotes
-from prices.providers.exchange import EVERY_WIDTH, Exchange, read_bars
-from prices.providers.one_by_one import one_by_one
+from prices.providers.batches import one_by_one
+from prices.providers.exchange import EVERY_WIDTH, Exchange
 from prices.providers.values import (
     change_since,
     number,

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import ClassVar
 
-from prices.errors import PricesError, ResolutionUnavailableError, UpstreamNotFoundError
+from prices.errors import ResolutionUnavailableError
 from prices.providers.bars import (
     DAY_S,
     aligned,
     bar_end,
     bar_start,
-    checked,
     merged,
     roll_up,
     why_later,
 )
-from prices.providers.base import HttpProvider, Quotes
-from prices.providers.values import amount, number
+from prices.providers.base import HttpProvider
 from prices.types import (
     AssetKind,
     Candle,
@@ -31,7 +29,6 @@ from prices.types import (
     Pair,
     Point,
     Points,
-    Quote,
     Resolution,
     Window,
 )
@@ -196,63 +193,6 @@ class Exchange(HttpProvider):
     def _count(self, window: Window, resolution: Resolution, asked: Resolution) -> int:
         span_s = int(window.end.timestamp()) - self._first(window, resolution)
         return span_s // (asked.minutes * 60) + 1
-
-
-def in_batches(
-    instruments: Sequence[Instrument],
-    ask: Callable[[Sequence[str]], Mapping[str, Quote]],
-    *,
-    size: int,
-) -> Quotes:
-    """Return what `ask` says of many symbols at once, `size` a call.
-
-    A symbol that the exchange does not know spoils the whole call: such a
-    batch is halved until that symbol stands alone. Raises only where nothing
-    was found because a call failed.
-    """
-    refs: dict[str, list[str]] = {}
-    for one in instruments:
-        refs.setdefault(one.upstream_id, []).append(one.ref)
-    symbols = sorted(refs)
-    waiting = [symbols[at : at + size] for at in range(0, len(symbols), size)]
-    result = Quotes({}, {})
-    while waiting:
-        batch = waiting.pop(0)
-        try:
-            quotes = ask(batch)
-        except PricesError as exc:
-            if isinstance(exc, UpstreamNotFoundError) and len(batch) > 1:
-                middle = len(batch) // 2
-                waiting += [batch[:middle], batch[middle:]]
-                continue
-            result.failed.update({ref: exc for symbol in batch for ref in refs[symbol]})
-            continue
-        for symbol, quote in quotes.items():
-            result.found.update(dict.fromkeys(refs.get(symbol, ()), quote))
-    if result.failed and not result.found:
-        raise next(iter(result.failed.values()))
-    return result
-
-
-def read_bars(
-    rows: Iterable[tuple[int | None, Sequence[object], object]],
-) -> tuple[list[Candle], int]:
-    """Return bars of (opening, open-high-low-close, volume), and how many contradict themselves.
-
-    Numbers may be texts. Raises ValueError where there are rows and none can be read.
-    """
-    found: dict[int, Candle] = {}
-    dropped = 0
-    for start, ohlc, volume in rows:
-        prices = [number(value) for value in ohlc]
-        bar = checked(start or 0, prices, volume=amount(number(volume)), closed=False)
-        if start is None or bar is None:
-            dropped += 1
-        else:
-            found[start] = bar
-    if dropped and not found:
-        raise ValueError("no bar can be read")
-    return [found[start] for start in sorted(found)], dropped
 
 
 def _missing(first: int, last: int, known: Mapping[int, Candle]) -> Iterator[tuple[int, int]]:

@@ -19,8 +19,10 @@ from typing import Any
 import msgspec
 
 from prices.errors import PricesError, UpstreamError, UpstreamNotFoundError
+from prices.providers.bars import read_bars
 from prices.providers.base import BODY_LIMIT, CALL_LIMIT_S, Quotes, Reply
-from prices.providers.exchange import Exchange, in_batches, read_bars
+from prices.providers.batches import in_batches
+from prices.providers.exchange import Exchange
 from prices.providers.values import amount, number, past_moment, price, seconds, stated_price, text
 from prices.types import Candle, Candles, Instrument, Pair, Quote, Resolution, Window
 

@@ -45,6 +45,18 @@ def _coinbase_failure(status: int, text: str) -> Reply:
     return coinbase.rate_limited() if status == 429 else coinbase.failure(status, text)
 
 
+def _twelvedata_failure(status: int, text: str) -> Reply:
+    """Return an error; 200 is the refusal that only the body tells."""
+    if status in (200, 429):
+        refusal = twelvedata.rate_limited(9, 8, "minute")
+        return Reply(status, refusal.body, refusal.headers)
+    return twelvedata.failure(status, text)
+
+
+def _tiingo_failure(status: int, text: str) -> Reply:
+    return tiingo.rate_limited("hourly") if status == 429 else tiingo.failure(status, text)
+
+
 _ALL = (
     Source("coingecko", "/coingecko/api/v3", coingecko.respond, _coingecko_failure),
     Source("finnhub", "/finnhub/api/v1", finnhub.respond, _finnhub_failure),
@@ -63,11 +75,11 @@ _ALL = (
         "twelvedata",
         "/twelvedata",
         twelvedata.respond,
-        twelvedata.failure,
+        _twelvedata_failure,
         twelvedata.credits_of,
         writes_text=True,
     ),
-    Source("tiingo", "/tiingo", tiingo.respond, tiingo.failure),
+    Source("tiingo", "/tiingo", tiingo.respond, _tiingo_failure),
     Source("yahoo", "/yahoo/v8/finance", yahoo.respond, yahoo.failure),
 )
 SOURCES = {source.name: source for source in _ALL}

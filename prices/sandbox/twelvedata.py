@@ -64,14 +64,15 @@ def respond(call: Call) -> Reply:
 
 
 def failure(code: int, text: str, *, http: int | None = None) -> Reply:
-    content = {"code": 429 if code == 200 else code, "message": text, "status": "error"}
+    content = {"code": code, "message": text, "status": "error"}
     return json_reply(code if http is None else http, content)
 
 
 def rate_limited(used: int, limit: int, span: str) -> Reply:
     """Refuse for the minute or the day; every other time with status 200."""
+    told = "current minute" if span == "minute" else span
     text = (
-        f"You have run out of API credits for the current {span}. {used} API credits were used,"
+        f"You have run out of API credits for the {told}. {used} API credits were used,"
         f" with the current limit being {limit}. Wait for the next {span} or consider switching"
         " to a higher tier plan at https://twelvedata.com/pricing"
     )

@@ -314,7 +314,8 @@ def test_each_failure_is_told_apart(reply: Any, error: type[PricesError]) -> Non
 
 
 def test_an_empty_list_of_products_is_no_list() -> None:
-    for body in ([], {}, [{"id": "BTC-USD"}]):
+    bodies: list[Any] = [[], {}, [{"id": "BTC-USD"}]]
+    for body in bodies:
         with pytest.raises(UpstreamMalformedError):
             coinbase({"/products": body}).pairs()
 

@@ -18,7 +18,7 @@ from prices.sandbox.wire import Plan
 class Command(BaseCommand):
     """Serve the sandbox market until told to stop."""
 
-    help = "Serve a market of our own that answers like CoinGecko and Finnhub."
+    help = "Serve a market of our own that answers like the sources of prices."
     # It needs neither database nor Redis: a broken one of these must not keep it from starting.
     requires_system_checks = ()
 

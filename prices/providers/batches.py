@@ -1,4 +1,4 @@
-"""Quotes from a source that takes one asset a call: a few at a time, while it helps."""
+"""Quotes of many assets: one a call, or many at once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextvars import copy_context
 
 from prices.errors import (
-    PlanRestrictedError,
     PricesError,
     UpstreamError,
+    UpstreamNotFoundError,
     UpstreamRateLimitedError,
     UpstreamRefusedError,
     UpstreamTimeoutError,
@@ -26,9 +26,9 @@ def one_by_one(
 ) -> Quotes:
     """Return what `ask` says of each instrument by its upstream id; None is "no price".
 
-    The first answer that speaks of a limit, of the key or of the plan ends the
-    batch, as do three other failures: what is left then has failed for that
-    reason. Raises only where nothing was found because a call failed.
+    The first answer that speaks of a limit or of the key ends the batch, as do
+    three other failures: what is left then has failed for that reason. Raises
+    only where nothing was found because a call failed.
     """
     result = Quotes({}, {})
     last: PricesError | None = None
@@ -56,9 +56,45 @@ def one_by_one(
     return result
 
 
+def in_batches(
+    instruments: Sequence[Instrument],
+    ask: Callable[[Sequence[str]], Mapping[str, Quote]],
+    *,
+    size: int,
+) -> Quotes:
+    """Return what `ask` says of many symbols at once, `size` a call.
+
+    A symbol that the source does not know spoils the whole call: such a
+    batch is halved until that symbol stands alone. Raises only where nothing
+    was found because a call failed.
+    """
+    refs: dict[str, list[str]] = {}
+    for one in instruments:
+        refs.setdefault(one.upstream_id, []).append(one.ref)
+    symbols = sorted(refs)
+    waiting = [symbols[at : at + size] for at in range(0, len(symbols), size)]
+    result = Quotes({}, {})
+    while waiting:
+        batch = waiting.pop(0)
+        try:
+            quotes = ask(batch)
+        except PricesError as exc:
+            if isinstance(exc, UpstreamNotFoundError) and len(batch) > 1:
+                middle = len(batch) // 2
+                waiting += [batch[:middle], batch[middle:]]
+                continue
+            result.failed.update({ref: exc for symbol in batch for ref in refs[symbol]})
+            continue
+        for symbol, quote in quotes.items():
+            result.found.update(dict.fromkeys(refs.get(symbol, ()), quote))
+    if result.failed and not result.found:
+        raise next(iter(result.failed.values()))
+    return result
+
+
 def _ends_batch(failed: Mapping[str, PricesError]) -> bool:
     """Whether asking on would only make more of the same failures."""
     kinds = [type(error) for error in failed.values()]
-    if kinds[-1] in (UpstreamRateLimitedError, UpstreamRefusedError, PlanRestrictedError):
+    if kinds[-1] in (UpstreamRateLimitedError, UpstreamRefusedError):
         return True
     return kinds.count(UpstreamError) + kinds.count(UpstreamTimeoutError) >= _FAILURES

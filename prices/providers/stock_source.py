@@ -1,0 +1,261 @@
+"""What sources of US stocks have in common: bars of regular sessions, days kept and completed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from itertools import groupby
+from typing import ClassVar
+
+from prices.errors import ResolutionUnavailableError, UpstreamNotFoundError
+from prices.providers.bars import DAY_S, aligned, merged, midnight, roll_up, why_later
+from prices.providers.base import HttpProvider
+from prices.sessions import (
+    NEW_YORK,
+    Session,
+    latest_session,
+    next_session,
+    session_on,
+    sessions_between,
+)
+from prices.types import (
+    AssetKind,
+    Candle,
+    Candles,
+    Capability,
+    Instrument,
+    Origin,
+    Point,
+    Points,
+    Resolution,
+    Window,
+)
+
+BAR_SHARES = "bar_shares"
+"""Volume is the shares traded within the bar, at all exchanges together."""
+
+_BEGINNING = datetime(1970, 1, 2, tzinfo=UTC)  # nothing before has a time that we can tell
+_SLACK_S = 5 * DAY_S  # no two sessions are further apart but in a crisis
+_SAME = 0.005  # a close corrected by less is the same bar; a split changes it by more
+_STEPS = {300: Resolution.M5, 3600: Resolution.H1, DAY_S: Resolution.DAY}
+_TICKER = re.compile(r"[A-Z0-9]{1,10}([.-][A-Z0-9]{1,6})?", re.ASCII)
+
+Read = tuple[list[Candle], int]
+"""Bars, oldest first, and how many were dropped because they contradict themselves."""
+
+
+class StockSource(HttpProvider):
+    """US stocks in dollars. `Instrument.upstream_id` is the ticker, BRK.B with its point.
+
+    Subclasses read daily and intraday bars as their source tells them; here
+    they are held to the sessions of New York, and made wider where need be.
+    """
+
+    offers = frozenset({Capability.QUOTES, Capability.HISTORY, Capability.CANDLES})
+
+    made_of: ClassVar[Mapping[Resolution, Resolution]]
+    """Which intraday width is asked for to give one: itself, or one that divides it."""
+    most_bars: ClassVar[int]
+    """How many intraday bars of the asked width a request may reach back."""
+    intraday_basis: ClassVar[str] = BAR_SHARES
+
+    def oldest(self, width: Resolution, now: datetime) -> datetime:
+        """Return from when on the source has intraday bars of that width."""
+        raise NotImplementedError
+
+    def days(self, ticker: str, first: date) -> Read:
+        """Return daily bars from that day up to now, adjusted for splits, stamped 00:00 UTC."""
+        raise NotImplementedError
+
+    def minutes(self, ticker: str, width: Resolution, first: datetime, last: datetime) -> Read:
+        """Return intraday bars that open from `first` to `last`, stamped at their opening."""
+        raise NotImplementedError
+
+    def ticker(self, symbol: str) -> str:
+        """Return a ticker as the source writes it. What is none would ask for something else."""
+        if not _TICKER.fullmatch(symbol):
+            raise UpstreamNotFoundError(self.name, "no such name can be of a stock there")
+        return symbol
+
+    def resolutions(self, window: Window) -> list[Resolution]:
+        intraday = [one for one in self.made_of if self._reaches(window, self.made_of[one])]
+        return [*intraday, Resolution.DAY, Resolution.WEEK, Resolution.MONTH]
+
+    def history(self, instrument: Instrument, window: Window, step_s: int) -> Points:
+        """Return closing prices at the moments they held, with the shares traded before each."""
+        resolution = _STEPS[step_s]
+        bars = self.candles(instrument, window, resolution)
+        last_s = min(int(datetime.now(UTC).timestamp()), int(window.end.timestamp()))
+        points: dict[int, Point] = {}
+        for bar in bars.candles:
+            at = min(closing(bar.timestamp, resolution), last_s)
+            points[at] = Point(at, bar.close, bar.volume)
+        return Points(list(points.values()), bars.truncated_by, bars.volume_basis)
+
+    def candles(
+        self,
+        instrument: Instrument,
+        window: Window,
+        resolution: Resolution,
+        *,
+        known: Sequence[Candle] = (),
+        now: datetime | None = None,
+    ) -> Candles:
+        """Return bars of the regular sessions, with the shares traded in them.
+
+        `known` are closed bars of the asked width from earlier answers of this
+        source, one run of them; of days where weeks or months are asked for.
+        They are asked on from the last one, and believed only where the source
+        still says the same of that one: a split changes every bar before it.
+        """
+        available = self.resolutions(window)
+        if resolution not in available:
+            raise ResolutionUnavailableError(resolution, available)
+        now = now or datetime.now(UTC)
+        if resolution.is_intraday:
+            return self._intraday(instrument, window, resolution, known, now)
+        if resolution is Resolution.DAY:
+            return self._daily(instrument, window, known, now)
+        days = self._daily(instrument, aligned(window, resolution), known, now)
+        return roll_up(days, resolution, window, kind=AssetKind.STOCK, now=now)
+
+    def _daily(
+        self, instrument: Instrument, window: Window, known: Sequence[Candle], now: datetime
+    ) -> Candles:
+        ticker = self.ticker(instrument.upstream_id)
+        start = max(window.start or _BEGINNING, _BEGINNING)
+        first = latest_session(start)
+        if first.closes <= start:
+            first = next_session(start)
+
+        def ask(since: int) -> Read:
+            bars, dropped = self.days(ticker, datetime.fromtimestamp(since, UTC).date())
+            return list(_of_sessions(bars, since, now)), dropped
+
+        since = midnight(first.day)
+        bars, dropped = _completed(known, since, ask)
+        end_s = window.end.timestamp()
+        bars = [bar for bar in bars if bar.timestamp <= end_s]
+        return _series(bars, dropped, Origin.PROVIDER, window, since, BAR_SHARES)
+
+    def _intraday(
+        self,
+        instrument: Instrument,
+        window: Window,
+        resolution: Resolution,
+        known: Sequence[Candle],
+        now: datetime,
+    ) -> Candles:
+        ticker = self.ticker(instrument.upstream_id)
+        assert window.start is not None  # noqa: S101 - or the width would not be available
+        sessions = sessions_between(window.start, window.end)
+        if not sessions:
+            return Candles([], Origin.PROVIDER, 0, None, self.intraday_basis)
+        asked = self.made_of[resolution]
+
+        def ask(since: int) -> Read:
+            first = datetime.fromtimestamp(since, UTC)
+            bars, dropped = self.minutes(ticker, asked, first, min(window.end, now))
+            kept = [bar for bar in _regular(bars, sessions, asked) if bar.timestamp >= since]
+            return list(_widened(kept, resolution, now)), dropped
+
+        first = _first_bar(sessions[0], window.start, resolution)
+        bars, dropped = _completed(known, first, ask)
+        origin = Origin.PROVIDER if asked is resolution else Origin.DERIVED
+        return _series(bars, dropped, origin, window, first, self.intraday_basis)
+
+    def _reaches(self, window: Window, asked: Resolution) -> bool:
+        now = datetime.now(UTC)
+        if window.start is None or window.start < self.oldest(asked, now):
+            return False
+        # Bars are counted back from now, whenever the window ends.
+        sessions = sessions_between(window.start, max(window.end, now))
+        return sum(_count(session, asked) for session in sessions) <= self.most_bars
+
+
+def closing(timestamp: int, resolution: Resolution) -> int:
+    """Return when a stock's bar ends: with its session at the latest."""
+    opening = datetime.fromtimestamp(timestamp, UTC)
+    if not resolution.is_intraday:
+        session = session_on(opening.date())
+        return int(session.closes.timestamp()) if session else timestamp
+    closes = int(latest_session(opening).closes.timestamp())
+    return min(timestamp + resolution.minutes * 60, closes)
+
+
+def in_session(timestamp: int, width: Resolution) -> int:
+    """Return when the bar of the width opens that a moment of a session falls within."""
+    opens = int(latest_session(datetime.fromtimestamp(timestamp, UTC)).opens.timestamp())
+    return timestamp - (timestamp - opens) % (width.minutes * 60)
+
+
+def new_york_day(timestamp: int) -> date:
+    return datetime.fromtimestamp(timestamp, NEW_YORK).date()
+
+
+def _completed(known: Sequence[Candle], first: int, ask: Callable[[int], Read]) -> Read:
+    """Return the bars from `first` on, asking on from the last known one where that is enough."""
+    held = [bar for bar in known if bar.closed and bar.timestamp >= first]
+    if held and held[0].timestamp == first:
+        fresh, dropped = ask(held[-1].timestamp)
+        if fresh and _is_same(held[-1], fresh[0]):
+            return [*held[:-1], *fresh], dropped
+    return ask(first)
+
+
+def _is_same(one: Candle, other: Candle) -> bool:
+    return one.timestamp == other.timestamp and abs(one.close / other.close - 1) < _SAME
+
+
+def _of_sessions(bars: Sequence[Candle], since: int, now: datetime) -> Iterator[Candle]:
+    """Yield the daily bars of days on which New York traded."""
+    for bar in bars:
+        session = session_on(datetime.fromtimestamp(bar.timestamp, UTC).date())
+        if session is not None and bar.timestamp >= since and session.opens <= now:
+            yield replace(bar, closed=session.closes <= now)
+
+
+def _regular(
+    bars: Sequence[Candle], sessions: Sequence[Session], width: Resolution
+) -> Iterator[Candle]:
+    """Yield the bars that open within a regular session, one a place in it."""
+    spans = {session.day: session for session in sessions}
+
+    def place(bar: Candle) -> int | None:
+        opening = datetime.fromtimestamp(bar.timestamp, UTC)
+        # Regular hours in New York fall on one and the same day in UTC.
+        session = spans.get(opening.date())
+        if session is None or not session.opens <= opening < session.closes:
+            return None
+        return in_session(bar.timestamp, width)
+
+    for at, members in groupby(bars, key=place):
+        if at is not None:
+            yield merged(list(members), at, closed=False)
+
+
+def _widened(bars: Sequence[Candle], resolution: Resolution, now: datetime) -> Iterator[Candle]:
+    """Yield bars of the width, counted from each session's start, made of bars that divide it."""
+    for start, members in groupby(bars, key=lambda bar: in_session(bar.timestamp, resolution)):
+        closed = closing(start, resolution) <= now.timestamp()
+        yield merged(list(members), start, closed=closed)
+
+
+def _first_bar(session: Session, start: datetime, resolution: Resolution) -> int:
+    """Return when the first bar opens that shares time with a window that begins at `start`."""
+    return in_session(int(max(session.opens, start).timestamp()), resolution)
+
+
+def _count(session: Session, width: Resolution) -> int:
+    length_s = int((session.closes - session.opens).total_seconds())
+    return -(-length_s // (width.minutes * 60))
+
+
+def _series(
+    bars: list[Candle], dropped: int, origin: Origin, window: Window, reached: int, basis: str
+) -> Candles:
+    first = bars[0].timestamp if bars else None
+    cut = why_later(first, window, reached, _SLACK_S, None)
+    return Candles(bars, origin, dropped, cut, basis)
