@@ -45,6 +45,11 @@ class Sandbox:
         """Return how many calls paths that begin with `path` have had."""
         return sum(self.calls(path)["paths"].values())
 
+    def price(self, path: str, field: str) -> float:
+        """Return a number as a source itself tells it."""
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as response:
+            return float(json.loads(response.read())[field])
+
     def fault(self, kind: str, **how: object) -> None:
         """Set a fault: `source`, `path`, `calls`, `seconds` and the kind's own options."""
         self.control("POST", "faults", {"kind": kind, **how})

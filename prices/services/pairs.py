@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 MOST_APART_PERCENT = 5.0
 # When a pair that was found to be another coin is looked at again.
 REFUSED_FOR = timedelta(days=7)
-# Dollars, then what is kept at a dollar.
-QUOTES = ("USD", "USDC", "USDT")
+# Dollars, then what is kept at a dollar, the busier first.
+QUOTES = ("USD", "USDT", "USDC")
 _STAND_INS = {"USDC": "usd-coin", "USDT": "tether"}
 
 
@@ -92,7 +92,8 @@ def dollars(currency: str) -> float:
     held = cache.read(cache.price_key(symbols.names([asset])[asset.ref]), QuoteAnswer)
     if held is not None and held.value.ref == asset.ref:
         return held.value.price
-    for source in registry.chain(AssetKind.CRYPTO, Capability.QUOTES):
+    first = registry.source_for(AssetKind.CRYPTO)
+    for source in dict.fromkeys([first, *registry.chain(AssetKind.CRYPTO, Capability.QUOTES)]):
         try:
             if quote_currency(asset, source) != "USD":
                 continue

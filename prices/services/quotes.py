@@ -182,15 +182,23 @@ def _load(
     errors: dict[str, PricesError] = {}
     skipped: dict[str, list[Skipped]] = {key: [] for key in keys}
     for source in registry.chain(kind, Capability.QUOTES):
-        missing = {key: by_key[key] for key in keys if key not in answers}
+        missing = {key: by_key[key] for key in keys if _is_wanting(answers, errors, key)}
         if not missing:
             break
         found, failed = _from_source(source, missing, skipped, purpose)
         answers |= found
         for key, error in failed.items():
-            errors.setdefault(key, error)
+            if key not in errors or isinstance(error, NoPriceError):
+                errors[key] = error
             skipped[key].append(Skipped(source=registry.skipped_name(source), code=error.code))
     return {key: answers.get(key) or _telling(errors.get(key), by_key[key]) for key in keys}
+
+
+def _is_wanting(
+    answers: Mapping[str, QuoteAnswer | PricesError], errors: Mapping[str, PricesError], key: str
+) -> bool:
+    """Whether another source may know better: a coin without a market has none anywhere."""
+    return key not in answers and not isinstance(errors.get(key), NoPriceError)
 
 
 def _telling(error: PricesError | None, resolved: Resolved) -> PricesError:
@@ -226,13 +234,20 @@ def _from_source(
         for key, instrument in instruments.items():
             quote = got.found.get(instrument.ref)
             if quote is None:
-                failed[key] = got.failed.get(instrument.ref) or NoPriceError(wanted[key].symbol)
+                failed[key] = got.failed.get(instrument.ref) or _without_price(source, wanted[key])
                 continue
             try:
                 answers[key] = _answer(wanted[key], quote, source, fetched_at, skipped[key])
             except PricesError as exc:  # No rate for its stand-in: not passed off as dollars.
                 failed[key] = exc
     return answers, failed
+
+
+def _without_price(source: str, resolved: Resolved) -> PricesError:
+    """Return what it means that a source that was asked has no price for an asset."""
+    if source == registry.source_for(AssetKind.CRYPTO):
+        return NoPriceError(resolved.symbol)
+    return NotListedError(source, resolved.asset.ref)
 
 
 def _answer(

@@ -11,15 +11,15 @@ import pytest
 from lokifi.development import development_key, read_env_file, running_notes, settle
 from tests.processes import ROOT, environment
 
-READERS = r'\b(?:_text|_flag|_whole|_choice|_words|_url|_database)\(\s*"([A-Z_]+)"'
-LIMITS = {
-    f"{who}_PER_{span}"
-    for who in ("COINGECKO", "FINNHUB")
-    for span in ("SECOND", "MINUTE", "MONTH")
+READERS = r'\b(?:_text|_flag|_whole|_choice|_words|_url|_source_url|_database)\(\s*"([A-Z_]+)"'
+CHAINS = {
+    f"CHAIN_{kind}_{what}"
+    for kind in ("COIN", "STOCK")
+    for what in ("QUOTES", "HISTORY", "CANDLES")
 }
 KNOWN = (
     set(re.findall(READERS, (ROOT / "lokifi/settings.py").read_text()))
-    | LIMITS
+    | CHAINS
     | {"VAR_DIR", "ENV_FILE"}
 )
 

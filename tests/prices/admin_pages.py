@@ -67,6 +67,8 @@ def told(asset: Asset, symbol: str, price: float, *, age_s: float = 0, name: str
         volume=None,
         market_cap=None,
         last_updated=at,
+        quote_currency="USD",
+        fallback_from=[],
         change_basis="24h",
         volume_basis=None,
         alternatives=[],
@@ -96,6 +98,8 @@ def charted(asset: Asset, symbol: str, prices: list[float], period: Period = Per
         truncated_by=None,
         available_from=None,
         volume_basis=None,
+        quote_currency="USD",
+        fallback_from=[],
         alternatives=[],
         data=points,
     )

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from redis import Redis
 
 from tests.market import Sandbox
 
+_FIRST_SOURCES = {
+    f"{kind}_{what}": [source]
+    for kind, source in (("coin", "coingecko"), ("stock", "finnhub"))
+    for what in ("quotes", "history", "candles")
+}
 _filled: list[list[object]] = []
 
 
@@ -28,3 +35,9 @@ def market(db: None, sandbox: Sandbox, redis_client: Redis) -> Sandbox:
         redis_client.flushall()
         sandbox.reset()
     return sandbox
+
+
+@pytest.fixture
+def alone(settings: Any) -> None:
+    """CoinGecko and Finnhub are the only sources: nobody steps in for them."""
+    settings.PRICE_CHAINS = _FIRST_SOURCES

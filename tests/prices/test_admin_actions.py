@@ -138,6 +138,7 @@ def test_a_source_that_fails_is_told_and_the_old_price_stays(
     assert press(admin_client, "refresh", bitcoin)[0].startswith("Renewed with 1 upstream call")
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("operation", ["refresh", "check"])
 def test_a_spent_budget_is_told_and_no_call_is_made(
     admin_client: Client, market: Sandbox, operation: str
@@ -182,6 +183,7 @@ def test_checking_finds_what_its_source_no_longer_lists(
     assert any(text.startswith("Checked stock:AAPL: its source lists it at $") for text in said)
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_source_without_its_key_is_told(
     admin_client: Client, settings: Any, redis_client: Redis
 ) -> None:

@@ -14,7 +14,7 @@ from prices.redis_clients import RedisAwayError
 from tests.market import Sandbox
 from tests.prices.test_http_api import client, get, ok, problem
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("alone")]
 
 PERIOD = {"period": "1w"}
 

@@ -25,10 +25,12 @@ ENVELOPE = {"source", "as_of", "fetched_at", "cached", "stale", "currency"}
 QUOTE = ENVELOPE | {
     *("symbol", "ref", "name", "kind", "price", "change", "change_percent", "high", "low"),
     *("volume", "market_cap", "last_updated", "change_basis", "volume_basis", "alternatives"),
+    *("quote_currency", "fallback_from"),
 }
 SERIES = ENVELOPE | {
     *("success", "symbol", "ref", "period", "resolution", "count", "from", "to", "truncated"),
     *("truncated_by", "available_from", "volume_basis", "alternatives"),
+    *("quote_currency", "fallback_from"),
 }
 ASSET = {
     *("id", "ref", "symbol", "name", "image", "current_price", "market_cap", "market_cap_rank"),
@@ -133,6 +135,7 @@ def test_long_periods_are_daily_and_period_all_works(symbol: str, period: str) -
     assert all(point["price"] > 0 for point in series["data"])
 
 
+@pytest.mark.usefixtures("alone")
 def test_candle_times_are_opening_times_and_missing_volume_is_null() -> None:
     series = ok("/BTC/ohlcv", period="1w")
     now = time.time()
@@ -152,6 +155,7 @@ def test_candle_times_are_opening_times_and_missing_volume_is_null() -> None:
     assert all(b["high"] >= max(b["open"], b["close"]) for b in bars)
 
 
+@pytest.mark.usefixtures("alone")
 def test_daily_candles_of_a_coin_are_made_of_hourly_points() -> None:
     series = ok("/ETH/ohlcv", period="1y")
 
@@ -160,6 +164,7 @@ def test_daily_candles_of_a_coin_are_made_of_hourly_points() -> None:
     assert {bar["timestamp"] % 86_400 for bar in series["candles"]} == {0}
 
 
+@pytest.mark.usefixtures("alone")
 def test_days_that_are_over_are_asked_for_once(sandbox: Sandbox, redis_client: Redis) -> None:
     ok("/ETH/ohlcv", period="1y")
     first = _range_calls(sandbox)
@@ -179,6 +184,7 @@ def test_weeks_begin_on_monday_and_months_on_the_first() -> None:
     assert {time.gmtime(bar["timestamp"]).tm_mday for bar in months} == {1}
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_named_resolution_is_given_exactly_or_refused_with_what_there_is() -> None:
     assert ok("/BTC/ohlcv", period="1d", resolution="30m")["resolution"] == "30"
 

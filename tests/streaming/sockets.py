@@ -46,6 +46,8 @@ def quote(symbol: str, price: float = 100.0, *, stale: bool = False) -> QuoteAns
         volume=5e9,
         market_cap=None,
         last_updated=AT,
+        quote_currency="USD",
+        fallback_from=[],
         change_basis="24h",
         volume_basis="24h_currency",
         alternatives=[],

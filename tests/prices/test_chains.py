@@ -1,0 +1,167 @@
+"""What a client gets while sources come and go: the next one, and the truth about it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from redis import Redis
+
+from prices import cache
+from prices.answers import QuoteAnswer
+from prices.models import Asset, ExchangePair
+from prices.services import pairs
+from tests.market import Sandbox
+from tests.prices.test_http_api import get, ok, problem
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
+
+FULL_DAY = {"1": 1440, "5": 288, "15": 96, "30": 48, "60": 24, "240": 6}
+
+
+def skipped(answer: Any) -> list[str]:
+    return [one["source"].removeprefix("sandbox:") for one in answer["fallback_from"]]
+
+
+@pytest.mark.parametrize("resolution", list(FULL_DAY))
+@pytest.mark.parametrize("symbol", ["BTC", "DOGE"])
+def test_a_coin_has_candles_of_every_resolution_with_real_volume(
+    symbol: str, resolution: str
+) -> None:
+    series = ok(f"/{symbol}/ohlcv", period="1d", resolution=resolution)
+
+    assert (series["resolution"], series["volume_basis"]) == (resolution, "bar_units")
+    assert abs(series["count"] - FULL_DAY[resolution]) <= 2
+    step_s = int(resolution) * 60
+    stamps = [bar["timestamp"] for bar in series["candles"]]
+    assert {stamp % step_s for stamp in stamps} == {0}
+    assert {later - earlier for earlier, later in pairwise(stamps)} == {step_s}
+    assert all(bar["volume"] > 0 for bar in series["candles"][:-1])
+
+
+@pytest.mark.parametrize(
+    ("period", "resolution"), [("1d", "5"), ("1w", "15"), ("1m", "60"), ("3m", "60"), ("1y", "D")]
+)
+def test_the_usual_width_of_a_period_can_be_had(period: str, resolution: str) -> None:
+    assert ok("/ETH/ohlcv", period=period)["resolution"] == resolution
+
+
+@pytest.mark.parametrize("resolution", ["D", "W", "M"])
+def test_long_candles_have_volume_too(resolution: str) -> None:
+    series = ok("/BTC/ohlcv", period="5y", resolution=resolution)
+
+    assert series["volume_basis"] == "bar_units"
+    assert all(bar["volume"] > 0 for bar in series["candles"][:-1])
+
+
+def test_a_second_request_for_days_asks_for_the_missing_end_alone(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    ok("/ETH/ohlcv", period="1y")
+    before = sandbox.count("/coinbase")
+    redis_client.delete("ohlcv:ETH:1y")
+
+    ok("/ETH/ohlcv", period="1y")
+
+    assert sandbox.count("/coinbase") - before == 1
+
+
+def test_a_series_comes_from_the_next_source_and_says_so(sandbox: Sandbox) -> None:
+    sandbox.fault("status", status=503, source="coinbase")
+
+    series = ok("/BTC/ohlcv", period="1d")
+
+    assert skipped(series) == ["coinbase"]
+    assert series["fallback_from"][0]["code"] == "upstream_unavailable"
+    assert series["volume_basis"] == "bar_units"
+
+
+def test_with_every_exchange_down_candles_are_those_of_coingecko(sandbox: Sandbox) -> None:
+    for source in ("coinbase", "binance", "kraken"):
+        sandbox.fault("reset", source=source)
+
+    series = ok("/BTC/ohlcv", period="1d")
+
+    assert skipped(series) == ["coinbase", "binance", "kraken"]
+    assert (series["resolution"], series["volume_basis"]) == ("30", None)
+
+
+def test_a_quote_comes_from_an_exchange_where_coingecko_fails_and_says_so(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    ok("/BTC/ohlcv", period="1d")  # settles pairs
+    before = ok("/BTC")
+    redis_client.delete("price:BTC")
+    sandbox.fault("status", status=500, source="coingecko")
+
+    quote = ok("/BTC")
+
+    assert quote["stale"] is False
+    assert skipped(quote)[0] == "coingecko"
+    assert quote["price"] == pytest.approx(before["price"], rel=0.01)
+    assert quote["market_cap"] is None
+
+
+def test_a_price_in_tether_is_told_in_dollars(sandbox: Sandbox, settings: Any) -> None:
+    ok("/USDT")
+    held = cache.read(cache.price_key("USDT"), QuoteAnswer)
+    assert held is not None
+    cache.store(cache.price_key("USDT"), msgspec.structs.replace(held.value, price=0.98), 60)
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_quotes": ["binance"]}
+
+    quote = ok("/BTC")
+    in_tether = sandbox.price("/binance/api/v3/ticker/24hr?symbol=BTCUSDT", "lastPrice")
+
+    assert (quote["quote_currency"], quote["currency"]) == ("USDT", "USD")
+    assert quote["price"] == pytest.approx(0.98 * in_tether, rel=0.005)
+
+
+def test_candles_in_tether_name_it_as_their_currency(sandbox: Sandbox, settings: Any) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_candles": ["binance"]}
+
+    series = ok("/BTC/ohlcv", period="1d")
+
+    assert (series["currency"], series["quote_currency"]) == ("USDT", "USDT")
+
+
+def test_a_pair_is_settled_by_price_and_shown_with_how_far_it_was_apart() -> None:
+    ok("/BTC/ohlcv", period="1d")
+
+    row = ExchangePair.objects.get(asset__coingecko_id="bitcoin", source="coinbase")
+
+    assert (row.symbol, row.quote, row.is_settled) == ("BTC-USD", "USD", True)
+    assert row.apart_percent is not None
+    assert row.apart_percent < 1
+
+
+def test_a_pair_of_another_coin_with_the_same_ticker_is_refused(sandbox: Sandbox) -> None:
+    # What Coinbase lists as TON here is another token of that ticker.
+    trapped = Asset.objects.get(coingecko_id="the-open-network")
+
+    series = ok(f"/{trapped.ref}/ohlcv", period="1d")
+
+    row = ExchangePair.objects.get(asset=trapped, source="coinbase")
+    assert not row.is_settled
+    assert row.apart_percent is not None
+    assert row.apart_percent > pairs.MOST_APART_PERCENT
+    assert "coinbase" in skipped(series)
+
+
+def test_a_source_that_fails_again_and_again_is_not_asked_for_a_while(sandbox: Sandbox) -> None:
+    sandbox.fault("status", status=500, source="coinbase")
+    for symbol in ("BTC", "ETH", "SOL", "XRP"):
+        ok(f"/{symbol}/ohlcv", period="1d")
+    asked = sandbox.count("/coinbase")
+
+    ok("/LTC/ohlcv", period="1d")
+
+    assert sandbox.count("/coinbase") == asked
+
+
+def test_a_resolution_no_source_has_is_refused_with_what_all_of_them_have() -> None:
+    body = problem(get("/BTC/ohlcv", period="all", resolution="1"), 409, "resolution_unavailable")
+
+    assert {"D", "W", "M"} <= set(body["available"])
+    assert "1" not in body["available"]
