@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager
 from contextvars import copy_context
+from typing import Any
 
 from prices.errors import (
     PricesError,
@@ -18,6 +20,7 @@ from prices.providers.base import Quotes
 from prices.types import Instrument, Quote
 
 _AT_ONCE = 4
+_BEYOND = 1.02
 _FAILURES = 3  # of a batch, after which the source counts as down for the rest of it
 
 
@@ -58,11 +61,11 @@ def one_by_one(
 
 def in_batches(
     instruments: Sequence[Instrument],
-    ask: Callable[[Sequence[str]], Mapping[str, Quote]],
+    ask: Callable[[Sequence[str]], Quotes],
     *,
     size: int,
 ) -> Quotes:
-    """Return what `ask` says of many symbols at once, `size` a call.
+    """Return what `ask` says, by symbol, of many symbols at once, `size` a call.
 
     A symbol that the source does not know spoils the whole call: such a
     batch is halved until that symbol stands alone. Raises only where nothing
@@ -85,11 +88,44 @@ def in_batches(
                 continue
             result.failed.update({ref: exc for symbol in batch for ref in refs[symbol]})
             continue
-        for symbol, quote in quotes.items():
+        for symbol, quote in quotes.found.items():
             result.found.update(dict.fromkeys(refs.get(symbol, ()), quote))
+        for symbol, failure in quotes.failed.items():
+            result.failed.update(dict.fromkeys(refs.get(symbol, ()), failure))
     if result.failed and not result.found:
         raise next(iter(result.failed.values()))
     return result
+
+
+def read_each(
+    rows: Mapping[str, Any],
+    read: Callable[[Any], Quote | None],
+    parsing: Callable[[], AbstractContextManager[None]],
+) -> Quotes:
+    """Return the quotes in rows by symbol: a row that cannot be read fails alone."""
+    result = Quotes({}, {})
+    for symbol, row in rows.items():
+        try:
+            with parsing():
+                quote = read(row)
+        except PricesError as exc:
+            result.failed[symbol] = exc
+        else:
+            if quote is not None:
+                result.found[symbol] = quote
+    return result
+
+
+def coherent(quote: Quote) -> Quote:
+    """Return the quote. Raises ValueError where its price is beyond its own high and low.
+
+    A little beyond is no contradiction: the figures may be of two moments.
+    """
+    if quote.high is not None and quote.price > quote.high * _BEYOND:
+        raise ValueError("a price above its own high")
+    if quote.low is not None and quote.price < quote.low / _BEYOND:
+        raise ValueError("a price below its own low")
+    return quote
 
 
 def _ends_batch(failed: Mapping[str, PricesError]) -> bool:

@@ -35,7 +35,7 @@ from prices.providers.base import (
     Quotes,
     Reply,
 )
-from prices.providers.batches import in_batches
+from prices.providers.batches import coherent, in_batches, read_each
 from prices.providers.exchange import Exchange
 from prices.providers.values import (
     amount,
@@ -130,13 +130,13 @@ class Binance(Exchange):
         """Return quotes, 100 pairs a call; high, low and volume are of 24 hours."""
         return in_batches(instruments, self._quotes, size=_AT_ONCE)
 
-    def _quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
+    def _quotes(self, symbols: Sequence[str]) -> Quotes:
         path = "/ticker/24hr"
         wanted = json.dumps([_checked(one) for one in symbols], separators=(",", ":"))
         rows = self.get_json(path, {"symbols": wanted})
         with self.parsing(path):
-            quotes = {row["symbol"]: _quote(row) for row in rows}
-        return {symbol: quote for symbol, quote in quotes.items() if quote is not None}
+            row_of = {row["symbol"]: row for row in rows}
+        return read_each(row_of, _quote, lambda: self.parsing(path))
 
     def page(
         self, symbol: str, width: Resolution, since: int, until: int
@@ -167,14 +167,16 @@ def _quote(row: Mapping[str, Any]) -> Quote | None:
     value, as_of = stated_price(number(row["lastPrice"])), past_moment(row["closeTime"])
     if value is None or as_of is None:
         return None
-    return Quote(
-        value,
-        as_of,
-        change=figure(number(row["priceChange"])),
-        change_percent=figure(number(row["priceChangePercent"])),
-        high=price(number(row["highPrice"])),
-        low=price(number(row["lowPrice"])),
-        volume=amount(number(row["quoteVolume"])),
+    return coherent(
+        Quote(
+            value,
+            as_of,
+            change=figure(number(row["priceChange"])),
+            change_percent=figure(number(row["priceChangePercent"])),
+            high=price(number(row["highPrice"])),
+            low=price(number(row["lowPrice"])),
+            volume=amount(number(row["quoteVolume"])),
+        )
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from prices.errors import PricesError, UpstreamError, UpstreamNotFoundError
 from prices.providers.bars import read_bars
 from prices.providers.base import Quotes
-from prices.providers.batches import one_by_one
+from prices.providers.batches import coherent, one_by_one
 from prices.providers.exchange import EVERY_WIDTH, Exchange
 from prices.providers.values import (
     change_since,
@@ -88,13 +88,15 @@ class Coinbase(Exchange):
         stats = self.get_json(path, {})
         with self.parsing(path):
             change, percent = change_since(value, price(number(stats["open"])))
-            return Quote(
-                value,
-                as_of,
-                change=change,
-                change_percent=percent,
-                high=price(number(stats["high"])),
-                low=price(number(stats["low"])),
+            return coherent(
+                Quote(
+                    value,
+                    as_of,
+                    change=change,
+                    change_percent=percent,
+                    high=price(number(stats["high"])),
+                    low=price(number(stats["low"])),
+                )
             )
 
     def page(

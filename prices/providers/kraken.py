@@ -21,7 +21,7 @@ import msgspec
 from prices.errors import PricesError, UpstreamError, UpstreamNotFoundError
 from prices.providers.bars import read_bars
 from prices.providers.base import BODY_LIMIT, CALL_LIMIT_S, Quotes, Reply
-from prices.providers.batches import in_batches
+from prices.providers.batches import coherent, in_batches, read_each
 from prices.providers.exchange import Exchange
 from prices.providers.values import amount, number, past_moment, price, seconds, stated_price, text
 from prices.types import Candle, Candles, Instrument, Pair, Quote, Resolution, Window
@@ -126,7 +126,7 @@ class Kraken(Exchange):
                 (seconds(at), ohlc, volume) for at, *ohlc, _, volume, _ in map(_eight, rows)
             )
 
-    def _quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
+    def _quotes(self, symbols: Sequence[str]) -> Quotes:
         path = "/Ticker"
         asked = {"pair": ",".join(_checked(symbol) for symbol in symbols)}
         with self.admitted() as call:
@@ -139,9 +139,8 @@ class Kraken(Exchange):
             if as_of is None:
                 raise ValueError
             rows = payload["result"]
-            named = {symbol: _row(rows, symbol) for symbol in symbols}
-            quotes = {symbol: _quote(row, as_of) for symbol, row in named.items() if row}
-        return {symbol: quote for symbol, quote in quotes.items() if quote is not None}
+            found = {symbol: row for symbol in symbols if (row := _row(rows, symbol))}
+        return read_each(found, lambda row: _quote(row, as_of), lambda: self.parsing(path))
 
 
 def _quote(row: Mapping[str, Any], as_of: datetime) -> Quote | None:
@@ -150,12 +149,14 @@ def _quote(row: Mapping[str, Any], as_of: datetime) -> Quote | None:
     if value is None or not row["t"][1]:
         return None
     traded, mean = amount(number(row["v"][1])), price(number(row["p"][1]))
-    return Quote(
-        value,
-        as_of,
-        high=price(number(row["h"][1])),
-        low=price(number(row["l"][1])),
-        volume=None if traded is None or mean is None else float(f"{traded * mean:.10g}"),
+    return coherent(
+        Quote(
+            value,
+            as_of,
+            high=price(number(row["h"][1])),
+            low=price(number(row["l"][1])),
+            volume=None if traded is None or mean is None else float(f"{traded * mean:.10g}"),
+        )
     )
 
 

@@ -29,7 +29,7 @@ from prices.errors import (
 )
 from prices.providers.bars import DAY_S, midnight, read_bars
 from prices.providers.base import Quotes, Reply
-from prices.providers.batches import in_batches
+from prices.providers.batches import in_batches, read_each
 from prices.providers.stock_source import Read, StockSource, new_york_day
 from prices.providers.values import (
     amount,
@@ -117,18 +117,14 @@ class Tiingo(StockSource):
         """
         return in_batches(instruments, self._quotes, size=_AT_ONCE)
 
-    def _quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
+    def _quotes(self, symbols: Sequence[str]) -> Quotes:
         path = "/iex/"
         symbol_of = {self.ticker(symbol): symbol for symbol in symbols}
         rows = self.get_json(path, {"tickers": ",".join(symbol_of)})
-        quotes = {}
         with self.parsing(path):
-            for row in _listed(rows):
-                symbol = symbol_of.get(text(row["ticker"]).upper())
-                quote = _quote(row)
-                if symbol is not None and quote is not None:
-                    quotes[symbol] = quote
-        return quotes
+            named = {text(row["ticker"]).upper(): row for row in _listed(rows)}
+        found = {symbol_of[name]: row for name, row in named.items() if name in symbol_of}
+        return read_each(found, _quote, lambda: self.parsing(path))
 
     def days(self, ticker: str, first: date) -> Read:
         path = f"/tiingo/daily/{ticker}/prices"

@@ -26,7 +26,7 @@ from prices.errors import (
 )
 from prices.providers.bars import DAY_S, read_bars
 from prices.providers.base import Quotes, Reply
-from prices.providers.batches import one_by_one
+from prices.providers.batches import coherent, one_by_one
 from prices.providers.stock_source import Read, StockSource
 from prices.providers.values import (
     amount,
@@ -125,14 +125,16 @@ class TwelveData(StockSource):
             )
             if value is None or as_of is None:
                 return None
-            return Quote(
-                value,
-                as_of,
-                change=figure(number(payload.get("change"))),
-                change_percent=figure(number(payload.get("percent_change"))),
-                high=price(number(payload.get("high"))),
-                low=price(number(payload.get("low"))),
-                volume=amount(number(payload.get("volume"))),
+            return coherent(
+                Quote(
+                    value,
+                    as_of,
+                    change=figure(number(payload.get("change"))),
+                    change_percent=figure(number(payload.get("percent_change"))),
+                    high=price(number(payload.get("high"))),
+                    low=price(number(payload.get("low"))),
+                    volume=amount(number(payload.get("volume"))),
+                )
             )
 
     def days(self, ticker: str, first: date) -> Read:

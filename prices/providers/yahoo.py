@@ -27,7 +27,7 @@ from prices.errors import (
 )
 from prices.providers.bars import DAY_S, midnight, read_bars
 from prices.providers.base import Quotes
-from prices.providers.batches import one_by_one
+from prices.providers.batches import coherent, one_by_one
 from prices.providers.stock_source import Read, StockSource, new_york_day
 from prices.providers.values import (
     amount,
@@ -98,14 +98,16 @@ class Yahoo(StockSource):
             # Of a chart of one day, what was before the chart is the previous close.
             before = price(meta.get("previousClose")) or price(meta.get("chartPreviousClose"))
             change, percent = change_since(value, before)
-            return Quote(
-                value,
-                as_of,
-                change=change,
-                change_percent=percent,
-                high=price(meta.get("regularMarketDayHigh")),
-                low=price(meta.get("regularMarketDayLow")),
-                volume=amount(meta.get("regularMarketVolume")),
+            return coherent(
+                Quote(
+                    value,
+                    as_of,
+                    change=change,
+                    change_percent=percent,
+                    high=price(meta.get("regularMarketDayHigh")),
+                    low=price(meta.get("regularMarketDayLow")),
+                    volume=amount(meta.get("regularMarketVolume")),
+                )
             )
 
     def days(self, ticker: str, first: date) -> Read:

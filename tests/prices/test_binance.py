@@ -210,7 +210,7 @@ def test_history_is_of_closes_at_the_ends_of_their_bars() -> None:
 
 def test_quotes_of_many_pairs_are_one_call() -> None:
     eth = coin("ETHUSDT", "coingecko:ethereum")
-    site = Site("/api/v3", {TICKER: [row(), row("ETHUSDT", lastPrice="4500.1")]})
+    site = Site("/api/v3", {TICKER: [row(), row("ETHUSDT", lastPrice="66000.1")]})
 
     quotes = binance(site).quotes([BTC, eth])
 
@@ -219,12 +219,22 @@ def test_quotes_of_many_pairs_are_one_call() -> None:
     assert (quote.price, quote.change, quote.change_percent) == (67234.5, 1234.5, 1.87)
     assert quote.as_of == datetime.fromtimestamp(NOW_S - 1.5, UTC)
     assert (quote.high, quote.low, quote.volume) == (68000.1, 65900, 1330000000.5)
-    assert quotes.found["coingecko:ethereum"].price == 4500.1
+    assert quotes.found["coingecko:ethereum"].price == 66000.1
 
 
 def test_a_pair_without_a_price_or_a_time_is_left_out() -> None:
     for fields in ({"lastPrice": "0.00000000"}, {"closeTime": 0}, {"closeTime": NOW_S * 2000}):
         assert binance({TICKER: [row(**fields)]}).quotes([BTC]).found == {}
+
+
+def test_a_price_far_beyond_its_own_high_and_low_fails_alone() -> None:
+    rows = [row(), row("ETHUSDT", lastPrice="6.7"), row("XRPUSDT", lastPrice="99999")]
+    wanted = [coin(name, name) for name in ("BTCUSDT", "ETHUSDT", "XRPUSDT")]
+
+    quotes = binance({TICKER: rows}).quotes(wanted)
+
+    assert set(quotes.found) == {"BTCUSDT"}
+    assert {type(error) for error in quotes.failed.values()} == {UpstreamMalformedError}
 
 
 def test_one_unknown_pair_does_not_spoil_the_others() -> None:

@@ -157,7 +157,7 @@ def test_a_month_of_history_is_hourly_closes() -> None:
 def test_quotes_of_many_pairs_are_one_call_at_their_server_s_time() -> None:
     eth = coin("ETHUSD", "coingecko:ethereum")
     # Asked for by its short name, answered by its long one.
-    site = Site("/0/public", {TICKER: told({"XXBTZUSD": row(), "XETHZUSD": row(c=["4500", "1"])})})
+    site = Site("/0/public", {TICKER: told({"XXBTZUSD": row(), "XETHZUSD": row(c=["66000", "1"])})})
 
     quotes = kraken(site).quotes([BTC, eth])
 
@@ -167,7 +167,7 @@ def test_quotes_of_many_pairs_are_one_call_at_their_server_s_time() -> None:
     assert quote.as_of == datetime(2025, 10, 6, 12, 19, 59, tzinfo=UTC)
     assert quote.volume == 2000 * 66500
     assert (quote.change, quote.change_percent, quote.market_cap) == (None, None, None)
-    assert quotes.found["coingecko:ethereum"].price == 4500
+    assert quotes.found["coingecko:ethereum"].price == 66000
 
 
 def test_a_pair_that_nobody_traded_for_a_day_has_no_quote() -> None:
