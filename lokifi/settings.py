@@ -166,7 +166,9 @@ KRAKEN_URL = _source_url("KRAKEN_URL", "https://api.kraken.com/0/public", "krake
 BINANCE_URL = _source_url("BINANCE_URL", "https://api.binance.com/api/v3", "binance/api/v3")
 TWELVEDATA_URL = _source_url("TWELVEDATA_URL", "https://api.twelvedata.com", "twelvedata")
 TIINGO_URL = _source_url("TIINGO_URL", "https://api.tiingo.com", "tiingo")
-YAHOO_URL = _source_url("YAHOO_URL", "https://query1.finance.yahoo.com", "yahoo")
+YAHOO_URL = _source_url(
+    "YAHOO_URL", "https://query1.finance.yahoo.com/v8/finance", "yahoo/v8/finance"
+)
 
 # Calls that a plan allows; what is not named has no limit. Sources: docs/providers.md.
 _PLAN_CALLS: dict[tuple[str, str], dict[str, int]] = {
@@ -268,7 +270,7 @@ _STOCK_SOURCES = "finnhub,twelvedata,tiingo" + (",yahoo" if YAHOO else "")
 # Which sources are tried for what, in order. Exchanges come first where volume
 # and narrow bars count, and last where one call for 250 coins does.
 PRICE_CHAINS = {
-    "coin_quotes": _chain("coin_quotes", "coingecko,binance,kraken,coinbase"),
+    "coin_quotes": _chain("coin_quotes", "coingecko,binance,coinbase,kraken"),
     "coin_history": _chain("coin_history", "coingecko,coinbase,binance,kraken"),
     "coin_candles": _chain("coin_candles", "coinbase,binance,kraken,coingecko"),
     "stock_quotes": _chain("stock_quotes", _STOCK_SOURCES),
