@@ -7,8 +7,6 @@ plan really gives. One symbol a call; bars are for paying plans only.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
-from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -23,12 +21,12 @@ from prices.errors import (
     ResolutionUnavailableError,
     UpstreamError,
     UpstreamMalformedError,
-    UpstreamRateLimitedError,
     UpstreamRefusedError,
-    UpstreamTimeoutError,
 )
 from prices.providers.bars import DAY_S, aligned, checked, merged, midnight, roll_up, why_later
 from prices.providers.base import CATALOGUE_LIMIT, CATALOGUE_LIMIT_S, HttpProvider, Quotes, Reply
+from prices.providers.batches import one_by_one
+from prices.providers.stock_source import BAR_SHARES, closing
 from prices.providers.values import (
     amount,
     figure,
@@ -56,11 +54,7 @@ from prices.types import (
     Window,
 )
 
-BAR_SHARES = "bar_shares"
 CANDLE_PLAN = "a Finnhub plan with stock candles"
-
-_AT_ONCE = 4
-_FAILURES = 3  # of a batch, after which the source counts as down for the rest of it
 
 _BEGINNING = datetime(1980, 1, 1, tzinfo=UTC)  # earlier than any daily bar it has
 _INTRADAY_DAYS = 30  # a month of intraday bars is what one call gives
@@ -135,31 +129,7 @@ class Finnhub(HttpProvider):
         The first answer that speaks of a limit or of the key ends the batch, as
         do three other failures: what is left then has failed for that reason.
         """
-        result = Quotes({}, {})
-        last: PricesError | None = None
-        with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="finnhub") as pool:
-            # A call is counted in the context of who asks for it.
-            calls = {
-                pool.submit(copy_context().run, self._quote, one.upstream_id): one.ref
-                for one in instruments
-            }
-            for call in as_completed(calls):
-                try:
-                    quote = call.result()
-                except PricesError as exc:
-                    result.failed[calls[call]] = last = exc
-                    if _ends_batch(result.failed):
-                        for other in calls:
-                            other.cancel()
-                except CancelledError:
-                    assert last is not None  # noqa: S101 - nothing else cancels
-                    result.failed[calls[call]] = last
-                else:
-                    if quote is not None:
-                        result.found[calls[call]] = quote
-        if last is not None and not result.found:
-            raise last
-        return result
+        return one_by_one(instruments, self._quote, name=self.name)
 
     def _quote(self, symbol: str) -> Quote | None:
         """Return the quote; None for the zeros that stand for "unknown" and "no data"."""
@@ -192,7 +162,7 @@ class Finnhub(HttpProvider):
         last_s = min(int(datetime.now(UTC).timestamp()), int(window.end.timestamp()))
         points: dict[int, Point] = {}
         for bar in bars.candles:
-            at = min(_closing(bar.timestamp, resolution), last_s)
+            at = min(closing(bar.timestamp, resolution), last_s)
             points[at] = Point(at, bar.close, bar.volume)
         return Points(list(points.values()), bars.truncated_by, BAR_SHARES)
 
@@ -265,7 +235,7 @@ class Finnhub(HttpProvider):
         if asked is not resolution:
             found = {bar.timestamp: bar for bar in _hours(found, resolution, now)}
         start_s = start.timestamp()
-        found = {at: bar for at, bar in found.items() if _closing(at, resolution) > start_s}
+        found = {at: bar for at, bar in found.items() if closing(at, resolution) > start_s}
         origin = Origin.PROVIDER if asked is resolution else Origin.DERIVED
         return _series(found, dropped, origin, window, reached, cut)
 
@@ -350,14 +320,6 @@ def _error(body: bytes) -> str:
     return text(said).lower()
 
 
-def _ends_batch(failed: Mapping[str, PricesError]) -> bool:
-    """Whether asking on would only make more of the same failures."""
-    kinds = [type(error) for error in failed.values()]
-    if kinds[-1] in (UpstreamRateLimitedError, UpstreamRefusedError):
-        return True
-    return kinds.count(UpstreamError) + kinds.count(UpstreamTimeoutError) >= _FAILURES
-
-
 def _read_bars(payload: Mapping[str, Any]) -> tuple[list[Candle], int]:
     if payload["s"] == "no_data":
         return [], 0
@@ -379,16 +341,6 @@ def _read_bars(payload: Mapping[str, Any]) -> tuple[list[Candle], int]:
     return [found[start] for start in sorted(found)], dropped
 
 
-def _closing(timestamp: int, resolution: Resolution) -> int:
-    """Return when a stock's bar ends: with its session at the latest."""
-    opening = datetime.fromtimestamp(timestamp, UTC)
-    if not resolution.is_intraday:
-        session = session_on(opening.date())
-        return int(session.closes.timestamp()) if session else timestamp
-    closes = int(latest_session(opening).closes.timestamp())
-    return min(timestamp + resolution.minutes * 60, closes)
-
-
 def _months(since: int, until: int) -> Iterator[tuple[int, int]]:
     """Yield the span in pieces that one call takes, newest first."""
     while until >= since:
@@ -407,7 +359,7 @@ def _regular(
         # Regular hours in New York fall on one and the same day in UTC.
         session = spans.get(opening.date())
         if session is not None and session.opens <= opening < session.closes:
-            yield replace(bar, closed=_closing(bar.timestamp, resolution) <= now.timestamp())
+            yield replace(bar, closed=closing(bar.timestamp, resolution) <= now.timestamp())
 
 
 def _hours(halves: Mapping[int, Candle], resolution: Resolution, now: datetime) -> Iterator[Candle]:
@@ -419,7 +371,7 @@ def _hours(halves: Mapping[int, Candle], resolution: Resolution, now: datetime) 
         return bar.timestamp - (bar.timestamp - opens) % step_s
 
     for start, members in groupby((halves[at] for at in sorted(halves)), key=start_of):
-        closed = _closing(start, resolution) <= now.timestamp()
+        closed = closing(start, resolution) <= now.timestamp()
         yield merged(list(members), start, closed=closed)
 
 
