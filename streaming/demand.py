@@ -12,16 +12,20 @@ a killed server's symbols are forgotten by themselves.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import socket
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 
 import redis
 import redis.asyncio
 from redis.exceptions import RedisError
 
 from prices import redis_clients
+
+logger = logging.getLogger(__name__)
 
 WANTED = "lokifi:demand"
 PROCESSES = "lokifi:demand:processes"
@@ -99,19 +103,21 @@ class LeaseKeeper:
         self._counts = counts
         self._interval_s = interval_s
         self._new: set[str] = set()
-        self._all_is_due = True
+        # By the loop's clock. Not so long after the last write: what is new all the
+        # time would then put the renewal of the rest off for ever.
+        self._renew_at = 0.0
         self._holds_any = False
         self._changed = asyncio.Event()
 
     def add(self, symbols: Collection[str]) -> None:
-        """Have symbols written that have their first follower here."""
+        """Have symbols written that have their first follower here, or will in a moment."""
         if symbols:
             self._new.update(symbols)
             self._changed.set()
 
     def renew(self) -> None:
         """Have everything written soon: what Redis holds may be lost."""
-        self._all_is_due = True
+        self._renew_at = 0.0
         self._changed.set()
 
     def change_interval(self, interval_s: int) -> None:
@@ -122,31 +128,32 @@ class LeaseKeeper:
     async def keep(self) -> None:
         """Write, for as long as this process runs."""
         while True:
-            await self._until_due()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._renew_at):
+                    await self._changed.wait()
+            self._changed.clear()
             try:
                 await self._write()
-            except (RedisError, OSError):
-                # The hub looks at the same Redis and says that it is away.
+            except Exception as exc:
+                if not isinstance(exc, RedisError | OSError):
+                    # The hub looks at the same Redis and says that it is away.
+                    logger.exception("leases could not be written; trying again")
                 await asyncio.sleep(RETRY_S)
                 self.renew()
 
-    async def _until_due(self) -> None:
-        try:
-            async with asyncio.timeout(self._interval_s):
-                await self._changed.wait()
-        except TimeoutError:
-            self._all_is_due = True
-        self._changed.clear()
-
     async def _write(self) -> None:
+        now = asyncio.get_running_loop().time()
         new, self._new = self._new, set()
-        if self._all_is_due:
+        counts = {symbol: self._counts.get(symbol, 0) for symbol in new}
+        if now >= self._renew_at:
+            self._renew_at = now + self._interval_s
+            counts |= self._counts
             # An empty set is written once, to take the counts back.
-            if self._counts or self._holds_any:
-                await self._leases.renew(self._counts)
-            self._all_is_due, self._holds_any = False, bool(self._counts)
-        elif followed := {symbol: self._counts[symbol] for symbol in new if symbol in self._counts}:
-            await self._leases.add(followed)
+            if counts or self._holds_any:
+                await self._leases.renew(counts)
+            self._holds_any = bool(counts)
+        elif counts:
+            await self._leases.add(counts)
             self._holds_any = True
 
 

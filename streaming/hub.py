@@ -247,9 +247,12 @@ class Hub:
         while True:
             try:
                 await self._receive()
-            except (RedisError, OSError, TimeoutError) as exc:
+            except (RedisError, OSError) as exc:
                 logger.info("listening for ticks failed (%s)", type(exc).__name__)
-                await asyncio.sleep(_RETRY_S)
+            except Exception:
+                # Ticks would still come by the look when one is overdue, each of them late.
+                logger.exception("listening for ticks failed; listening anew")
+            await asyncio.sleep(_RETRY_S)
 
     async def _receive(self) -> None:
         channel = ""

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from redis import Redis
 
 from prices import redis_clients
 from streaming import demand
-from streaming.demand import Leases
+from streaming.demand import LeaseKeeper, Leases
+from tests.streaming.sockets import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
@@ -73,3 +77,52 @@ async def test_ten_thousand_symbols_are_written_at_once() -> None:
         await Leases(client, 60).renew(many)
 
     assert len(demand.wanted()) == 10_000
+
+
+class OddRedis:
+    """A client whose first call fails in a way that no one foresaw."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.has_failed = False
+
+    def register_script(self, text: str) -> Any:
+        script = self._client.register_script(text)
+
+        async def call(**arguments: Any) -> Any:
+            if not self.has_failed:
+                self.has_failed = True
+                raise ValueError("not an answer")
+            return await script(**arguments)
+
+        return call
+
+
+async def test_leases_are_kept_whatever_writing_them_ran_into(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with redis_clients.async_client() as client:
+        odd: Any = OddRedis(client)
+        keeper = asyncio.create_task(LeaseKeeper(odd, {"BTC": 1}, 1).keep())
+        try:
+            await until(lambda: demand.wanted() == ["BTC"])
+        finally:
+            keeper.cancel()
+
+    assert "not an answer" in caplog.text
+
+
+async def test_what_is_expected_is_wanted_before_anyone_follows_it() -> None:
+    async with redis_clients.async_client() as client:
+        keeper = LeaseKeeper(client, {"BTC": 1}, 60)
+        keeper.add(["ETH"])
+        keeping = asyncio.create_task(keeper.keep())
+        try:
+            await until(lambda: "BTC" in demand.wanted())
+            assert demand.wanted() == ["BTC", "ETH"], "with what is followed"
+            keeper.add(["SOL"])
+            await until(lambda: "SOL" in demand.wanted())
+        finally:
+            keeping.cancel()
+
+    assert demand.followers(["BTC", "ETH", "SOL"]) == {"BTC": 1, "ETH": 0, "SOL": 0}

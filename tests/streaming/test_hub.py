@@ -205,6 +205,43 @@ async def test_the_first_follower_of_a_symbol_is_written_at_once() -> None:
         await until(lambda: demand.wanted() == ["BTC", "ETH", "SOL"])
 
 
+async def test_new_symbols_all_the_time_do_not_put_off_the_renewal_of_old_ones(
+    settings: Settings,
+) -> None:
+    settings.PUBLISH_INTERVAL_S = 1
+    async with running_hub() as hub:
+        await following(hub, "BTC")
+        await until(lambda: demand.wanted() == ["BTC"])
+
+        for number in range(20):  # for longer than a lease lasts, more than one each interval
+            await following(hub, f"NEW{number}")
+            await asyncio.sleep(0.2)
+
+        assert "BTC" in demand.wanted()
+
+
+async def test_listening_begins_anew_whatever_ended_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_hub() as hub:
+        first = hub._listening
+        heard = hub._layer.receive
+
+        async def broken(channel: str) -> Any:
+            await heard(channel)
+            monkeypatch.setattr(hub._layer, "receive", heard)
+            raise ValueError("a message of another shape")
+
+        monkeypatch.setattr(hub._layer, "receive", broken)
+        await publish(BTC=1.0)
+        await publish(BTC=2.0)
+
+        await until(lambda: "a message of another shape" in caplog.text)
+        await until(lambda: hub.is_listening)
+        assert hub._listening is first, "nobody else had to notice"
+        assert "Traceback" in caplog.text
+
+
 async def test_counts_follow_the_subscribers(settings: Settings) -> None:
     settings.PUBLISH_INTERVAL_S = 1
     async with running_hub() as hub:
