@@ -301,9 +301,10 @@ class WireQuote(msgspec.Struct, frozen=True, kw_only=True):
     stale: bool
 
     @classmethod
-    def of(cls, quote: QuoteAnswer) -> WireQuote:
+    def of(cls, quote: QuoteAnswer, name: str = "") -> WireQuote:
+        """Return a quote for those who follow it by `name` (its own symbol by default)."""
         return cls(
-            symbol=quote.symbol,
+            symbol=name or quote.symbol,
             ref=quote.ref,
             price=quote.price,
             change=quote.change,

@@ -8,24 +8,26 @@ per task ends in "event loop is closed".
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache, partial
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import redis
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 from redis.exceptions import RedisError
 
 from prices import redis_clients
-from prices.services import quotes
+from prices.answers import QuoteAnswer
+from prices.services import quotes, symbols
 from prices.services.quotes import QuoteBatch
+from prices.services.symbols import Resolution
 from streaming import demand, ticks
 from streaming.layer import layer
 from streaming.protocol import GROUP, Snapshot, WireQuote, entry, share, stamp
@@ -38,9 +40,40 @@ ANNOUNCE_WITHIN_S = 2.0
 # with what is held, and the answers that come late are in the next one.
 _LOAD_PART = 0.4
 _LOAD_MOST_S = 10.0
+# The same for the database, which says what is tracked and what names mean.
+_PLAN_PART = 0.2
+_PLAN_MOST_S = 5.0
 
+T = TypeVar("T")
 Announce = Callable[[Place], None]
 ForTick = Callable[[Collection[str], Collection[str]], QuoteBatch]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a tick is to hold beside what is followed, and what names mean now."""
+
+    tracked: Collection[str] = ()
+    symbol_of: Mapping[str, str] = field(default_factory=dict)  # by the name it is followed by
+    ref_of: Mapping[str, str] = field(default_factory=dict)  # by symbol
+
+    def is_about(self, symbol: str, ref: str) -> bool:
+        return self.ref_of.get(symbol, ref) == ref
+
+
+class Errand(Generic[T]):
+    """A call in a thread of its own: never two at once, and waited for only so long."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._under_way: Future[T] | None = None
+
+    def run(self, call: Callable[[], T], within_s: float) -> T:
+        """Return what the call gives. Raises TimeoutError where it is late; it then goes on."""
+        if self._under_way is not None and not self._under_way.done():
+            raise TimeoutError("the last call is still under way")
+        self._under_way = self._pool.submit(_with_database, call)
+        return self._under_way.result(timeout=within_s)
 
 
 @dataclass
@@ -48,15 +81,16 @@ class Publisher:
     """Publishes ticks from this process. What it asks and whom it tells can be given."""
 
     for_tick: ForTick = quotes.for_tick
-    cached: Callable[[Collection[str]], Mapping[str, Any]] = quotes.cached
+    cached: Callable[[Collection[str]], Mapping[str, QuoteAnswer]] = quotes.cached
     tracked: Callable[[], Collection[str]] = quotes.tracked
+    resolve: Callable[[Collection[str]], Resolution] = symbols.resolve_many
     announce: Announce | None = None
     _known: Place = UNKNOWN
+    _plan: Plan = field(default_factory=Plan)
     _is_failing: bool = False
-    _loading: Future[QuoteBatch] | None = None
-    _pool: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="tick")
-    )
+    _is_blind: bool = False
+    _planning: Errand[Plan] = field(default_factory=lambda: Errand("tick-plan"))
+    _loading: Errand[QuoteBatch] = field(default_factory=lambda: Errand("tick"))
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def publish(self) -> Place | None:
@@ -69,8 +103,8 @@ class Publisher:
         if not ticks.claim(client, interval_s):
             return None
         followed = demand.wanted(client)
-        wanted = list(dict.fromkeys([*followed, *self.tracked()]))
-        data = self._quotes(client, wanted, followed, interval_s)
+        self._look_ahead(followed, min(interval_s * _PLAN_PART, _PLAN_MOST_S))
+        data = self._quotes(client, followed, min(interval_s * _LOAD_PART, _LOAD_MOST_S))
         entries = [entry(symbol, quote) for symbol, quote in sorted(data.items())]
         with self._turn:
             place = ticks.publish(client, self._known, interval_s, share(stamp(), entries))
@@ -78,35 +112,64 @@ class Publisher:
         (self.announce or announce)(place)
         return place
 
+    def _look_ahead(self, followed: list[str], within_s: float) -> None:
+        """Learn what is tracked and what names mean; the last plan holds where that fails."""
+        try:
+            self._plan = self._planning.run(partial(self._planned, followed), within_s)
+        except (DatabaseError, TimeoutError) as exc:
+            if not self._is_blind:
+                self._is_blind = True
+                logger.warning(
+                    "the database does not answer in time; ticks go on without it", exc_info=exc
+                )
+        else:
+            if self._is_blind:
+                self._is_blind = False
+                logger.warning("the database answers again")
+
+    def _planned(self, followed: list[str]) -> Plan:
+        tracked = self.tracked()
+        found = self.resolve(list(dict.fromkeys([*followed, *tracked])))
+        refs = {symbol: one.asset.ref for symbol, one in found.assets.items()}
+        return Plan(tracked, found.found, refs)
+
     def _quotes(
-        self, client: redis.Redis, wanted: list[str], followed: list[str], interval_s: int
+        self, client: redis.Redis, followed: list[str], within_s: float
     ) -> dict[str, WireQuote]:
-        """Return what is said of `wanted`; last good values, marked stale, where sources fail."""
-        batch = self._batch(wanted, followed, min(interval_s * _LOAD_PART, _LOAD_MOST_S))
-        lost: Collection[str]
+        """Return what the tick says: each quote under its symbol and every name it is followed by.
+
+        A name once accepted goes on, whatever name the asset gets later. Where sources fail
+        the last good values of the same asset are given, marked stale.
+        """
+        plan = self._plan
+        wanted = list(dict.fromkeys([*followed, *plan.tracked]))
+        symbol_of = {name: plan.symbol_of.get(name, name) for name in wanted}
+        symbol_of |= {symbol: symbol for symbol in symbol_of.values()}
+        batch = self._batch(wanted, followed, within_s)
         if batch is None:
-            held = self.cached(wanted)
-            lost = set(wanted) - set(held)
+            held = self.cached(set(symbol_of.values()))
+            held = {s: quote for s, quote in held.items() if plan.is_about(s, quote.ref)}
+            lost = {name for name, symbol in symbol_of.items() if symbol not in held}
         else:
             held = batch.data
-            lost = {s for s, code in batch.failed.items() if code.startswith("upstream")}
-        data = {symbol: WireQuote.of(quote) for symbol, quote in held.items()}
-        self._note(has_failed=batch is None or bool(lost) or any(q.stale for q in data.values()))
-        before = _last(client) if lost else {}
-        return {
-            **{s: msgspec.structs.replace(before[s], stale=True) for s in lost if s in before},
-            **data,
+            failed = {s for s, code in batch.failed.items() if code.startswith("upstream")}
+            lost = {name for name, symbol in symbol_of.items() if failed & {name, symbol}}
+        said = {
+            name: WireQuote.of(held[symbol], name)
+            for name, symbol in symbol_of.items()
+            if symbol in held
         }
+        is_old = bool(lost) or any(quote.stale for quote in said.values())
+        self._note(has_failed=batch is None or is_old)
+        before = _last(client) if lost else {}
+        return _last_good({name: symbol_of[name] for name in lost}, before, plan) | said
 
     def _batch(self, wanted: list[str], followed: list[str], within_s: float) -> QuoteBatch | None:
         """Return the batch, or None where it fails or is late; what is late goes on."""
-        if self._loading is not None and not self._loading.done():
-            return None
         if not wanted:
             return QuoteBatch()
-        self._loading = self._pool.submit(_with_database, self.for_tick, wanted, followed)
         try:
-            return self._loading.result(timeout=within_s)
+            return self._loading.run(partial(self.for_tick, wanted, followed), within_s)
         except TimeoutError:
             return None
         except Exception:
@@ -124,12 +187,26 @@ class Publisher:
                 logger.warning("ticks are current again")
 
 
-def _with_database(for_tick: ForTick, wanted: list[str], followed: list[str]) -> QuoteBatch:
+def _with_database(call: Callable[[], T]) -> T:
     close_old_connections()
     try:
-        return for_tick(wanted, followed)
+        return call()
     finally:
         close_old_connections()
+
+
+def _last_good(
+    lost: Mapping[str, str], before: Mapping[str, WireQuote], plan: Plan
+) -> dict[str, WireQuote]:
+    """Return what the tick before said of the assets that `lost` names mean now, marked stale."""
+    by_ref = {quote.ref: quote for quote in before.values()}
+    found: dict[str, WireQuote] = {}
+    for name, symbol in lost.items():
+        ref = plan.ref_of.get(symbol)
+        quote = by_ref.get(ref) if ref else before.get(name)
+        if quote is not None:
+            found[name] = msgspec.structs.replace(quote, symbol=name, stale=True)
+    return found
 
 
 def _last(client: redis.Redis) -> dict[str, WireQuote]:
@@ -144,7 +221,7 @@ def _last(client: redis.Redis) -> dict[str, WireQuote]:
 # --- Telling the hubs ---------------------------------------------------------------
 
 
-@functools.cache
+@cache
 def _loop_of(_pid: int) -> asyncio.AbstractEventLoop:
     """Return the loop that announces from this process; a forked child gets its own."""
     loop = asyncio.new_event_loop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,8 @@ from channels.testing import WebsocketCommunicator
 
 from prices import redis_clients
 from prices.answers import QuoteAnswer
-from prices.services.symbols import Resolution
+from prices.models import Asset
+from prices.services.symbols import Resolution, Resolved
 from prices.types import AssetKind
 from streaming import hub as hubs
 from streaming import publisher, ticks
@@ -27,7 +28,9 @@ AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LISTED = {"BTC", "ETH", "SOL", "AAPL", "stock:STX"}
 
 
-def quote(symbol: str, price: float = 100.0, *, stale: bool = False) -> QuoteAnswer:
+def quote(
+    symbol: str, price: float = 100.0, *, stale: bool = False, ref: str | None = None
+) -> QuoteAnswer:
     return QuoteAnswer(
         source="sandbox",
         as_of=AT,
@@ -35,7 +38,7 @@ def quote(symbol: str, price: float = 100.0, *, stale: bool = False) -> QuoteAns
         cached=True,
         stale=stale,
         symbol=symbol,
-        ref=f"ref:{symbol}",
+        ref=ref or f"ref:{symbol}",
         name=symbol,
         kind=AssetKind.CRYPTO,
         price=price,
@@ -54,11 +57,13 @@ def quote(symbol: str, price: float = 100.0, *, stale: bool = False) -> QuoteAns
     )
 
 
-def wire(symbol: str, price: float = 100.0, *, stale: bool = False) -> dict[str, Any]:
+def wire(
+    symbol: str, price: float = 100.0, *, stale: bool = False, ref: str | None = None
+) -> dict[str, Any]:
     """Return what a client gets for `quote` with the same arguments."""
     return {
         "symbol": symbol,
-        "ref": f"ref:{symbol}",
+        "ref": ref or f"ref:{symbol}",
         "price": price,
         "change": 1.0,
         "change_percent": 1.01,
@@ -124,6 +129,19 @@ def resolve(asked: Collection[str]) -> Resolution:
         result.found[name] = symbol
         if symbol != name.upper():
             result.resolved[name] = symbol
+    return result
+
+
+def meaning(
+    asked: Collection[str], names: Mapping[str, str], refs: Mapping[str, str]
+) -> Resolution:
+    """Resolve to assets: each name is its own symbol, of `quote`'s ref, unless told otherwise."""
+    result = Resolution()
+    for name in asked:
+        symbol = result.found[name] = names.get(name, name)
+        ref = refs.get(symbol, f"ref:{symbol}")
+        asset = Asset(ref=ref, ticker=symbol, kind=AssetKind.CRYPTO)
+        result.assets[symbol] = Resolved(asset, symbol, [])
     return result
 
 

@@ -3,21 +3,26 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from pytest_django import Settings
 from redis import Redis
 
 from prices import redis_clients
+from prices.answers import QuoteAnswer
 from prices.errors import NoPriceError, PricesError, UpstreamTimeoutError
+from prices.models import Asset, Catalogue
+from prices.services import symbols
 from prices.services.quotes import QuoteBatch
+from prices.types import AssetKind
 from streaming import demand, ticks
 from streaming.publisher import Publisher
 from streaming.ticks import Place
-from tests.streaming.sockets import quote, wire
+from tests.streaming.sockets import AT, meaning, quote, wire
 
 
 @pytest.fixture(autouse=True)
@@ -36,19 +41,31 @@ class Market:
         self.price = 100.0
         self.held: set[str] = set()
         self.announced: list[Place] = []
+        self.names: dict[str, str] = {}
+        self.refs: dict[str, str] = {}
+        self.database: Callable[[], object] = bool
 
     def for_tick(self, wanted: Collection[str], followed: Collection[str]) -> QuoteBatch:
         self.asked.append((list(wanted), list(followed)))
         if self.down:
             raise self.down
-        data = {s: quote(s, self.price) for s in wanted if s not in self.errors}
-        return QuoteBatch(data, {s: e for s, e in self.errors.items() if s in wanted})
+        symbols = {self.names.get(name, name) for name in wanted}
+        data = {s: self.quote(s) for s in symbols if s not in self.errors}
+        return QuoteBatch(data, {s: e for s, e in self.errors.items() if s in symbols})
+
+    def quote(self, symbol: str) -> QuoteAnswer:
+        return quote(symbol, self.price, ref=self.refs.get(symbol))
+
+    def list_tracked(self) -> Collection[str]:
+        self.database()
+        return self.tracked
 
     def publisher(self) -> Publisher:
         return Publisher(
             for_tick=self.for_tick,
             cached=lambda wanted: {s: quote(s) for s in wanted if s in self.held},
-            tracked=lambda: self.tracked,
+            tracked=self.list_tracked,
+            resolve=lambda asked: meaning(asked, self.names, self.refs),
             announce=self.announced.append,
         )
 
@@ -215,3 +232,146 @@ def test_a_new_epoch_begins_where_the_publisher_knows_of_a_later_tick(redis_clie
     assert after is not None
     assert places[-1] is not None
     assert (after.seq, after.epoch == places[-1].epoch) == (1, False)
+
+
+def test_a_symbol_that_got_another_name_goes_on_under_the_one_that_is_followed(
+    redis_client: Redis,
+) -> None:
+    market = Market("STX")
+    publisher = market.publisher()
+    follow("stock:STX")
+    market.names = {"stock:STX": "STX"}
+
+    publisher.publish()
+
+    assert last(redis_client)["data"] == {
+        "STX": wire("STX"),
+        "stock:STX": wire("stock:STX", ref="ref:STX"),
+    }
+
+
+def test_a_symbol_that_gets_another_name_while_sources_fail_keeps_its_last_good_value(
+    redis_client: Redis,
+) -> None:
+    market = Market()
+    publisher = market.publisher()
+    follow("stock:STX")
+    market.refs = {"stock:STX": "stock:STX", "STX": "stock:STX"}
+    publisher.publish()
+    market.names = {"stock:STX": "STX"}
+    market.errors = {"STX": UpstreamTimeoutError("sandbox", "slow")}
+    again(redis_client)
+
+    publisher.publish()
+
+    assert last(redis_client)["data"] == {
+        name: wire(name, ref="stock:STX", stale=True) for name in ("STX", "stock:STX")
+    }
+
+
+@pytest.mark.parametrize(
+    ("errors", "down"),
+    [
+        ({"BTC": UpstreamTimeoutError("sandbox", "slow")}, None),
+        ({}, RuntimeError("a fault of ours")),
+    ],
+    ids=["the source fails", "nothing is in time"],
+)
+def test_an_outage_after_a_pin_never_gives_the_old_assets_price_to_the_new(
+    redis_client: Redis, errors: dict[str, PricesError], down: Exception | None
+) -> None:
+    market = Market("BTC", "ETH")
+    market.held = {"BTC", "ETH"}
+    publisher = market.publisher()
+    publisher.publish()
+    market.refs = {"BTC": "coingecko:batcat"}
+    market.errors, market.down = errors, down
+    again(redis_client)
+
+    publisher.publish()
+    assert list(last(redis_client)["data"]) == ["ETH"]
+
+    market.errors, market.down = {}, None
+    again(redis_client)
+    publisher.publish()
+    assert last(redis_client)["data"]["BTC"] == wire("BTC", ref="coingecko:batcat")
+
+
+def _locked() -> None:
+    raise OperationalError("database is locked")
+
+
+def test_a_locked_database_costs_no_tick(
+    redis_client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "streaming.publisher")
+    market = Market("SOL")
+    market.database = _locked
+    publisher = market.publisher()
+    follow("BTC")
+
+    for _ in range(2):
+        publisher.publish()
+        assert last(redis_client)["data"] == {"BTC": wire("BTC")}
+        again(redis_client)
+    market.database = bool
+    publisher.publish()
+    assert list(last(redis_client)["data"]) == ["BTC", "SOL"]
+
+    market.database = _locked
+    again(redis_client)
+    publisher.publish()
+    assert list(last(redis_client)["data"]) == ["BTC", "SOL"], "what is tracked was known by then"
+    assert [r.message for r in caplog.records] == [
+        "the database does not answer in time; ticks go on without it",
+        "the database answers again",
+        "the database does not answer in time; ticks go on without it",
+    ]
+
+
+def test_a_database_that_is_slow_does_not_hold_up_the_tick(
+    settings: Settings, redis_client: Redis
+) -> None:
+    settings.PUBLISH_INTERVAL_S = 1
+    market = Market("SOL")
+    release = threading.Event()
+    market.database = lambda: release.wait(10)
+    publisher = market.publisher()
+    follow("BTC")
+
+    for _ in range(3):
+        again(redis_client)
+        publisher.publish()
+    release.set()
+
+    tick = last(redis_client)
+    assert (tick["seq"], list(tick["data"])) == (3, ["BTC"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pin_reaches_those_who_follow_the_old_name(redis_client: Redis) -> None:
+    for kind in AssetKind:
+        Catalogue.objects.create(kind=kind, source="test", filled_at=AT, rows=1)
+    fields = {"ticker": "STX", "is_active": True}
+    Asset.objects.create(
+        ref="coingecko:stacks", kind="crypto", coingecko_id="stacks", market_cap_rank=90, **fields
+    )
+    stock = Asset.objects.create(ref="stock:STX", kind="stock", finnhub_symbol="STX", **fields)
+    market = Market()
+    publisher = market.publisher()
+    publisher.resolve = symbols.resolve_many
+    follow("stock:STX", "STX")
+    market.refs = {"STX": "coingecko:stacks", "stock:STX": "stock:STX"}
+    publisher.publish()
+    assert refs(redis_client) == {"STX": "coingecko:stacks", "stock:STX": "stock:STX"}
+
+    symbols.pin(stock)
+    market.names, market.refs = {"stock:STX": "STX"}, {"STX": "stock:STX"}
+    again(redis_client)
+    publisher.publish()
+
+    assert refs(redis_client) == {"STX": "stock:STX", "stock:STX": "stock:STX"}
+
+
+def refs(redis_client: Redis) -> dict[str, str]:
+    return {name: value["ref"] for name, value in last(redis_client)["data"].items()}
