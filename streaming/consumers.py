@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,11 +14,12 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from msgspec import UNSET
 
+from prices.services.symbols import Resolution
 from streaming import daphne, protocol
 from streaming.feed import Feed
 from streaming.hub import Hub, hub
 from streaming.limits import Allowance, Manners
-from streaming.lookup import Lookup
+from streaming.lookup import Lookup, literal
 from streaming.protocol import (
     Action,
     Close,
@@ -216,21 +217,15 @@ class PriceConsumer(AsyncWebsocketConsumer):
     async def _subscribe(self, command: Command, feed: Feed, hub: Hub) -> None:
         until = _now() + ANSWER_WITHIN_S
         found = await self._lookup.resolution(command.symbols, until) if command.symbols else None
-        rejected: dict[str, str] = {}
-        accepted: dict[str, str] = {}  # symbol by what was asked
-        for name in command.symbols:
-            if found is None:
-                # The catalogue itself could not be read; nothing is known of the symbol.
-                rejected[name] = Code.UPSTREAM_UNAVAILABLE
-            elif name in found.rejected:
-                rejected[name] = found.rejected[name]
-            elif self._has_room(feed, accepted, found.found[name]):
-                accepted[name] = found.found[name]
-            else:
-                rejected[name] = Code.LIMIT
+        accepted, rejected = self._sorted(command, found, feed)
         symbols = list(dict.fromkeys(accepted.values()))
+        refs = {s: one.asset.ref for s, one in found.assets.items()} if found else {}
+        hub.expect(symbols)
+        quotes = await self._quotes(symbols, refs, hub, until)
+        # From here on nothing is awaited: a tick that came meanwhile is in the answer,
+        # and one that comes now is behind it.
+        quotes = _newest(symbols, _about(refs, hub.known(symbols)), quotes)
         hub.follow(feed, symbols)
-        quotes = await self._quotes(symbols, hub, until)
         retry = Code.UPSTREAM_UNAVAILABLE in rejected.values()
         feed.put(
             protocol.Subscribed(
@@ -247,6 +242,26 @@ class PriceConsumer(AsyncWebsocketConsumer):
             hub.snapshot(quotes),
         )
 
+    def _sorted(
+        self, command: Command, found: Resolution | None, feed: Feed
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Return symbols of what is accepted and codes of what is not, by what was asked."""
+        accepted: dict[str, str] = {}
+        rejected: dict[str, str] = {}
+        for name in command.symbols:
+            if found is None:
+                # The catalogue itself could not be read; nothing is known of the symbol.
+                rejected[name] = Code.UPSTREAM_UNAVAILABLE
+            elif name in found.rejected:
+                code = found.rejected[name]
+                is_passing = code.startswith("upstream")
+                rejected[name] = Code.UPSTREAM_UNAVAILABLE if is_passing else code
+            elif self._has_room(feed, accepted, found.found[name]):
+                accepted[name] = found.found[name]
+            else:
+                rejected[name] = Code.LIMIT
+        return accepted, rejected
+
     def _has_room(self, feed: Feed, accepted: dict[str, str], symbol: str) -> bool:
         held = feed.symbols | set(accepted.values())
         if symbol in held or len(held) < settings.WS_MAX_SYMBOLS:
@@ -254,24 +269,27 @@ class PriceConsumer(AsyncWebsocketConsumer):
         _log_once("WS_MAX_SYMBOLS")
         return False
 
-    async def _quotes(self, symbols: list[str], hub: Hub, until: float) -> dict[str, WireQuote]:
-        """Return what is known of `symbols`, and what can be fetched in time, in their order."""
-        quotes = hub.known(symbols) if hub.is_current else {}
+    async def _quotes(
+        self, symbols: list[str], refs: Mapping[str, str], hub: Hub, until: float
+    ) -> dict[str, WireQuote]:
+        """Return what is known of `symbols` now, and what can be fetched in time."""
+        quotes = _about(refs, hub.known(symbols)) if hub.is_current else {}
         for ask in (self._lookup.held, self._lookup.fetched):
             missing = [symbol for symbol in symbols if symbol not in quotes]
             if missing:
                 got = await ask(missing, until)
-                quotes |= {symbol: WireQuote.of(quote) for symbol, quote in got.items()}
-        # What no one could renew: the last tick's, marked stale.
-        quotes = hub.known([symbol for symbol in symbols if symbol not in quotes]) | quotes
-        return {symbol: quotes[symbol] for symbol in symbols if symbol in quotes}
+                quotes |= _about(refs, {s: WireQuote.of(quote) for s, quote in got.items()})
+        return quotes
 
     async def _unsubscribe(self, command: Command, feed: Feed, hub: Hub) -> None:
-        names = [name for name in command.symbols if name.upper() not in feed.symbols]
         until = _now() + ANSWER_WITHIN_S
-        found = await self._lookup.resolution(names, until) if names else None
-        known = found.found if found else {}
-        symbols = [known.get(n, n.upper()) for n in command.symbols if n in known or n not in names]
+        found = await self._lookup.resolution(command.symbols, until) if command.symbols else None
+        meant = found.found if found else {}
+        symbols: list[str] = []
+        for name in command.symbols:
+            # The name it was followed by counts, even where it means another one by now.
+            names = [literal(name), *([meant[name]] if name in meant else [])]
+            symbols += [n for n in names if n in feed.symbols] or names[1:]
         hub.unfollow(feed, symbols)
         feed.put(
             protocol.Unsubscribed(
@@ -293,6 +311,20 @@ _OBEY: dict[Action, Callable[[PriceConsumer, Command, Feed, Hub], Awaitable[None
     Action.PING: PriceConsumer._ping,
     Action.GET_SUBSCRIPTIONS: PriceConsumer._get_subscriptions,
 }
+
+
+def _about(refs: Mapping[str, str], quotes: Mapping[str, WireQuote]) -> dict[str, WireQuote]:
+    """Leave out what is of an asset that its symbol does not mean any more."""
+    return {s: quote for s, quote in quotes.items() if refs.get(s, quote.ref) == quote.ref}
+
+
+def _newest(symbols: list[str], *known: Mapping[str, WireQuote]) -> dict[str, WireQuote]:
+    """Return the newest quote of each symbol, in the order of `symbols`."""
+    newest: dict[str, WireQuote] = {}
+    for symbol in symbols:
+        if found := [quotes[symbol] for quotes in known if symbol in quotes]:
+            newest[symbol] = max(found, key=lambda quote: (quote.last_updated, not quote.stale))
+    return newest
 
 
 def _now() -> float:

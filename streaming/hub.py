@@ -148,6 +148,10 @@ class Hub:
             self._delist(feed)
             self._feeds.discard(feed)
 
+    def expect(self, symbols: Collection[str]) -> None:
+        """Have symbols in the next tick already that will be followed in a moment."""
+        self._demand.add({symbol for symbol in symbols if symbol not in self._counts})
+
     def follow(self, feed: Feed, symbols: Collection[str]) -> None:
         if feed not in self._feeds:
             return

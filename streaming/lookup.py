@@ -17,6 +17,7 @@ from typing import TypeVar
 from django.db import close_old_connections
 
 from prices.answers import QuoteAnswer
+from prices.errors import InvalidSymbolError
 from prices.services import quotes, symbols
 from prices.services.symbols import Resolution
 
@@ -71,6 +72,17 @@ _for_prices = Threads("prices-for-sockets", 8, waiting=64)
 
 def _fetched(wanted: Collection[str]) -> dict[str, QuoteAnswer]:
     return quotes.quotes(wanted).data
+
+
+def literal(name: str) -> str:
+    """Return a name in the form that symbols have, whatever it means now."""
+    try:
+        meant = symbols.parse(name)
+    except InvalidSymbolError:
+        return name
+    if meant.coin_id:
+        return meant.ref
+    return f"{meant.kind}:{meant.ticker}" if meant.kind else meant.ticker
 
 
 @dataclass(frozen=True)

@@ -149,12 +149,13 @@ def knowing(
     cached: Collection[str] = (),
     fetched: Callable[[Collection[str]], Collection[str]] = lambda wanted: wanted,
     resolution: Callable[[Collection[str]], Resolution] = resolve,
+    price: float = 200.0,
 ) -> Lookup:
     """Return a lookup that finds `cached` at once and asks `fetched` for the rest."""
     return Lookup(
         resolve=resolution,
         cached=lambda wanted: {s: quote(s) for s in wanted if s in cached},
-        fetch=lambda wanted: {s: quote(s, 200.0) for s in fetched(wanted)},
+        fetch=lambda wanted: {s: quote(s, price) for s in fetched(wanted)},
     )
 
 

@@ -17,6 +17,7 @@ from streaming.hub import Hub
 from tests.streaming.sockets import (
     client,
     knowing,
+    meaning,
     publish,
     resolve,
     running_hub,
@@ -190,6 +191,69 @@ async def test_a_price_that_takes_too_long_is_pending_and_comes_with_a_tick() ->
         assert list((await socket.receive())["data"]) == ["BTC", "ETH"]
 
 
+async def test_a_tick_in_the_middle_of_a_request_comes_after_its_answer_and_is_not_outdone(
+    hub: Hub,
+) -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    def slow(wanted: Collection[str]) -> Collection[str]:
+        asked.set()
+        release.wait(10)
+        return wanted
+
+    async with client(knowing(fetched=slow, price=1.0)) as socket:
+        await socket.send(action="subscribe", symbols=["ETH"])
+        await until(asked.is_set)
+        await until(lambda: "ETH" in demand.wanted())
+        place = await publish(ETH=2.0)
+        await until(lambda: hub.place == place)
+        release.set()
+
+        beat = await socket.receive()
+        subscribed, snapshot = await socket.receive(), await socket.receive()
+        await publish(ETH=3.0)
+        update = await socket.receive()
+
+    assert (beat["type"], beat["seq"]) == ("heartbeat", 1), "nothing was followed yet"
+    assert (subscribed["type"], subscribed["pending"]) == ("subscribed", [])
+    assert (snapshot["snapshot"], snapshot["seq"]) == (True, 1)
+    assert snapshot["data"] == {"ETH": wire("ETH", 2.0)}, "the tick is the newer"
+    assert (update["seq"], update["data"]["ETH"]["price"]) == (2, 3.0)
+
+
+async def test_what_is_followed_already_goes_on_during_a_request(hub: Hub) -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    def slow(wanted: Collection[str]) -> Collection[str]:
+        asked.set()
+        release.wait(10)
+        return wanted
+
+    async with client(knowing(cached=["BTC"], fetched=slow)) as socket:
+        await socket.subscribe("BTC")
+        await socket.send(action="subscribe", symbols=["ETH"], id=2)
+        await until(asked.is_set)
+        await publish(BTC=5.0)
+
+        assert (await socket.receive())["data"] == {"BTC": wire("BTC", 5.0)}
+        release.set()
+        assert (await socket.receive())["id"] == 2
+
+
+async def test_what_a_symbol_meant_before_is_not_told_to_who_subscribes_after(hub: Hub) -> None:
+    place = await publish(BTC=7.0)
+    await until(lambda: hub.place == place)
+
+    def pinned(asked: Collection[str]) -> Resolution:
+        return meaning(asked, {}, {"BTC": "coingecko:batcat"})
+
+    async with client(knowing(cached=["BTC"], resolution=pinned)) as socket:
+        subscribed, snapshot = await socket.subscribe("BTC")
+
+        assert (subscribed["symbols"], subscribed["pending"]) == (["BTC"], ["BTC"])
+        assert snapshot["data"] == {}
+
+
 async def test_a_source_that_fails_leaves_the_symbol_pending() -> None:
     def fail(wanted: Collection[str]) -> Collection[str]:
         raise OSError("no source")
@@ -211,6 +275,67 @@ async def test_with_the_catalogue_out_of_reach_nothing_is_called_unknown() -> No
         assert subscribed["rejected"] == {"BTC": "upstream_unavailable"}
         assert subscribed["retry_after_ms"] > 0
         assert subscribed["symbols"] == subscribed["pending"] == []
+
+
+@pytest.mark.parametrize("code", ["upstream_unavailable", "upstream_rate_limited"])
+async def test_what_no_catalogue_could_tell_may_be_asked_again(code: str) -> None:
+    def unread(asked: Collection[str]) -> Resolution:
+        result = resolve([name for name in asked if name != "TSLA"])
+        result.rejected["TSLA"] = code
+        return result
+
+    async with client(knowing(resolution=unread)) as socket:
+        subscribed, snapshot = await socket.subscribe("BTC", "TSLA", "NOPE")
+
+        assert subscribed["symbols"] == ["BTC"]
+        assert subscribed["rejected"] == {"TSLA": "upstream_unavailable", "NOPE": "unknown_symbol"}
+        assert subscribed["retry_after_ms"] > 0
+        assert list(snapshot["data"]) == ["BTC"]
+
+
+async def test_what_needs_a_setting_of_the_server_is_refused_for_good() -> None:
+    def without_key(asked: Collection[str]) -> Resolution:
+        return Resolution(rejected=dict.fromkeys(asked, "provider_not_configured"))
+
+    async with client(knowing(resolution=without_key)) as socket:
+        subscribed, _ = await socket.subscribe("AAPL")
+
+        assert subscribed["rejected"] == {"AAPL": "provider_not_configured"}
+        assert "retry_after_ms" not in subscribed
+
+
+async def test_a_name_that_means_another_asset_now_is_unsubscribed_by_the_old_name_too() -> None:
+    names: dict[str, str] = {}
+    lookup = knowing(resolution=lambda asked: meaning(asked, names, {}))
+    async with client(lookup) as socket:
+        await socket.subscribe("stock:STX", "coingecko:STX", "BTC", "ETH")
+        names |= {"stock:STX": "STX", "stock:stx": "STX", "crypto:ETH": "ETH"}
+
+        one = await socket.ask("unsubscribe", "stock:stx", "crypto:ETH")
+        await socket.subscribe("stock:STX")
+        two = await socket.ask("unsubscribe", "stock:STX")
+
+        assert (one["symbols"], one["count"]) == (["stock:STX", "ETH"], 2)
+        assert (two["symbols"], two["count"]) == (["STX"], 2)
+        left = await socket.ask("get_subscriptions")
+        assert left["symbols"] == ["BTC", "coingecko:STX"]
+
+
+async def test_what_is_followed_can_be_left_while_the_catalogue_is_out_of_reach() -> None:
+    is_away = False
+
+    def fail(asked: Collection[str]) -> Resolution:
+        if is_away:
+            raise OSError("no database")
+        return resolve(asked)
+
+    async with client(knowing(resolution=fail)) as socket:
+        await socket.subscribe("BTC", "stock:STX")
+        is_away = True
+
+        answer = await socket.ask("unsubscribe", "btc", "stock:stx", "ETH")
+
+        assert (answer["symbols"], answer["count"]) == (["BTC", "stock:STX"], 0)
 
 
 async def test_unsubscribing_once_is_enough() -> None:
