@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 import uuid
+from http import HTTPStatus
 
 from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
-from django.http import HttpRequest
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
 from prices.problems import plain_problem
 
+_ADMIN_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 
 
@@ -39,7 +45,42 @@ class ProblemErrors(MiddlewareMixin):
         if response.status_code < 400 or not request.path.startswith("/api/"):
             return response
         if response.headers.get("Content-Type", "").startswith("text/"):
-            return plain_problem(request, response.status_code)
+            return plain_problem(request, response.status_code, _host_trouble(request))
+        return response
+
+
+def _host_trouble(request: HttpRequest) -> str:
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return "This host is not served here; ALLOWED_HOSTS names those that are."
+    return ""
+
+
+class NoBodyForHead(MiddlewareMixin):
+    """Sends the headers of an answer to HEAD and keeps the body: not every server does."""
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        if request.method == "HEAD" and isinstance(response, HttpResponse):
+            if response.status_code != HTTPStatus.NOT_MODIFIED:
+                response.headers.setdefault("Content-Length", str(len(response.content)))
+            response.content = b""
+        return response
+
+
+class AdminPolicy(MiddlewareMixin):
+    """Lets the admin's pages run and load what comes from here, and nothing that is inline.
+
+    They show names that upstream wrote.
+    """
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        if request.path.startswith("/admin"):
+            response.headers.setdefault("Content-Security-Policy", _ADMIN_POLICY)
         return response
 
 

@@ -370,10 +370,12 @@ INSTALLED_APPS = [
     "streaming",
 ]
 MIDDLEWARE = [
+    "lokifi.middleware.NoBodyForHead",
     "lokifi.middleware.RequestId",
     "lokifi.middleware.ProblemErrors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "lokifi.middleware.AdminPolicy",
     "lokifi.middleware.Cors",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

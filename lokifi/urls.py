@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import include, path, re_path
-from drf_spectacular.views import SpectacularAPIView
 
 from lokifi import views
 from lokifi.dashboard import views as dashboard
-from prices.views import NotFoundView
+from prices.views import NotFoundView, SchemaView
 
 urlpatterns = [
     path("", dashboard.board, name="board"),
@@ -16,7 +15,7 @@ urlpatterns = [
     path("livez", views.livez, name="livez"),
     path("readyz", views.readyz, name="readyz"),
     path("api/v1/", include("prices.urls")),
-    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema", SchemaView.as_view(), name="schema"),
     path("api/docs", dashboard.docs, name="docs"),
     re_path(r"^api(?:/.*)?$", NotFoundView.as_view()),
 ]

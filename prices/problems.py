@@ -53,10 +53,10 @@ def problem(
     return response
 
 
-def plain_problem(request: HttpRequest, status: int) -> HttpResponse:
+def plain_problem(request: HttpRequest, status: int, detail: str = "") -> HttpResponse:
     """Return the problem of a status that came without any of ours."""
     code = _CODES.get(status, "internal_error" if status >= 500 else "invalid_parameter")
-    return problem(request, status, code, HTTPStatus(status).description or code)
+    return problem(request, status, code, detail or HTTPStatus(status).description or code)
 
 
 def handle(exc: Exception, context: dict[str, Any]) -> HttpResponse:
@@ -87,11 +87,7 @@ def _priced(request: HttpRequest, exc: PricesError) -> HttpResponse:
 
 def _of_rest_framework(request: HttpRequest, exc: exceptions.APIException) -> HttpResponse:
     code = _CODES.get(exc.status_code, "internal_error")
-    response = problem(request, exc.status_code, code, str(exc.detail))
-    if isinstance(exc, exceptions.MethodNotAllowed):
-        # DRF puts Allow on the answers it renders itself; this one is ours.
-        response["Allow"] = "GET, HEAD, OPTIONS"
-    return response
+    return problem(request, exc.status_code, code, str(exc.detail))
 
 
 def _field_errors(detail: Any, field: str = "") -> list[dict[str, str]]:

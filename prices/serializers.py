@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
+from django.http import QueryDict
 from rest_framework import serializers
 
 from prices.types import AssetKind, Period, Resolution
@@ -16,6 +19,28 @@ _RESOLUTION_NAMES = {
     "1h": "60", "1H": "60", "4h": "240", "4H": "240",
     "d": "D", "1d": "D", "1D": "D", "w": "W", "1w": "W", "1W": "W", "1M": "M",
 }  # fmt: skip
+
+
+_DIGITS = re.compile(r"[0-9]{1,9}")
+
+
+class WholeField(serializers.IntegerField):
+    """A number in plain digits; Python's own reading takes digits of every script."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if not _DIGITS.fullmatch(str(data).strip()):
+            self.fail("invalid")
+        return int(super().to_internal_value(data))
+
+
+class ListedField(serializers.CharField):
+    """Words with commas between; a parameter that is repeated adds to the list."""
+
+    def get_value(self, dictionary: Mapping[Any, Any]) -> Any:
+        name = str(self.field_name)
+        if isinstance(dictionary, QueryDict) and name in dictionary:
+            return ",".join(map(str, dictionary.getlist(name)))
+        return super().get_value(dictionary)
 
 
 class PeriodField(serializers.ChoiceField):
@@ -56,13 +81,13 @@ class CandlesQuery(HistoryQuery):
 
 
 class TopQuery(serializers.Serializer[Any]):
-    limit = serializers.IntegerField(default=100, min_value=1, max_value=300)
-    page = serializers.IntegerField(default=1, min_value=1, max_value=300)
+    limit = WholeField(default=100, min_value=1, max_value=300)
+    page = WholeField(default=1, min_value=1, max_value=300)
 
 
 class CoinSearchQuery(serializers.Serializer[Any]):
     q = serializers.CharField(min_length=1, max_length=100, trim_whitespace=False)
-    limit = serializers.IntegerField(default=50, min_value=1, max_value=100)
+    limit = WholeField(default=50, min_value=1, max_value=100)
 
     def validate_q(self, value: str) -> str:
         if not value.strip():
@@ -77,7 +102,7 @@ class SymbolSearchQuery(CoinSearchQuery):
 
 
 class BatchQuery(QuoteQuery):
-    symbols = serializers.CharField(
+    symbols = ListedField(
         max_length=MAX_BATCH * 121, help_text=f"1 to {MAX_BATCH} symbols with commas between"
     )
 

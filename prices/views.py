@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
+from django.http.request import MediaType
 from django.utils.http import parse_etags
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularAPIView
 from rest_framework import exceptions, serializers
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -27,6 +32,7 @@ from prices.answers import (
 )
 from prices.cache import Held
 from prices.errors import PricesError, UpstreamError
+from prices.problems import CONTENT_TYPE as PROBLEM
 from prices.serializers import (
     BatchBody,
     BatchQuery,
@@ -45,6 +51,43 @@ S = TypeVar("S", bound=serializers.Serializer[Any])
 # A quote is not kept by caches in front of us for the whole of its 60 s.
 QUOTE_AGE_S = 5
 MAX_BODY_BYTES = 64 * 1024
+# How long a cache may keep the API's description: it changes with a release.
+SCHEMA_AGE_S = 300
+
+
+class Negotiation(DefaultContentNegotiation):
+    """What `Accept` allows, with q=0 as a refusal; a parameter `format` is none of its business."""
+
+    def select_renderer(
+        self,
+        request: Request,
+        renderers: Any,
+        format_suffix: str | None = None,
+    ) -> Any:
+        accept = request.headers.get("Accept", "")
+        ranges = [MediaType(part) for part in accept.split(",") if part.strip()]
+        best = max(renderers, key=lambda renderer: _liked(renderer.media_type, ranges))
+        if not _liked(best.media_type, ranges):
+            raise exceptions.NotAcceptable(available_renderers=renderers)
+        return best, best.media_type
+
+
+def _liked(media_type: str, ranges: Sequence[MediaType]) -> float:
+    """Return how much a client wants a media type, from 0 to 1."""
+    if not ranges:
+        return 1.0
+    fitting = [one for one in ranges if one.match(media_type)]
+    if not fitting and media_type == "application/json":
+        # Who can read our errors can read our answers.
+        fitting = [one for one in ranges if one.match(PROBLEM)]
+    closest = max(fitting, key=lambda one: one.specificity, default=None)
+    return float(closest.quality) if closest else 0.0
+
+
+class PricesView(APIView):
+    """What all views below /api have in common."""
+
+    content_negotiation_class = Negotiation
 
 
 class BoundedJSONParser(BaseParser):
@@ -74,7 +117,7 @@ class TooLargeError(exceptions.APIException):
     default_detail = f"A body may have {MAX_BODY_BYTES} bytes."
 
 
-class QuoteView(APIView):
+class QuoteView(PricesView):
     """The current price of one asset."""
 
     @schema.operation(
@@ -92,7 +135,7 @@ class QuoteView(APIView):
         return _answer(request, held, at_most_s=QUOTE_AGE_S, is_forced=force)
 
 
-class HistoryView(APIView):
+class HistoryView(PricesView):
     """Prices of one asset over a period, oldest first."""
 
     @schema.operation(
@@ -110,7 +153,7 @@ class HistoryView(APIView):
         return _answer(request, held, is_forced=force)
 
 
-class CandlesView(APIView):
+class CandlesView(PricesView):
     """Candles of one asset over a period, oldest first."""
 
     @schema.operation(
@@ -130,10 +173,16 @@ class CandlesView(APIView):
         return _answer(request, held, is_forced=force)
 
 
-class BatchView(APIView):
+class BatchView(PricesView):
     """Current prices of up to 100 assets, by POST."""
 
     parser_classes: Sequence[type[BaseParser]] = [BoundedJSONParser]
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        # DRF takes a body whose length nobody announced, as one sent in chunks, for
+        # none. Any length but 0 makes it look; the parser reads no more than it may.
+        request.META.setdefault("CONTENT_LENGTH", str(MAX_BODY_BYTES))
+        return super().initialize_request(request, *args, **kwargs)
 
     @schema.operation(
         "batch",
@@ -147,7 +196,7 @@ class BatchView(APIView):
         return _batch(request, body["symbols"], force=body["force_refresh"])
 
 
-class BatchQueryView(APIView):
+class BatchQueryView(PricesView):
     """Current prices of up to 100 assets, by GET."""
 
     @schema.operation(
@@ -162,7 +211,7 @@ class BatchQueryView(APIView):
         return _batch(request, query["symbols"], force=query["force_refresh"])
 
 
-class TopView(APIView):
+class TopView(PricesView):
     """Coins by market cap."""
 
     @schema.operation(
@@ -173,7 +222,7 @@ class TopView(APIView):
         return _answer(request, discovery.top(query["limit"], query["page"]))
 
 
-class CoinSearchView(APIView):
+class CoinSearchView(PricesView):
     """Coins whose ticker, name or id fits, with their market data."""
 
     @schema.operation(
@@ -188,7 +237,7 @@ class CoinSearchView(APIView):
         return _answer(request, discovery.search_coins(query["q"], query["limit"]))
 
 
-class MappingView(APIView):
+class MappingView(PricesView):
     """CoinGecko ids by ticker."""
 
     @schema.operation("mapping", "CoinGecko ids by ticker", MappingAnswer)
@@ -196,7 +245,7 @@ class MappingView(APIView):
         return _answer(request, discovery.mapping())
 
 
-class SymbolSearchView(APIView):
+class SymbolSearchView(PricesView):
     """Coins and stocks whose ticker or name fits."""
 
     @schema.operation(
@@ -212,7 +261,36 @@ class SymbolSearchView(APIView):
         return _answer(request, discovery.search_symbols(query["q"], kind, query["limit"]))
 
 
-class NotFoundView(APIView):
+class SchemaView(SpectacularAPIView):
+    """The API's description, made once in each process."""
+
+    content_negotiation_class = Negotiation
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        renderer = request.accepted_renderer
+        kind, charset = renderer.media_type, renderer.charset
+        return _sent(
+            request,
+            _description(kind, renderer.render),
+            content_type=f"{kind}; charset={charset}" if charset else kind,
+            cache_control=f"public, max-age={SCHEMA_AGE_S}",
+        )
+
+
+def _description(kind: str, render: Callable[[Any], str | bytes]) -> bytes:
+    if kind not in _descriptions:
+        generator: Any = SchemaGenerator
+        rendered = render(generator().get_schema(request=None, public=True))
+        _descriptions[kind] = rendered.encode() if isinstance(rendered, str) else rendered
+    return _descriptions[kind]
+
+
+# By media type; it changes with the code alone.
+_descriptions: dict[str, bytes] = {}
+
+
+class NotFoundView(PricesView):
     """Whatever else stands below /api."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -232,18 +310,12 @@ def _answer(
     request: Request, held: Held[Any], *, at_most_s: float = 3600, is_forced: bool = False
 ) -> HttpResponse:
     """Send ready bytes with what caches and clients need to know of them."""
-    etag = f'"{hashlib.blake2b(held.body, digest_size=12).hexdigest()}"'
-    wanted = parse_etags(request.headers.get("If-None-Match", ""))
-    is_read = request.method in {"GET", "HEAD"}
-    is_known = is_read and ("*" in wanted or etag in {tag.removeprefix("W/") for tag in wanted})
-    response = (
-        HttpResponse(status=304)
-        if is_known
-        else HttpResponse(held.body, content_type="application/json")
-    )
-    response["ETag"] = etag
     life_s = int(min(held.life_s, at_most_s))
-    response["Cache-Control"] = "no-store" if is_forced else f"public, max-age={life_s}"
+    response = _sent(
+        request,
+        held.body,
+        cache_control="no-store" if is_forced else f"public, max-age={life_s}",
+    )
     if held.value.stale:
         response["X-Cache"] = "STALE"
     else:
@@ -251,8 +323,23 @@ def _answer(
     return response
 
 
+def _sent(
+    request: Request, body: bytes, *, cache_control: str, content_type: str = "application/json"
+) -> HttpResponse:
+    """Return a body with its tag, or 304 where the client has it already."""
+    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    wanted = parse_etags(request.headers.get("If-None-Match", ""))
+    is_read = request.method in {"GET", "HEAD"}
+    is_known = is_read and ("*" in wanted or etag in {tag.removeprefix("W/") for tag in wanted})
+    response = (
+        HttpResponse(status=304) if is_known else HttpResponse(body, content_type=content_type)
+    )
+    response["ETag"] = etag
+    response["Cache-Control"] = cache_control
+    return response
+
+
 def _batch(request: Request, asked: Sequence[str], *, force: bool) -> HttpResponse:
-    names = symbols.resolve_many(asked)
     batch = quotes.quotes(asked, force=force)
     errors = list(batch.errors.values())
     if not batch.data and errors and all(isinstance(e, UpstreamError) for e in errors):
@@ -263,19 +350,19 @@ def _batch(request: Request, asked: Sequence[str], *, force: bool) -> HttpRespon
         count=len(found),
         data=batch.data,
         failed=batch.failed,
-        resolved=names.resolved,
+        resolved=batch.resolved,
         cache_hits=batch.cache_hits,
         api_calls=batch.api_calls,
         source="+".join(sorted({quote.source for quote in found})) or None,
         as_of=min((quote.as_of for quote in found if quote.as_of), default=None),
         fetched_at=min((quote.fetched_at for quote in found), default=None),
-        cached=all(quote.cached for quote in found),
+        cached=bool(found) and all(quote.cached for quote in found),
         stale=any(quote.stale for quote in found),
     )
     is_hit = batch.api_calls == 0
-    life_s = 0.0 if answer.stale else QUOTE_AGE_S
-    held = Held(answer, cache.encode(answer), life_s, is_hit)
-    return _answer(request, held, is_forced=force or request.method == "POST")
+    held = Held(answer, cache.encode(answer), batch.life_s, is_hit)
+    is_forced = force or request.method == "POST"
+    return _answer(request, held, at_most_s=QUOTE_AGE_S, is_forced=is_forced)
 
 
 def _worst(errors: Sequence[PricesError]) -> PricesError:

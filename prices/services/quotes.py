@@ -26,12 +26,18 @@ TRACKED_AGE_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class QuoteBatch:
-    """Quotes and errors by symbol, and what they cost."""
+    """Quotes and errors by symbol, and what they cost.
+
+    resolved names symbols by what was asked, where the two differ; life_s is what
+    is left of the life of the quote that lapses first, 0 where there is none.
+    """
 
     data: dict[str, QuoteAnswer] = field(default_factory=dict)
     errors: dict[str, PricesError] = field(default_factory=dict)
     cache_hits: int = 0
     api_calls: int = 0
+    resolved: dict[str, str] = field(default_factory=dict)
+    life_s: float = 0.0
 
     @property
     def failed(self) -> dict[str, str]:
@@ -128,6 +134,7 @@ def _as_batch(
 ) -> QuoteBatch:
     batch = QuoteBatch(api_calls=calls)
     hits = 0
+    lives: list[float] = []
     for text in dict.fromkeys(wanted):
         symbol = found.found.get(text)
         if symbol is None:
@@ -139,7 +146,10 @@ def _as_batch(
         elif symbol not in batch.data:
             batch.data[symbol] = result.value
             hits += result.was_hit
-    return QuoteBatch(batch.data, batch.errors, hits, calls)
+            lives.append(result.life_s)
+    return QuoteBatch(
+        batch.data, batch.errors, hits, calls, found.resolved, min(lives, default=0.0)
+    )
 
 
 def _held(

@@ -524,3 +524,72 @@ def _age(ref: str, by_s: float) -> None:
     cache.store(
         cache.price_key(ref), msgspec.structs.replace(held.value, fetched_at=older), held.life_s
     )
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("application/problem+json", 200),
+        ("", 200),
+        ("application/json; charset=utf-8", 200),
+        ("text/html, application/*;q=0.5", 200),
+        ("application/json;q=0", 406),
+        ("application/json;q=0, */*", 406),
+        ("text/csv", 406),
+    ],
+)
+def test_what_a_client_accepts_decides_and_a_quality_of_zero_is_a_refusal(
+    accept: str, status: int
+) -> None:
+    assert client().get(f"{ROOT}/BTC", headers={"Accept": accept}).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/BTC", "/crypto/top", ""])
+def test_a_parameter_that_no_address_knows_is_ignored(path: str) -> None:
+    ok(path, symbols="BTC", format="csv", whatever="1")
+
+
+@pytest.mark.parametrize("limit", ["\uff15", "\u0665", "1_0", "+5", "5.0", "9" * 5000])
+def test_a_number_is_written_in_plain_digits(limit: str) -> None:
+    problem(get("/crypto/top", limit=limit), 400, "invalid_parameter")
+
+
+def test_a_list_of_symbols_may_be_given_in_several_parameters() -> None:
+    batch = client().get(f"{ROOT}?symbols=BTC&symbols=ETH,SOL").json()
+
+    assert list(batch["data"]) == ["BTC", "ETH", "SOL"]
+
+
+def test_a_batch_lives_no_longer_than_the_quote_that_lapses_first(redis_client: Redis) -> None:
+    ok("", symbols="BTC,ETH")
+    redis_client.pexpire("price:ETH", 1900)
+
+    assert _max_age(get("", symbols="BTC,ETH")) <= 1
+
+
+def test_a_batch_without_data_is_not_cached() -> None:
+    batch = ok("", symbols="NOPE")
+
+    assert (batch["data"], batch["cached"]) == ({}, False)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", f"{ROOT}/batch", {"POST", "OPTIONS"}),
+        ("POST", f"{ROOT}/BTC", {"GET", "HEAD", "OPTIONS"}),
+    ],
+)
+def test_a_method_that_is_refused_is_told_which_are_not(
+    method: str, path: str, allowed: set[str]
+) -> None:
+    response = client().generic(method, path)
+
+    assert response.status_code == 405
+    assert set(response["Allow"].split(", ")) == allowed
+
+
+def test_a_host_that_is_not_served_is_what_the_problem_names() -> None:
+    response = client().get(f"{ROOT}/BTC", headers={"Host": "elsewhere.example"})
+
+    assert "This host is not served here" in problem(response, 400, "invalid_parameter")["detail"]

@@ -176,3 +176,12 @@ def test_the_document_is_served_as_yaml_and_as_json() -> None:
         response = Client().get("/api/schema", headers={"accept": accept})
         assert kind in response["Content-Type"]
         assert yaml.safe_load(response.content)["info"]["title"] == "Lokifi prices"
+
+
+@pytest.mark.django_db
+def test_the_document_may_be_kept_and_asked_for_again_by_its_tag() -> None:
+    first = Client().get("/api/schema")
+    again = Client().get("/api/schema", headers={"If-None-Match": first["ETag"]})
+
+    assert first["Cache-Control"].startswith("public, max-age=")
+    assert (again.status_code, again.content) == (304, b"")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -66,6 +70,53 @@ def test_a_page_from_another_port_of_localhost_may_fetch(
 
         assert answer.headers["access-control-allow-origin"] == "*"
         assert "access-control-allow-credentials" not in answer.headers
+
+
+def in_chunks(web: Web, body: bytes) -> tuple[int, dict[str, Any]]:
+    """Post a body of a length that is not announced."""
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=20)
+    try:
+        connection.request(
+            "POST",
+            f"{ROOT}/batch",
+            iter([body[:7], body[7:]]),
+            {"Content-Type": "application/json"},
+            encode_chunked=True,
+        )
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def test_a_body_sent_in_chunks_is_read_and_bounded_like_any_other(
+    running: tuple[Product, list[Web]],
+) -> None:
+    for web in running[1]:
+        status, answer = in_chunks(web, b'{"symbols": ["BTC"]}')
+        assert (status, list(answer.get("data", {}))) == (200, ["BTC"])
+
+        status, answer = in_chunks(web, b'{"symbols": ["' + b"A" * 100_000 + b'"]}')
+        assert (status, answer["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("path", ["/api/schema", f"{ROOT}/BTC", f"{ROOT}/NOPE", "/", "/admin/"])
+def test_an_answer_to_head_has_the_headers_of_get_and_no_body(
+    running: tuple[Product, list[Web]], path: str
+) -> None:
+    for web in running[1]:
+        web.get(path)  # What is cached from here on has the same length again.
+        with socket.create_connection(("127.0.0.1", web.port), timeout=20) as raw:
+            raw.sendall(
+                f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+            )
+            head, _, body = b"".join(iter(lambda: raw.recv(65_536), b"")).partition(b"\r\n\r\n")
+
+        assert body == b""
+        lengths = [
+            line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+        ]
+        assert lengths == [f"content-length: {len(web.get(path).body)}".encode()]
 
 
 @pytest.mark.timeout(120)
