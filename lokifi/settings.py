@@ -8,77 +8,19 @@ from __future__ import annotations
 
 import os
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from lokifi import reading as read
 from lokifi.celery import AlignedSchedule
 from lokifi.development import development_key, read_env_file, running_notes, var_dir
 
 # Servers that are started by hand read .env too, not manage.py alone.
 read_env_file(os.environ)
-env = environ.Env()
-
-
-def _text(name: str, default: str = "") -> str:
-    return str(env.str(name, default=default)).strip()
-
-
-def _flag(name: str, default: bool) -> bool:
-    value = _text(name).lower()
-    if not value:
-        return default
-    if value in {"1", "true", "yes", "on"}:
-        return True
-    if value in {"0", "false", "no", "off"}:
-        return False
-    raise ImproperlyConfigured(f"{name} must be one of 1, 0, true, false, yes, no, on, off.")
-
-
-def _whole(name: str, default: int, *, least: int = 0, most: int = 2**31) -> int:
-    value = _text(name)
-    try:
-        number = int(value) if value else default
-    except ValueError:
-        raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.") from None
-    if not least <= number <= most:
-        raise ImproperlyConfigured(f"{name} must lie between {least} and {most}, not {number}.")
-    return number
-
-
-def _choice(name: str, default: str, *allowed: str) -> str:
-    value = _text(name, default).lower() or default
-    if value not in allowed:
-        raise ImproperlyConfigured(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
-    return value
-
-
-def _words(name: str, default: str = "") -> list[str]:
-    return [word.strip() for word in _text(name, default).split(",") if word.strip()]
-
-
-def _url(name: str, default: str, *schemes: str) -> str:
-    value = (_text(name) or default).rstrip("/")
-    parts = urlsplit(value)
-    if parts.scheme not in schemes or not (parts.netloc or parts.path):
-        raise ImproperlyConfigured(f"{name} must be a URL that begins with {' or '.join(schemes)}.")
-    return value
-
-
-def _database(name: str, default: str) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = environ.Env.db_url_config(_text(name) or default)
-    except (KeyError, ValueError) as exc:
-        raise ImproperlyConfigured(f"{name} must be the URL of a database.") from exc
-    if "." not in found.get("ENGINE", ""):
-        raise ImproperlyConfigured(f"{name} must be the URL of a database.")
-    return found
-
 
 # Where things are kept while running: databases, the supervisor's notes, the
 # embedded server's dumps.
-VAR_DIR = var_dir()
+VAR_DIR = read.folder("VAR_DIR", var_dir())
 
 
 def _running() -> dict[str, Any]:
@@ -98,29 +40,29 @@ RUNNING = _running()
 
 # --- The process -----------------------------------------------------------
 
-DEBUG = _flag("DEBUG", default=False)
-SECRET_KEY = _text("SECRET_KEY")
+DEBUG = read.flag("DEBUG", default=False)
+SECRET_KEY = read.text("SECRET_KEY")
 if not SECRET_KEY:
     if not DEBUG:
         raise ImproperlyConfigured("SECRET_KEY must be set where DEBUG is off.")
     SECRET_KEY = development_key(VAR_DIR)
 # The password of the first superuser, `admin`, where there is none yet.
-ADMIN_PASSWORD = _text("ADMIN_PASSWORD")
-ALLOWED_HOSTS = _words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
-HOST = _text("HOST", "127.0.0.1") or "127.0.0.1"
-PORT = _whole("PORT", 8000, least=1, most=65535)
-SERVER = _choice("SERVER", "daphne", "daphne", "uvicorn")
+ADMIN_PASSWORD = read.text("ADMIN_PASSWORD")
+ALLOWED_HOSTS = read.hosts("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+HOST = read.text("HOST", "127.0.0.1")
+PORT = read.whole("PORT", 8000, least=1, most=65535)
+SERVER = read.choice("SERVER", "daphne", "daphne", "uvicorn")
 
 # --- Which upstream ----------------------------------------------------------
 
-UPSTREAM = _choice("UPSTREAM", "auto", "auto", "live", "sandbox")
-COINGECKO_KEY = _text("COINGECKO_KEY")
-COINGECKO_PLAN = _choice(
+UPSTREAM = read.choice("UPSTREAM", "auto", "auto", "live", "sandbox")
+COINGECKO_KEY = read.text("COINGECKO_KEY")
+COINGECKO_PLAN = read.choice(
     "COINGECKO_PLAN", "demo" if COINGECKO_KEY else "keyless", "keyless", "demo", "pro"
 )
-FINNHUB_KEY = _text("FINNHUB_KEY")
-SANDBOX_PLAN = _choice("SANDBOX_PLAN", "all", "all", "free")
-SANDBOX_URL = _url(
+FINNHUB_KEY = read.text("FINNHUB_KEY")
+SANDBOX_PLAN = read.choice("SANDBOX_PLAN", "all", "all", "free")
+SANDBOX_URL = read.url(
     "SANDBOX_URL", str(RUNNING.get("sandbox_url") or "http://127.0.0.1:8090"), "http", "https"
 )
 
@@ -131,11 +73,11 @@ UPSTREAM_MODE = UPSTREAM if UPSTREAM != "auto" else str(RUNNING.get("upstream") 
 if COINGECKO_PLAN != "keyless" and not COINGECKO_KEY and UPSTREAM_MODE == "live":
     raise ImproperlyConfigured(f"COINGECKO_PLAN={COINGECKO_PLAN} needs COINGECKO_KEY.")
 
-FINNHUB_PLAN = _choice("FINNHUB_PLAN", "free", "free", "paid")
-TWELVEDATA_KEY = _text("TWELVEDATA_KEY")
-TIINGO_KEY = _text("TIINGO_KEY")
+FINNHUB_PLAN = read.choice("FINNHUB_PLAN", "free", "free", "paid")
+TWELVEDATA_KEY = read.text("TWELVEDATA_KEY")
+TIINGO_KEY = read.text("TIINGO_KEY")
 # Yahoo asks for no key and gives no licence: only who wants it has it, and last.
-YAHOO = _flag("YAHOO", default=False)
+YAHOO = read.flag("YAHOO", default=False)
 
 _IS_SANDBOX = UPSTREAM_MODE == "sandbox"
 if _IS_SANDBOX:
@@ -144,8 +86,9 @@ if _IS_SANDBOX:
 
 
 def _source_url(name: str, live: str, in_sandbox: str) -> str:
-    """Return where a source is: the setting counts in live mode alone."""
-    return f"{SANDBOX_URL}/{in_sandbox}" if _IS_SANDBOX else _url(name, live, "http", "https")
+    """Return where a source is: the setting counts in live mode alone, and is checked in both."""
+    url = read.url(name, live, "http", "https")
+    return f"{SANDBOX_URL}/{in_sandbox}" if _IS_SANDBOX else url
 
 
 def _key(key: str) -> str:
@@ -189,13 +132,21 @@ _PLAN_CALLS: dict[tuple[str, str], dict[str, int]] = {
 def _limits(source: str, plan: str) -> dict[str, int | None]:
     calls = _PLAN_CALLS.get((source, plan), {})
     return {
-        name: _whole(f"{source}_{name}".upper(), calls.get(name, 0), least=0) or None
+        name: read.whole(f"{source}_{name}".upper(), calls.get(name, 0), least=0) or None
         for name in ("per_second", "per_minute", "per_hour", "per_day", "per_month")
     }
 
 
 def _provider(
-    name: str, backend: str, url: str, plan: str, *, refresh_s: int, key: str = "", needs: str = ""
+    name: str,
+    backend: str,
+    url: str,
+    plan: str,
+    *,
+    refresh_s: int,
+    key: str = "",
+    needs: str = "",
+    symbols_a_call: int = 1,
 ) -> dict[str, Any]:
     """Return one entry of PRICE_PROVIDERS.
 
@@ -210,6 +161,7 @@ def _provider(
         "LIMITS": _limits(name, plan),
         "REFRESH_S": refresh_s,
         "KEY_SETTING": needs,
+        "SYMBOLS_A_CALL": symbols_a_call,
     }
 
 
@@ -220,6 +172,7 @@ PRICE_PROVIDERS: dict[str, dict[str, Any]] = {
         COINGECKO_URL,
         COINGECKO_PLAN,
         key=COINGECKO_KEY,
+        symbols_a_call=250,
         refresh_s=20 if COINGECKO_PLAN == "pro" else 60,
     ),
     "finnhub": _provider(
@@ -257,7 +210,7 @@ PRICE_PROVIDERS: dict[str, dict[str, Any]] = {
 
 
 def _chain(name: str, default: str) -> list[str]:
-    sources = _words(f"CHAIN_{name}".upper(), default)
+    sources = read.words(f"CHAIN_{name}".upper(), default)
     unknown = [source for source in sources if source not in PRICE_PROVIDERS]
     if unknown:
         raise ImproperlyConfigured(f"CHAIN_{name.upper()} names no source: {', '.join(unknown)}.")
@@ -278,35 +231,17 @@ PRICE_CHAINS = {
     "stock_candles": _chain("stock_candles", _STOCK_SOURCES),
 }
 
-LOOKUPS_PER_MINUTE = _whole("LOOKUPS_PER_MINUTE", 5, least=1)
-TRACKED_SYMBOLS = _words("TRACKED_SYMBOLS", "BTC,ETH,SOL,AAPL,MSFT,TSLA")
+LOOKUPS_PER_MINUTE = read.whole("LOOKUPS_PER_MINUTE", 5, least=1)
+TRACKED_SYMBOLS = read.symbols("TRACKED_SYMBOLS", "BTC,ETH,SOL,AAPL,MSFT,TSLA")
 
 # --- Redis: the cache and the channel layer, and the Celery broker -------------
 
-
-def _with_database(url: str, number: int) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(path=f"/{number}"))
-
-
-def _database_of(url: str) -> int | None:
-    path = urlsplit(url).path.strip("/")
-    return int(path) if path.isdecimal() else None
-
-
-REDIS_URL = str(RUNNING.get("redis_url") or "") or _url(
-    "REDIS_URL", "redis://127.0.0.1:6379", "redis", "rediss", "unix"
+# A Redis of one's own that names no database: the sandbox keeps to its own.
+REDIS_URL = str(RUNNING.get("redis_url") or "") or read.redis_url(
+    "REDIS_URL", "redis://127.0.0.1:6379", 1 if UPSTREAM_MODE == "sandbox" else 0
 )
-if _database_of(REDIS_URL) is None and not REDIS_URL.startswith("unix"):
-    # A Redis of one's own that names no database: the sandbox keeps to its own.
-    REDIS_URL = _with_database(REDIS_URL, 1 if UPSTREAM_MODE == "sandbox" else 0)
-CELERY_BROKER_URL = str(RUNNING.get("broker_url") or "") or _url(
-    "CELERY_BROKER_URL",
-    _with_database(REDIS_URL, ((_database_of(REDIS_URL) or 0) + 2) % 16),
-    "redis",
-    "rediss",
-    "redis+socket",
-    "amqp",
+CELERY_BROKER_URL = str(RUNNING.get("broker_url") or "") or read.broker_url(
+    "CELERY_BROKER_URL", beside=REDIS_URL
 )
 
 CACHES = {
@@ -334,19 +269,22 @@ CHANNEL_LAYERS = {
 
 # --- The contract's limits -------------------------------------------------------
 
-PUBLISH_INTERVAL_S = _whole("PUBLISH_INTERVAL_S", 30, least=1, most=3600)
-WS_HEARTBEAT_S = _whole("WS_HEARTBEAT_S", 15, least=1, most=300)
-WS_DEAD_AFTER_S = _whole("WS_DEAD_AFTER_S", 45, least=2, most=900)
-WS_MAX_MESSAGE_BYTES = _whole("WS_MAX_MESSAGE_BYTES", 16 * 1024, least=256, most=1024 * 1024)
-WS_MAX_SYMBOLS = _whole("WS_MAX_SYMBOLS", 500, least=1)
-WS_MAX_MESSAGES = _whole("WS_MAX_MESSAGES", 20, least=1)
-WS_MESSAGE_BURST = _whole("WS_MESSAGE_BURST", 100, least=1)
-WS_MAX_MISTAKES = _whole("WS_MAX_MISTAKES", 50, least=1)
-WS_MAX_CONNECTIONS_PER_ADDRESS = _whole("WS_MAX_CONNECTIONS_PER_ADDRESS", 200, least=1)
-WS_MAX_CONNECTIONS = _whole("WS_MAX_CONNECTIONS", 20_000, least=1)
-WS_MAX_AGE_S = _whole("WS_MAX_AGE_S", 86_400, least=60)
-WS_ALLOWED_ORIGINS = _words("WS_ALLOWED_ORIGINS")
-CORS_ALLOWED_ORIGINS = _words("CORS_ALLOWED_ORIGINS")
+PUBLISH_INTERVAL_S = read.whole("PUBLISH_INTERVAL_S", 30, least=1, most=3600)
+WS_HEARTBEAT_S = read.whole("WS_HEARTBEAT_S", 15, least=1, most=300)
+WS_DEAD_AFTER_S = read.whole("WS_DEAD_AFTER_S", 45, least=2, most=900)
+if WS_HEARTBEAT_S >= WS_DEAD_AFTER_S:
+    raise ImproperlyConfigured("WS_DEAD_AFTER_S must be longer than WS_HEARTBEAT_S.")
+# At most what daphne takes by itself, where nobody tells it more.
+WS_MAX_MESSAGE_BYTES = read.whole("WS_MAX_MESSAGE_BYTES", 16 * 1024, least=256, most=1024 * 1024)
+WS_MAX_SYMBOLS = read.whole("WS_MAX_SYMBOLS", 500, least=1)
+WS_MAX_MESSAGES = read.whole("WS_MAX_MESSAGES", 20, least=1)
+WS_MESSAGE_BURST = read.whole("WS_MESSAGE_BURST", 100, least=1)
+WS_MAX_MISTAKES = read.whole("WS_MAX_MISTAKES", 50, least=1)
+WS_MAX_CONNECTIONS_PER_ADDRESS = read.whole("WS_MAX_CONNECTIONS_PER_ADDRESS", 200, least=1)
+WS_MAX_CONNECTIONS = read.whole("WS_MAX_CONNECTIONS", 20_000, least=1)
+WS_MAX_AGE_S = read.whole("WS_MAX_AGE_S", 86_400, least=60)
+WS_ALLOWED_ORIGINS = read.origins("WS_ALLOWED_ORIGINS", may_be_any=True)
+CORS_ALLOWED_ORIGINS = read.origins("CORS_ALLOWED_ORIGINS", may_be_any=False)
 
 # --- Django ----------------------------------------------------------------------
 
@@ -400,7 +338,7 @@ TEMPLATES = [
     }
 ]
 DATABASES = {
-    "default": _database("DATABASE_URL", f"sqlite:///{VAR_DIR / f'{UPSTREAM_MODE}.sqlite3'}")
+    "default": read.database("DATABASE_URL", f"sqlite:///{VAR_DIR / f'{UPSTREAM_MODE}.sqlite3'}")
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"].setdefault("OPTIONS", {}).update(

@@ -8,10 +8,17 @@ Redis is decoded by them, so bytes of any other shape count as a miss.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
 from prices.types import AssetKind, Candle, Origin, Pair, Period, Point, Resolution, TruncatedBy
+
+LAST_SECOND = 4_102_444_800  # the year 2100
+
+# Aware, as every time here; a body with a naive one is not ours.
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Dollars = Annotated[float, msgspec.Meta(gt=0, lt=1e12)]
 
 
 class Alternative(msgspec.Struct, frozen=True):
@@ -40,11 +47,15 @@ class Answer(msgspec.Struct, kw_only=True, frozen=True):
     """
 
     source: str
-    as_of: datetime | None
-    fetched_at: datetime
+    as_of: Moment | None
+    fetched_at: Moment
     cached: bool
     stale: bool
     currency: str = "USD"
+
+    def is_sane(self) -> bool:
+        """Whether the values can be true; types alone do not tell."""
+        return True
 
 
 class QuoteAnswer(Answer, kw_only=True, frozen=True):
@@ -59,14 +70,14 @@ class QuoteAnswer(Answer, kw_only=True, frozen=True):
     ref: str
     name: str
     kind: AssetKind
-    price: float
+    price: Dollars
     change: float | None
     change_percent: float | None
     high: float | None
     low: float | None
     volume: float | None
     market_cap: float | None
-    last_updated: datetime
+    last_updated: Moment
     quote_currency: str
     fallback_from: list[Skipped]
     change_basis: str
@@ -85,8 +96,8 @@ class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):
     cache_hits: int
     api_calls: int
     source: str | None
-    as_of: datetime | None
-    fetched_at: datetime | None
+    as_of: Moment | None
+    fetched_at: Moment | None
     cached: bool
     stale: bool
     currency: str = "USD"
@@ -121,6 +132,9 @@ class HistoryAnswer(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "f
 
     data: list[Point]
 
+    def is_sane(self) -> bool:
+        return all(p.price > 0 and 0 <= p.timestamp < LAST_SECOND for p in self.data)
+
 
 class CandlesAnswer(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "from"}):
     """GET /{symbol}/ohlcv; oldest first, strictly increasing."""
@@ -128,6 +142,9 @@ class CandlesAnswer(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "f
     origin: Origin
     dropped: int
     candles: list[Candle]
+
+    def is_sane(self) -> bool:
+        return all(bar.low > 0 and 0 <= bar.timestamp < LAST_SECOND for bar in self.candles)
 
 
 class CoinRow(msgspec.Struct, kw_only=True, frozen=True):
@@ -151,11 +168,11 @@ class CoinRow(msgspec.Struct, kw_only=True, frozen=True):
     max_supply: float | None
     ath: float | None
     ath_change_percentage: float | None
-    ath_date: datetime | None
+    ath_date: Moment | None
     atl: float | None
     atl_change_percentage: float | None
-    atl_date: datetime | None
-    last_updated: datetime | None
+    atl_date: Moment | None
+    last_updated: Moment | None
 
 
 class TopAnswer(Answer, kw_only=True, frozen=True):

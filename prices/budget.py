@@ -21,7 +21,7 @@ from enum import StrEnum
 import redis
 
 from prices import redis_clients
-from prices.errors import LookupsSpentError, UpstreamRateLimitedError
+from prices.errors import BudgetSpentError, LookupsSpentError
 from prices.redis_clients import RedisAwayError
 
 # A call waits for its turn this long at most, when only the second is full.
@@ -33,6 +33,8 @@ HOUR_MS = 3_601_000
 DAY_MS = 86_401_000
 # How long a source is left alone that answers 429 and does not say how long.
 QUIET_S = 60.0
+# When to try again what is not done while Redis is away.
+AWAY_S = 10.0
 
 # KEYS[1] freeze  KEYS[2] month's counter  KEYS[3..] logs of calls
 # ARGV[1] unique id of this call  ARGV[2] month's limit (0: none)
@@ -70,6 +72,14 @@ return {1, 0, 0}
 
 # All sources share it: what no catalogue knows is asked of each.
 _LOOKUPS = "budget:lookups"
+
+
+# A longer rest that was asked for before is not cut short.
+_FREEZE = """
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[1], 1, 'PX', ARGV[1])
+end
+"""
 
 
 class Purpose(StrEnum):
@@ -117,12 +127,12 @@ class Budget:
     def take(self, purpose: Purpose = Purpose.ANSWER) -> None:
         """Spend one call, waiting briefly for the next second where that is all it takes.
 
-        Raises UpstreamRateLimitedError with the time after which to try again.
+        Raises BudgetSpentError with the time after which to try again.
         """
         deadline = time.monotonic() + PATIENCE_S
         while (refusal := self._spend(purpose)) is not None:
             if time.monotonic() + refusal.wait_s > deadline:
-                error = LookupsSpentError if refusal.of_lookups else UpstreamRateLimitedError
+                error = LookupsSpentError if refusal.of_lookups else BudgetSpentError
                 raise error(
                     self.source, "our budget of calls is used up", retry_after_s=refusal.wait_s
                 )
@@ -133,7 +143,7 @@ class Budget:
         self._local.freeze(seconds)
         key = f"{self._prefix}:freeze"
         try:
-            redis_clients.ask(lambda r: r.set(key, b"1", px=max(1, int(seconds * 1000))))
+            redis_clients.ask(lambda r: r.eval(_FREEZE, 1, key, max(1, int(seconds * 1000))))
         except RedisAwayError:
             return  # The local freeze holds for this process.
 
@@ -180,8 +190,8 @@ class Budget:
                 lambda r: r.eval(_TAKE, len(keys), *keys, *args)
             )
         except RedisAwayError:
-            wait_s = self._local.take()
-            return _Refusal(wait_s) if wait_s else None
+            wait_s = self._local.take(purpose)
+            return _Refusal(wait_s, of_lookups=purpose is Purpose.LOOKUP) if wait_s else None
         if granted:
             return None
         of_lookups = purpose is Purpose.LOOKUP and full == len(logs)
@@ -236,11 +246,14 @@ class _LocalAllowance:
     def freeze(self, seconds: float) -> None:
         self._frozen_until = max(self._frozen_until, time.monotonic() + seconds)
 
-    def take(self) -> float:
+    def take(self, purpose: Purpose) -> float:
+        """Spend a call and return 0, or return the seconds to wait."""
         with self._lock:
             now = time.monotonic()
             if now < self._frozen_until:
                 return self._frozen_until - now
+            if purpose is not Purpose.ANSWER:
+                return AWAY_S  # What is not needed for an answer waits for Redis.
             while self._calls and self._calls[0] <= now - MINUTE_MS / 1000:
                 self._calls.popleft()
             if self._limit is not None and len(self._calls) >= self._limit:
@@ -285,7 +298,7 @@ class BudgetGate:
         self._budget = budget
 
     def admit(self) -> None:
-        """Raises UpstreamRateLimitedError where the budget has no call left."""
+        """Raises BudgetSpentError where the budget has no call left."""
         tally = _tally.get()
         self._budget.take(tally.purpose if tally else Purpose.ANSWER)
         if tally:

@@ -20,9 +20,10 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from threading import Lock
+from threading import Event, Lock, Timer
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -40,8 +41,8 @@ logger = logging.getLogger(__name__)
 A = TypeVar("A", bound=Answer)
 V = TypeVar("V")
 
-# Longer than the longest upstream call; a loader that dies frees its key then.
-LOCK_S = 30
+# A loader renews its locks; one that dies frees its keys after this.
+LOCK_S = 15
 # How long those wait who miss while another loads.
 WAIT_S = 8.0
 POLL_S = 0.05
@@ -50,6 +51,13 @@ UNKNOWN_S = 300
 _RELEASE = """
 for i, key in ipairs(KEYS) do
   if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
+end
+"""
+
+
+_RENEW = """
+for i, key in ipairs(KEYS) do
+  if redis.call('GET', key) == ARGV[1] then redis.call('EXPIRE', key, ARGV[2]) end
 end
 """
 
@@ -216,6 +224,7 @@ def fetch_many(
 
 def discard(key: str) -> None:
     """Forget that loading a key failed, so that the next request tries again."""
+    failures.forget_here(key)
     try:
         redis_clients.ask(lambda r: r.delete(f"failed:{key}"))
     except RedisAwayError:
@@ -227,6 +236,7 @@ def store(key: str, value: Answer, life_s: float, good_s: int = 0) -> bytes:
     kept = msgspec.structs.replace(value, cached=True, stale=False)
     body = encode(kept)
     _local.put(key, kept, body, life_s)
+    failures.forget_here(key)
 
     def write(r: redis.Redis) -> None:
         pipe = r.pipeline(transaction=False)
@@ -265,7 +275,7 @@ def keep_closed_days(source: str, ref: str, bars: Sequence[Candle]) -> None:
 
 
 def remember_unknown(asked: str) -> None:
-    """Let no source be asked for a symbol again for five minutes."""
+    """Let no source be asked for a symbol, as folded, again for five minutes."""
     _unknown_here[asked] = time.monotonic() + UNKNOWN_S
     if len(_unknown_here) > 10_000:
         _unknown_here.pop(next(iter(_unknown_here)))
@@ -292,14 +302,28 @@ def _decoded(key: str, body: bytes | str | None, answer: type[A]) -> A | None:
     if body is None:
         return None
     try:
-        return msgspec.json.decode(body, type=answer)
+        value = msgspec.json.decode(body, type=answer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         logger.warning("what %s holds is not ours to serve: %s", key, type(exc).__name__)
         return None
+    if not value.is_sane():
+        logger.warning("what %s holds cannot be true", key)
+        return None
+    return value
 
 
 def _age_s(value: Answer) -> float:
     return (datetime.now(UTC) - value.fetched_at).total_seconds()
+
+
+def newest(keys: Collection[str], answer: type[A]) -> dict[str, A]:
+    """Return the newest copy of each key, a day old at most and as it was stored."""
+    names = list(keys)
+    if not names:
+        return {}
+    held: dict[str, A] = {key: one.value for key, one in read_many(names, answer).items()}
+    missing = [name for name in names if name not in held]
+    return {key: one.value for key, one in _last_good(missing, answer).items()} | held
 
 
 def last_good(key: str, answer: type[A]) -> A | None:
@@ -326,6 +350,31 @@ def _last_good(keys: Iterable[str], answer: type[A]) -> dict[str, Held[A]]:
     return stale
 
 
+class _Renewal:
+    """Keeps locks alive while a load lasts: a chart may take many calls."""
+
+    def __init__(self, keys: Sequence[str], token: bytes) -> None:
+        self._names = [f"lock:{key}" for key in keys]
+        self._token = token
+        self._is_over = Event()
+        self._timer = Timer(LOCK_S / 3, self._run)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self._is_over.set()
+        self._timer.cancel()
+
+    def _run(self) -> None:
+        names = self._names
+        while not self._is_over.is_set():
+            with suppress(RedisAwayError):
+                redis_clients.ask(lambda r: r.eval(_RENEW, len(names), *names, self._token, LOCK_S))
+            self._is_over.wait(LOCK_S / 3)
+
+
 @dataclass(slots=True)
 class _Flight(Generic[A]):
     """One caller's loading of some keys: its own share, and waiting for the shares of others."""
@@ -341,10 +390,16 @@ class _Flight(Generic[A]):
         results: dict[str, Held[A] | PricesError] = dict(failures.remembered(keys))
         rest = [key for key in keys if key not in results]
         mine, others = self._board(rest)
+        landed: list[str] = []
         try:
-            results |= self._fly(mine)
+            locked = self._lock(mine)
+            results |= self._fly(locked)
+            # Who waits here for what is loaded need not wait for what others load.
+            self._land(locked, results)
+            landed = locked
+            results |= self._wait([key for key in mine if key not in set(locked)])
         finally:
-            self._land(mine, results)
+            self._land([key for key in mine if key not in set(landed)], results)
         for key, future in others.items():
             try:
                 results[key] = future.result(timeout=WAIT_S)
@@ -375,20 +430,20 @@ class _Flight(Generic[A]):
                 result = Held(kept, encode(kept), result.life_s, was_hit=True)
             future.set_result(result)
 
-    def _fly(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
-        """Load the keys that no process is loading, and wait for what the others load."""
-        if not keys:
+    def _fly(self, locked: Sequence[str]) -> dict[str, Held[A] | PricesError]:
+        """Load the keys that are locked for us."""
+        if not locked:
             return {}
-        locked = self._lock(keys)
-        try:
-            # Look again: it may have been stored between our miss and our lock.
-            results: dict[str, Held[A] | PricesError] = dict(self._fresh(locked))
-            absent = [key for key in locked if key not in results]
-            if absent:
-                results |= self._load(absent)
-        finally:
-            self._unlock(locked)
-        return results | self._wait([key for key in keys if key not in set(locked)])
+        with _Renewal(locked, self.token):
+            try:
+                # Look again: it may have been stored between our miss and our lock.
+                results: dict[str, Held[A] | PricesError] = dict(self._fresh(locked))
+                absent = [key for key in locked if key not in results]
+                if absent:
+                    results |= self._load(absent)
+            finally:
+                self._unlock(locked)
+        return results
 
     def _fresh(self, keys: Sequence[str]) -> dict[str, Held[A]]:
         return {
@@ -404,6 +459,9 @@ class _Flight(Generic[A]):
         return most is not None and _age_s(held.value) > most
 
     def _lock(self, keys: Sequence[str]) -> list[str]:
+        if not keys:
+            return []
+
         def question(r: redis.Redis) -> list[Any]:
             pipe = r.pipeline(transaction=False)
             for key in keys:

@@ -15,7 +15,8 @@
         ├── UpstreamMalformedError      503  upstream_unavailable     (their bug, or a new format)
         ├── UpstreamNotFoundError       503  upstream_unavailable     (they do not know that id)
         └── UpstreamRateLimitedError    503  upstream_rate_limited
-            └── LookupsSpentError       never leaves services/symbols.py
+            └── BudgetSpentError        503  upstream_rate_limited    (our own budget)
+                └── LookupsSpentError   never leaves the services
 
 `code` is the public contract: the REST problem body, a batch's `failed` and the
 WebSocket's `rejected` carry the same word. The message is for a person and may
@@ -40,7 +41,8 @@ class PricesError(Exception):
 
     def noted(self) -> dict[str, Any]:
         """Return what `recalled` needs to raise the same error again, as plain data."""
-        return {"error": type(self).__name__, "message": str(self), **vars(self)}
+        told = {name: value for name, value in vars(self).items() if name != "got"}
+        return {"error": type(self).__name__, "message": str(self), **told}
 
     @classmethod
     def again(cls, message: str, attributes: Mapping[str, Any]) -> Self:
@@ -148,6 +150,8 @@ class UpstreamError(PricesError):
         self.provider = provider
         self.detail = detail
         self.retry_after_s = retry_after_s
+        # What of a series had come before it broke off; see providers/days.py.
+        self.got: Sequence[Any] = ()
 
 
 class UpstreamTimeoutError(UpstreamError):
@@ -172,13 +176,23 @@ class UpstreamRateLimitedError(UpstreamError):
     code = "upstream_rate_limited"
 
 
-class LookupsSpentError(UpstreamRateLimitedError):
+class BudgetSpentError(UpstreamRateLimitedError):
+    """Not the source but our own budget for it has no call left."""
+
+
+class LookupsSpentError(BudgetSpentError):
     """The small budget for symbols that no catalogue knows is used up."""
 
 
 _BY_NAME: dict[str, type[PricesError]] = {
     cls.__name__: cls
-    for cls in (NoPriceError, PlanRestrictedError, UpstreamError, *UpstreamError.__subclasses__())
+    for cls in (
+        NoPriceError,
+        PlanRestrictedError,
+        BudgetSpentError,
+        UpstreamError,
+        *UpstreamError.__subclasses__(),
+    )
 }
 
 

@@ -25,6 +25,32 @@ logger = logging.getLogger(__name__)
 FAILED_S = 10
 NO_PRICE_S = 60
 RESTRICTED_S = 300
+MOST_HERE = 5_000
+
+
+class _Here:
+    """This process's own memory, for when Redis is away."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, tuple[float, PricesError]] = {}
+
+    def get(self, key: str) -> PricesError | None:
+        until, error = self._until.get(key, (0.0, None))
+        return error if until > time.monotonic() else None
+
+    def put(self, key: str, error: PricesError, life_s: float) -> None:
+        if len(self._until) >= MOST_HERE:
+            self._until.clear()
+        self._until[key] = (time.monotonic() + life_s, error)
+
+    def drop(self, key: str) -> None:
+        self._until.pop(key, None)
+
+    def clear(self) -> None:
+        self._until.clear()
+
+
+_here = _Here()
 
 
 def remembered(keys: Sequence[str]) -> dict[str, PricesError]:
@@ -34,12 +60,17 @@ def remembered(keys: Sequence[str]) -> dict[str, PricesError]:
     try:
         notes = redis_clients.ask(lambda r: r.mget([f"failed:{key}" for key in keys]))
     except RedisAwayError:
-        return {}
+        return {key: error for key in keys if (error := _here.get(key))}
     return {
         key: error
         for key, note in zip(keys, notes, strict=True)
         if note and (error := _failure_from(note))
     }
+
+
+def forget_here(key: str) -> None:
+    """Forget, in this process, that loading a key failed."""
+    _here.drop(key)
 
 
 def _failure_life_s(error: PricesError) -> float:
@@ -57,6 +88,9 @@ def remember(failures: Mapping[str, PricesError]) -> None:
     if not lives:
         return
 
+    for key, life_s in lives.items():
+        _here.put(key, failures[key], life_s)
+
     def write(r: redis.Redis) -> None:
         pipe = r.pipeline(transaction=False)
         for key, life_s in lives.items():
@@ -70,13 +104,24 @@ def remember(failures: Mapping[str, PricesError]) -> None:
         logger.debug("a failed load is not remembered while Redis is away")
 
 
-def _failure_from(note: bytes | str) -> PricesError | None:
+class _Note(msgspec.Struct):
+    """What `failed:KEY` holds: an error as `PricesError.noted` tells it."""
+
+    error: str
+    message: str
+    noted_at: float
+    extra: dict[str, Any] = {}
+    provider: str = ""
+    detail: str = ""
+    retry_after_s: float = 10.0
+
+
+def _failure_from(raw: bytes | str) -> PricesError | None:
     try:
-        noted = msgspec.json.decode(note, type=dict[str, Any])
-        since_s = time.time() - float(noted.pop("noted_at"))
-        error = recalled(noted)
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
-        return None
+        note = msgspec.json.decode(raw, type=_Note)
+        error = recalled(msgspec.structs.asdict(note))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
+        return None  # Not a note of ours: the load is tried.
     if isinstance(error, UpstreamError):
-        error.retry_after_s = max(1.0, error.retry_after_s - since_s)
+        error.retry_after_s = max(1.0, note.retry_after_s - (time.time() - note.noted_at))
     return error

@@ -16,6 +16,7 @@ from prices import registry
 from prices.answers import Skipped
 from prices.budget import Purpose, spending
 from prices.errors import (
+    BudgetSpentError,
     NotListedError,
     PlanRestrictedError,
     PricesError,
@@ -97,8 +98,13 @@ def call(name: str, question: Callable[[Any], T]) -> T:
         raise UpstreamError(name, "it has failed several times", retry_after_s=wait_s)
     try:
         value = question(provider)
-    except (UpstreamRateLimitedError, UpstreamNotFoundError):
-        raise  # It answers; it is only that it will not, or does not know.
+    except UpstreamRateLimitedError as exc:
+        # However it said so, by a 429 or by a page of its CDN: everyone lets it rest.
+        if not isinstance(exc, BudgetSpentError):
+            registry.budget(name).freeze(exc.retry_after_s)
+        raise
+    except UpstreamNotFoundError:
+        raise  # It answers; it is only that it does not know.
     except UpstreamError:
         switch.failed()
         raise

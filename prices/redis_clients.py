@@ -26,6 +26,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
@@ -116,8 +117,13 @@ def ask(question: Callable[[redis.Redis], T]) -> T:
         raise RedisAwayError
     try:
         answer = question(client())
-    except (RedisError, OSError) as exc:
+    except (RedisConnectionError, RedisTimeoutError, OSError) as exc:
         _outage.begin(exc)
+        raise RedisAwayError from exc
+    except RedisError as exc:
+        # It answers and refuses: a key of another type, no memory left. That is
+        # no outage for others, and this caller gets no answer from it either.
+        logger.warning("Redis refuses a question: %s", type(exc).__name__)
         raise RedisAwayError from exc
     _outage.end()
     return answer

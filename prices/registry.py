@@ -79,6 +79,16 @@ def public_name(source: str) -> str:
     return "sandbox" if settings.UPSTREAM_MODE == "sandbox" else source
 
 
+def needed_setting(source: str) -> str:
+    """Return the setting that holds a source's key, or ""."""
+    return str(settings.PRICE_PROVIDERS[source].get("KEY_SETTING") or "")
+
+
+def symbols_a_call(source: str) -> int:
+    """Return how many quotes one call of a source gives."""
+    return int(settings.PRICE_PROVIDERS[source].get("SYMBOLS_A_CALL", 1))
+
+
 def skipped_name(source: str) -> str:
     """Return what `fallback_from` calls a source that was passed over."""
     return f"sandbox:{source}" if settings.UPSTREAM_MODE == "sandbox" else source

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 
+from prices.errors import UpstreamError
 from prices.providers.bars import DAY_S, bar_start, checked
 from prices.types import Candle, Point, Resolution
 
@@ -43,7 +44,12 @@ def daily_bars(
         for start, end in _windows(since, until):
             if calls == MOST_CALLS:
                 return _in_order(bars, end, now_s), end + 1
-            points = ask(start, end)
+            try:
+                points = ask(start, end)
+            except UpstreamError as exc:
+                # The next request goes on from here instead of asking for all again.
+                exc.got = _in_order(bars, first, now_s)
+                raise
             calls += 1
             bars |= {bar.timestamp: bar for bar in _made(points, now_s)}
             if is_oldest and (not points or points[0].timestamp > start + 2 * DAY_S):

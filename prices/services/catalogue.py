@@ -7,15 +7,15 @@ transaction: a source that fails midway costs nothing.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import redis
 from django.db import transaction
 
-from prices import gateway, redis_clients, registry
+from prices import failures, gateway, redis_clients, registry
 from prices.budget import Purpose
 from prices.errors import PricesError, UpstreamError
 from prices.models import Asset, Catalogue
@@ -31,6 +31,8 @@ WAIT_S = 5.0
 # A list this much shorter than the last is taken for a broken one: what it
 # lacks is not struck off.
 SHRUNK = 0.8
+
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 _UPDATED = [
     "ticker", "name", "exchange", "market_cap_rank", "market_cap", "volume",
@@ -55,9 +57,13 @@ def ensure(kind: AssetKind) -> None:
     if Catalogue.objects.filter(kind=kind).exists():
         return
     registry.provider(registry.source_for(kind))
-    lock = f"lock:catalogue:{kind}"
+    key = f"catalogue:{kind}"
+    failed = failures.remembered([key]).get(key)
+    if failed is not None:
+        raise failed
+    lock, token = f"lock:{key}", secrets.token_hex(8)
     try:
-        is_mine = bool(redis_clients.ask(lambda r: r.set(lock, b"1", nx=True, ex=LOCK_S)))
+        is_mine = bool(redis_clients.ask(lambda r: r.set(lock, token, nx=True, ex=LOCK_S)))
     except RedisAwayError:
         is_mine = True
     if not is_mine:
@@ -65,8 +71,11 @@ def ensure(kind: AssetKind) -> None:
         return
     try:
         fill(kind)
+    except PricesError as exc:
+        failures.remember({key: exc})
+        raise
     finally:
-        _release(lock)
+        _release(lock, token)
 
 
 def fill(kind: AssetKind) -> Filled:
@@ -211,11 +220,8 @@ def _wait_for(kind: AssetKind) -> None:
     )
 
 
-def _release(lock: str) -> None:
-    def delete(r: redis.Redis) -> int:
-        return int(r.delete(lock))
-
+def _release(lock: str, token: str) -> None:
     try:
-        redis_clients.ask(delete)
+        redis_clients.ask(lambda r: r.eval(_RELEASE, 1, lock, token))
     except RedisAwayError:
         logger.debug("%s is left to lapse", lock)

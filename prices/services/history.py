@@ -15,6 +15,7 @@ from prices.errors import (
     NoPriceError,
     NotListedError,
     ResolutionUnavailableError,
+    UpstreamError,
     UpstreamNotFoundError,
 )
 from prices.models import Asset
@@ -237,9 +238,14 @@ def _bars(
         intraday: Candles = source.candles(where, span, resolution, now=now)
         return intraday
     known = cache.closed_days(source.name, asset.ref)
-    days: Candles = source.candles(
-        where, aligned(span, resolution), Resolution.DAY, known=known, now=now
-    )
+    try:
+        days: Candles = source.candles(
+            where, aligned(span, resolution), Resolution.DAY, known=known, now=now
+        )
+    except UpstreamError as exc:
+        if exc.got:
+            cache.keep_closed_days(source.name, asset.ref, _closed(known, exc.got))
+        raise
     cache.keep_closed_days(source.name, asset.ref, _closed(known, days.candles))
     if resolution is Resolution.DAY:
         return days

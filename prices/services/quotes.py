@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
+import msgspec
 from django.conf import settings
 
 from prices import cache, gateway, registry
 from prices.answers import QuoteAnswer, Skipped
 from prices.budget import Purpose, spending
 from prices.cache import Held
-from prices.errors import NoPriceError, NotListedError, PricesError, UpstreamNotFoundError
+from prices.errors import (
+    BudgetSpentError,
+    NoPriceError,
+    NotListedError,
+    PricesError,
+    UpstreamNotFoundError,
+)
 from prices.services import pairs, symbols
 from prices.services.symbols import Resolved
 from prices.types import AssetKind, Capability, Instrument, Quote
@@ -22,6 +30,8 @@ from prices.types import AssetKind, Capability, Instrument, Quote
 FORCED_AGE_S = 15.0
 # Assets that nobody follows are renewed this rarely at least.
 TRACKED_AGE_S = 300.0
+# Of a source's minute, ticks take so much at most.
+READERS_LEAVE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +90,20 @@ def for_tick(wanted: Collection[str], followed: Collection[str] | None = None) -
     found = symbols.resolve_many(wanted)
     watched = set(wanted if followed is None else followed)
     eager = {symbol for text, symbol in found.found.items() if text in watched}
-    eager_s, idle_s = _tick_ages(is_followed=True), _tick_ages(is_followed=False)
-    ages = {
-        symbol: (eager_s if symbol in eager else idle_s)[AssetKind(one.asset.kind)]
-        for symbol, one in found.assets.items()
-    }
+    ages = _tick_ages(found, eager)
+    kept = _kept(found)
+    due = _due(found, kept, ages)
+    asked = {symbol: one for symbol, one in found.assets.items() if symbol in due}
     with spending(Purpose.ANSWER) as tally:
         # The publisher is no reader: its renewals say nothing about the cache.
-        results = _held(found.assets, ages, Purpose.ANSWER, is_counted=False)
+        results = _held(asked, ages, Purpose.ANSWER, is_counted=False)
+    results |= {symbol: _as_kept(value) for symbol, value in kept.items() if symbol not in results}
+    # What there was no call left for, and no copy either, comes with a later tick.
+    results |= {
+        symbol: BudgetSpentError("quotes", f"no call is left for {symbol} in this tick")
+        for symbol in found.assets
+        if symbol not in results
+    }
     return _as_batch(results, found, wanted, tally.calls)
 
 
@@ -107,15 +123,19 @@ def _purpose(force: bool) -> Purpose:
     return Purpose.REFRESH if force else Purpose.ANSWER
 
 
-def _tick_ages(*, is_followed: bool) -> dict[AssetKind, float]:
-    """Return how old a quote may be in a tick, by kind of asset."""
-    ages = {}
+def _tick_ages(found: symbols.Resolution, eager: Collection[str]) -> dict[str, float | None]:
+    """Return how old each quote may be in a tick: followed ones in one way, the rest in another."""
+    # A little less than the interval: the tick comes on time, the quote was
+    # fetched some moments after the last one.
+    slack_s = settings.PUBLISH_INTERVAL_S * 0.1
+    ages: dict[str, float | None] = {}
     for kind in AssetKind:
-        # A little less than the interval: the tick comes on time, the quote was
-        # fetched some moments after the last one.
-        interval_s = settings.PUBLISH_INTERVAL_S * 0.9
-        age_s = max(interval_s, registry.refresh_s(registry.source_for(kind)))
-        ages[kind] = age_s if is_followed else max(age_s, _idle_age_s(kind))
+        refresh_s = registry.refresh_s(registry.source_for(kind))
+        eager_s = max(settings.PUBLISH_INTERVAL_S, refresh_s) - slack_s
+        idle_s = max(eager_s, _idle_age_s(kind))
+        for symbol, one in found.assets.items():
+            if one.asset.kind == kind:
+                ages[symbol] = eager_s if symbol in eager else idle_s
     return ages
 
 
@@ -124,6 +144,55 @@ def _idle_age_s(kind: AssetKind) -> float:
     if not budget.limits.per_minute:
         return 0.0  # The sandbox's calls cost nothing.
     return max(TRACKED_AGE_S, budget.pace_s())
+
+
+def _kept(found: symbols.Resolution) -> dict[str, QuoteAnswer]:
+    """Return the newest copy of each quote, also past its life, by symbol."""
+    by_key = {cache.price_key(symbol): one for symbol, one in found.assets.items()}
+    newest = cache.newest(by_key, QuoteAnswer)
+    return {
+        by_key[key].symbol: value
+        for key, value in newest.items()
+        if value.ref == by_key[key].asset.ref
+    }
+
+
+def _due(
+    found: symbols.Resolution,
+    kept: Mapping[str, QuoteAnswer],
+    ages: Mapping[str, float | None],
+) -> set[str]:
+    """Return which quotes to renew now: the oldest first, as many as a tick's share of calls."""
+    now = datetime.now(UTC)
+    due: set[str] = set()
+    for kind in AssetKind:
+        old: list[tuple[float, str]] = []
+        for symbol, one in found.assets.items():
+            if one.asset.kind != kind:
+                continue
+            value = kept.get(symbol)
+            age_s = (now - value.fetched_at).total_seconds() if value else math.inf
+            if age_s > (ages[symbol] or 0.0):
+                old.append((-age_s, symbol))
+        due |= {symbol for _, symbol in sorted(old)[: _share(kind)]}
+    return due
+
+
+def _share(kind: AssetKind) -> int | None:
+    """Return how many quotes a tick may ask a source for; readers keep a fifth of its minute."""
+    source = registry.source_for(kind)
+    per_minute = registry.budget(source).limits.per_minute
+    if per_minute is None:
+        return None
+    calls = per_minute * READERS_LEAVE * min(1.0, settings.PUBLISH_INTERVAL_S / 60)
+    return max(1, int(calls)) * registry.symbols_a_call(source)
+
+
+def _as_kept(value: QuoteAnswer) -> Held[QuoteAnswer]:
+    """Return a copy as a tick may carry it: past its life it is marked stale."""
+    is_past = (datetime.now(UTC) - value.fetched_at).total_seconds() > cache.QUOTE.fresh_s
+    kept = msgspec.structs.replace(value, cached=True, stale=value.stale or is_past)
+    return Held(kept, cache.encode(kept), 0.0, was_hit=True)
 
 
 def _as_batch(

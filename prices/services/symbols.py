@@ -9,7 +9,7 @@ choice is then stored, and stays until someone pins it otherwise.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django.conf import settings
@@ -51,6 +51,11 @@ class Asked:
     kind: AssetKind | None = None
     ticker: str = ""
     coin_id: str = ""
+
+    @property
+    def name(self) -> str:
+        """One text for all spellings of the same symbol."""
+        return f"{self.kind or 'any'}:{self.ticker or self.coin_id}"
 
     @property
     def ref(self) -> str:
@@ -124,7 +129,12 @@ def resolve(asked: str, *, lookup: bool = False) -> Resolved:
 
 
 def resolve_many(asked: Iterable[str]) -> Resolution:
-    """Return what each symbol means by the catalogues alone; no source is ever asked."""
+    """Return what each symbol means by the catalogues alone; no source is ever asked.
+
+    Where a catalogue that could know a symbol was never filled, it is rejected as
+    upstream_unavailable (or provider_not_configured), which may pass, and not as
+    unknown_symbol, which does not.
+    """
     result = Resolution()
     meant: list[Asked] = []
     name_of: dict[str, list[str]] = {}
@@ -136,10 +146,11 @@ def resolve_many(asked: Iterable[str]) -> Resolution:
             continue
         meant.append(one)
         name_of.setdefault(one.text, []).append(text)
+    missing = _Missing({one.text: one for one in meant})
     for text, found in _find(meant).items():
         for name in name_of[text]:
             if found is None:
-                result.rejected[name] = UnknownSymbolError.code
+                result.rejected[name] = missing.code(text)
                 continue
             result.found[name] = found.symbol
             result.assets[found.symbol] = found
@@ -201,6 +212,27 @@ def unpin(asset: Asset) -> None:
 def _forget(ticker: str) -> None:
     """Drop what is cached under the names of a ticker that has changed hands."""
     holdings.forget([ticker, f"crypto:{ticker}"])
+
+
+class _Missing:
+    """Why symbols are in no catalogue: they are unknown, or the catalogue is not there."""
+
+    def __init__(self, meant: Mapping[str, Asked]) -> None:
+        self._meant = meant
+        self._filled: set[str] | None = None
+
+    def code(self, text: str) -> str:
+        if self._filled is None:
+            self._filled = set(Catalogue.objects.values_list("kind", flat=True))
+        one = self._meant[text]
+        for kind in [one.kind] if one.kind else list(AssetKind):
+            if kind in self._filled:
+                continue
+            if _can_ask(kind):
+                return UpstreamError.code
+            if one.kind or STOCK_TICKER.fullmatch(one.ticker.replace("-", ".")):
+                return ProviderNotConfiguredError.code
+        return UnknownSymbolError.code
 
 
 def _find(meant: Sequence[Asked]) -> dict[str, Resolved | None]:
@@ -351,7 +383,7 @@ def _ensure_stocks(meant: Asked, *, is_needed: bool) -> None:
 
 def _look_up(meant: Asked) -> Resolved | None:
     """Ask the sources for a symbol that no catalogue knows. Raises UpstreamError."""
-    if cache.is_known_unknown(meant.text):
+    if cache.is_known_unknown(meant.name):
         return None
     try:
         if meant.coin_id:
@@ -364,7 +396,7 @@ def _look_up(meant: Asked) -> Resolved | None:
     except UpstreamNotFoundError:
         rows = 0
     if not rows:
-        cache.remember_unknown(meant.text)
+        cache.remember_unknown(meant.name)
         return None
     return _find([meant])[meant.text]
 
@@ -420,9 +452,14 @@ def track_first() -> int:
 
 def rejection(asked: str, code: str) -> PricesError:
     """Return the error behind a code of `Resolution.rejected`."""
-    return (
-        InvalidSymbolError(asked) if code == InvalidSymbolError.code else UnknownSymbolError(asked)
-    )
+    if code == InvalidSymbolError.code:
+        return InvalidSymbolError(asked)
+    if code == UpstreamError.code:
+        return UpstreamError("catalogue", "it has not been filled yet", retry_after_s=10)
+    if code == ProviderNotConfiguredError.code:
+        source = registry.source_for(AssetKind.STOCK)
+        return ProviderNotConfiguredError(source, registry.needed_setting(source))
+    return UnknownSymbolError(asked)
 
 
 def ensure_kinds(kinds: Sequence[AssetKind]) -> list[str]:

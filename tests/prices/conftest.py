@@ -20,11 +20,12 @@ _filled: list[list[object]] = []
 @pytest.fixture
 def market(db: None, sandbox: Sandbox, redis_client: Redis) -> Sandbox:
     """The sandbox with its catalogues filled: by the service once, then from those rows."""
-    from prices import cache, registry
+    from prices import cache, failures, registry
     from prices.models import Asset, Catalogue
     from prices.services import catalogue
 
     cache._local.clear()
+    failures._here.clear()
     registry.forget()
     if _filled:
         for model, rows in zip((Asset, Catalogue), _filled, strict=True):

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from redis import Redis
 
-from prices import cache, redis_clients, registry
+from prices import cache, failures, redis_clients, registry
 from prices.models import Asset, Catalogue
 from prices.redis_clients import RedisAwayError
 from tests.market import Sandbox
@@ -133,6 +133,7 @@ def test_when_coingecko_refuses_the_first_call_btc_is_never_asked_at_the_stock_s
     sandbox: Sandbox,
 ) -> None:
     cache._local.clear()
+    failures._here.clear()
     sandbox.fault("status", status=429, source="coingecko")
 
     problem(get("/BTC"), 503, "upstream_rate_limited")
@@ -168,9 +169,48 @@ def test_filling_a_catalogue_twice_changes_nothing(market: Sandbox) -> None:
 
 def test_an_empty_catalogue_is_filled_by_the_first_request(sandbox: Sandbox) -> None:
     cache._local.clear()
+    failures._here.clear()
 
     assert ok("/AAPL")["ref"] == "stock:AAPL"
     assert Catalogue.objects.count() == 2
+
+
+def test_a_first_start_in_an_outage_is_not_told_as_a_typo(sandbox: Sandbox) -> None:
+    cache._local.clear()
+    failures._here.clear()
+    sandbox.fault("status", status=500)
+
+    problem(get("", symbols="BTC,AAPL"), 503, "upstream_unavailable")
+    problem(get("/BTC"), 503, "upstream_unavailable")
+
+
+def test_a_catalogue_that_cannot_be_had_is_asked_for_once_in_a_while(sandbox: Sandbox) -> None:
+    cache._local.clear()
+    failures._here.clear()
+    sandbox.fault("status", status=500)
+
+    for _ in range(10):
+        problem(get("/stock:AAPL"), 503, "upstream_unavailable")
+
+    assert sandbox.count("/finnhub") == 1
+
+
+def test_a_chart_that_broke_off_goes_on_where_it_was(
+    market: Sandbox, settings: Any, redis_client: Redis
+) -> None:
+    charts = "/coingecko/api/v3/coins/bitcoin/market_chart/range"
+    providers = {name: dict(config) for name, config in settings.PRICE_PROVIDERS.items()}
+    limited = providers | {"coingecko": providers["coingecko"] | {"LIMITS": {"per_minute": 3}}}
+    settings.PRICE_PROVIDERS = limited
+    problem(get("/BTC/ohlcv", period="1y"), 503, "upstream_rate_limited")
+    assert market.count(charts) == 3
+    settings.PRICE_PROVIDERS = providers
+    redis_client.delete("failed:ohlcv:BTC:1y")
+
+    whole = ok("/BTC/ohlcv", period="1y")
+
+    assert whole["count"] in {365, 366}
+    assert market.count(charts) - 3 <= 3, "all five windows were asked for again"
 
 
 def test_a_coin_that_our_catalogue_lacks_is_looked_up_once(market: Sandbox) -> None:
@@ -184,7 +224,8 @@ def test_an_unknown_symbol_asks_no_source_again_for_five_minutes(market: Sandbox
     problem(get("/QQZZ"), 404, "unknown_symbol")
     calls = market.count()
 
-    problem(get("/QQZZ"), 404, "unknown_symbol")
+    for spelling in ("QQZZ", "qqzz", " Qqzz"):
+        problem(get(f"/{spelling}"), 404, "unknown_symbol")
 
     assert market.count() == calls
 

@@ -116,6 +116,14 @@ def test_a_source_that_asks_for_quiet_is_left_alone_by_everyone(redis_client: Re
     assert budget().spent().frozen_s > 115
 
 
+def test_a_longer_rest_is_not_cut_short_by_a_shorter_one(redis_client: Redis) -> None:
+    one = budget()
+    one.freeze(120)
+    one.freeze(5)
+
+    assert one.spent().frozen_s > 100
+
+
 def test_calls_are_counted_for_whoever_caused_them(redis_client: Redis) -> None:
     gate = BudgetGate(budget())
 

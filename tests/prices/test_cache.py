@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 from redis import Redis
 
-from prices import cache, redis_clients
+from prices import cache, failures, redis_clients
 from prices.answers import MappingAnswer
 from prices.cache import Held, Lifetime
 from prices.errors import (
@@ -73,6 +73,7 @@ def redis_away(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_copies() -> None:
     cache._local.clear()
+    failures._here.clear()
 
 
 def test_the_loader_is_told_it_is_not_cached_and_everyone_after_that_it_is(
@@ -217,6 +218,53 @@ def test_hostile_bytes_in_redis_are_a_miss(redis_client: Redis, body: bytes) -> 
 
     assert fetch(source).value.count == 3
     assert source.calls == 1
+
+
+def test_times_without_a_zone_are_a_miss(redis_client: Redis) -> None:
+    naive = cache.encode(answer()).replace(b'Z"', b'"')
+    redis_client.set("price:BTC", naive, ex=60)
+
+    assert fetch(Source(answer(3))).value.count == 3
+
+
+@pytest.mark.parametrize(
+    "note", [b"{}", b"[]", b"\xff", b'{"error":"SystemExit","message":"","noted_at":0}']
+)
+def test_hostile_notes_of_failure_are_no_notes(redis_client: Redis, note: bytes) -> None:
+    redis_client.set("failed:price:BTC", note, ex=60)
+
+    assert fetch(Source(answer(3))).value.count == 3
+
+
+def test_a_key_of_another_type_is_a_miss_and_no_outage(redis_client: Redis) -> None:
+    redis_client.hset("days:coingecko:x", "a", "b")
+
+    assert cache.closed_days("coingecko", "x") == []
+    assert redis_clients.ask(lambda r: r.ping())
+
+
+def test_who_waits_for_what_is_loaded_does_not_wait_for_what_another_process_loads(
+    redis_client: Redis,
+) -> None:
+    redis_client.set("lock:price:ETH", b"another process", ex=30)
+
+    def load(keys: Sequence[str]) -> dict[str, MappingAnswer | PricesError]:
+        assert list(keys) == ["price:BTC"]
+        loading.set()
+        release.wait(timeout=5)
+        return {"price:BTC": answer(1)}
+
+    loading, release = Event(), Event()
+    with ThreadPoolExecutor(2) as pool:
+        both = pool.submit(cache.fetch_many, ["price:BTC", "price:ETH"], load, MappingAnswer, LIFE)
+        assert loading.wait(timeout=5)
+        one = pool.submit(fetch, Source())
+        release.set()
+        assert one.result(timeout=5).value.count == 1
+        assert not both.done(), "it still waits for the other process"
+        cache.store("price:ETH", answer(2), 60)
+        redis_client.delete("lock:price:ETH")
+        assert isinstance(both.result(timeout=5)["price:ETH"], Held)
 
 
 def test_a_batch_loads_only_what_is_missing_and_in_one_call(redis_client: Redis) -> None:

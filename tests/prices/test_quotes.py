@@ -79,6 +79,49 @@ def test_what_nobody_follows_is_renewed_as_rarely_as_the_month_allows(
     assert batch.data["ETH"].cached is True
 
 
+def test_an_idle_quote_past_its_life_is_not_renewed_before_its_time(
+    market: Sandbox, settings: Any, redis_client: Redis
+) -> None:
+    _limit(settings)
+    quotes.for_tick(["BTC"], followed=[])
+    redis_client.delete("price:BTC")
+    before = market.count()
+
+    batch = quotes.for_tick(["BTC"], followed=[])
+
+    assert market.count() == before
+    assert batch.data["BTC"].price > 0
+    assert batch.data["BTC"].stale is True
+
+
+def test_a_tick_leaves_readers_their_part_of_a_source_s_minute(
+    market: Sandbox, settings: Any
+) -> None:
+    providers = {name: dict(config) for name, config in settings.PRICE_PROVIDERS.items()}
+    providers["finnhub"] |= {"LIMITS": {"per_minute": 60}, "REFRESH_S": 60}
+    settings.PRICE_PROVIDERS = providers
+    wanted = symbols_of("stock", 40)
+
+    first, second = quotes.for_tick(wanted), quotes.for_tick(wanted)
+
+    assert (first.api_calls, second.api_calls) == (24, 16)
+    assert len(first.data) == 24
+    assert len(second.data) == 40
+
+
+def test_a_source_is_renewed_at_the_tick_at_which_its_data_change(
+    market: Sandbox, settings: Any
+) -> None:
+    _limit(settings)
+    quotes.for_tick(["BTC"])
+    _age("BTC", 59.9)
+    before = market.count()
+
+    quotes.for_tick(["BTC"])
+
+    assert market.count() - before == 1
+
+
 def test_what_is_cached_is_read_without_asking_anyone(market: Sandbox) -> None:
     quotes.quotes(["BTC"])
     before = market.count()
