@@ -19,8 +19,8 @@ def main() -> None:
 
         from lokifi.development import settle
 
-        settle(sys.argv[1] if len(sys.argv) > 1 else "help")
         try:
+            settle(sys.argv[1] if len(sys.argv) > 1 else "help")
             execute_from_command_line(sys.argv)
         except ImproperlyConfigured as exc:
             fail(f"{exc} (docs/settings.md lists the settings.)")

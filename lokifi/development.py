@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 _COINGECKO = "https://api.coingecko.com/api/v3"
 _PROBE_WITHIN_S = 2.0
@@ -59,14 +61,23 @@ def settle(command: str, environment: Environment = os.environ) -> None:
 
 
 def read_env_file(environment: Environment) -> None:
-    """Add the settings of ENV_FILE (default: .env beside manage.py); the environment wins."""
-    path = Path(environment.get("ENV_FILE", "").strip() or BASE_DIR / ".env")
-    if not path.is_file():
-        return
-    for line in path.read_text().splitlines():
+    """Add the settings of ENV_FILE (default: .env beside manage.py); the environment wins.
+
+    Raises ImproperlyConfigured where ENV_FILE names no file.
+    """
+    named = environment.get("ENV_FILE", "").strip()
+    path = Path(named or BASE_DIR / ".env")
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        if not named and not path.exists():
+            return
+        raise ImproperlyConfigured(f"ENV_FILE: {path} cannot be read.") from exc
+    for line in lines:
         name, is_setting, value = line.strip().partition("=")
-        if is_setting and not name.startswith("#"):
-            environment.setdefault(name.strip(), value.strip().strip("\"'"))
+        # What is empty is not set, here and there.
+        if is_setting and not name.startswith("#") and not environment.get(name.strip()):
+            environment[name.strip()] = value.strip().strip("\"'")
 
 
 def development_key(folder: Path) -> str:

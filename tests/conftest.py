@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
             "DATABASE_URL": f"sqlite:///{folder / 'tests.sqlite3'}",
             "DEBUG": "0",
             "DJANGO_SETTINGS_MODULE": "lokifi.settings",
-            "ENV_FILE": str(folder / "no-such-file"),
+            "ENV_FILE": "/dev/null",
             "REDIS_URL": f"{server.url}/0",
             "SANDBOX_PLAN": "all",
             "SANDBOX_URL": f"http://127.0.0.1:{free_port()}",

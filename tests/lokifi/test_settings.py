@@ -11,7 +11,7 @@ import pytest
 from lokifi.development import development_key, read_env_file, running_notes, settle
 from tests.processes import ROOT, environment
 
-READERS = r'\b(?:_text|_flag|_whole|_choice|_words|_url|_source_url|_database)\(\s*"([A-Z_]+)"'
+READERS = r'\b(?:read\.\w+|_source_url)\(\s*"([A-Z_]+)"'
 CHAINS = {
     f"CHAIN_{kind}_{what}"
     for kind in ("COIN", "STOCK")
@@ -111,3 +111,121 @@ def test_notes_of_a_supervisor_that_is_gone_are_not_believed(tmp_path: Path) -> 
     (tmp_path / "run.json").write_text('{"pid": 1, "redis_url": "redis://127.0.0.1:1/0"}')
     (tmp_path / "up.lock").touch()
     assert running_notes(tmp_path) == {}
+
+
+WRONG = [
+    ("TRACKED_SYMBOLS", "BTC,B$C"),
+    ("WS_ALLOWED_ORIGINS", "foo.com"),
+    ("WS_ALLOWED_ORIGINS", "https://foo.com/page"),
+    ("CORS_ALLOWED_ORIGINS", "foo"),
+    ("CORS_ALLOWED_ORIGINS", "*"),
+    ("ALLOWED_HOSTS", "http://x"),
+    ("ALLOWED_HOSTS", "x:8000"),
+    ("COINGECKO_URL", "ftp://x"),
+    ("KRAKEN_URL", "https://"),
+    ("FINNHUB_URL", "http://x:port"),
+    ("FINNHUB_PLAN", "z"),
+    ("CELERY_BROKER_URL", "amqp://x"),
+    ("CELERY_BROKER_URL", "redis://x/16"),
+    ("ENV_FILE", "/nope"),
+    ("ENV_FILE", "/"),
+    ("WS_HEARTBEAT_S", "45"),
+    ("WS_MAX_MESSAGE_BYTES", "2000000"),
+    ("REDIS_URL", "redis://x/16"),
+    ("REDIS_URL", "redis://x/zero"),
+    ("DATABASE_URL", "foo"),
+    ("DATABASE_URL", "foo://x/y"),
+    ("DATABASE_URL", "sqlite:////nope/x.sqlite3"),
+    ("DATABASE_URL", "sqlite:////tmp"),
+]
+
+
+def manage(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", *words],
+        cwd=ROOT,
+        env=environment(**{"SECRET_KEY": "k", **settings}),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("mode", ["live", "sandbox"])
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_value_that_cannot_be_right_is_told_in_one_sentence_that_names_the_setting(
+    tmp_path: Path, name: str, value: str, mode: str
+) -> None:
+    done = manage("prepare", **{"VAR_DIR": str(tmp_path), "UPSTREAM": mode, name: value})
+    assert done.returncode == 2
+    assert name in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TRACKED_SYMBOLS", "btc, BRK.B, crypto:SOL, stock:BRK/B, coingecko:bitcoin"),
+        ("WS_ALLOWED_ORIGINS", "https://foo.com,http://localhost:3000/"),
+        ("WS_ALLOWED_ORIGINS", "*"),
+        ("CORS_ALLOWED_ORIGINS", "https://foo.com"),
+        ("ALLOWED_HOSTS", "*,.foo.com,10.0.0.1,[::1],a_b-c.example."),
+        ("CELERY_BROKER_URL", "redis://:secret@x:1/15"),
+        ("CELERY_BROKER_URL", "redis+socket:///run/redis.sock?virtual_host=3"),
+        ("REDIS_URL", "unix:///run/redis.sock"),
+        ("DATABASE_URL", "sqlite://:memory:"),
+        ("DATABASE_URL", "postgres://user:password@host/name"),
+        ("WS_MAX_MESSAGE_BYTES", "1048576"),
+    ],
+)
+def test_a_value_that_can_be_right_is_taken(tmp_path: Path, name: str, value: str) -> None:
+    done = read(**{"SECRET_KEY": "k", "VAR_DIR": str(tmp_path), name: value})
+    assert done.returncode == 0, done.stderr
+
+
+def test_coingeckos_pro_plan_needs_a_key(tmp_path: Path) -> None:
+    done = manage("prepare", VAR_DIR=str(tmp_path), UPSTREAM="live", COINGECKO_PLAN="pro")
+    assert done.stderr.startswith("COINGECKO_PLAN=pro needs COINGECKO_KEY.")
+
+
+def test_a_server_started_by_hand_tells_a_wrong_setting_in_one_sentence_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "daphne", "-p", "0", "lokifi.asgi:application"],
+        cwd=ROOT,
+        env=environment(SECRET_KEY="k", PUBLISH_INTERVAL_S="often"),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stderr.startswith("PUBLISH_INTERVAL_S must be a whole number")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_empty_value_is_none(tmp_path: Path) -> None:
+    given = {"SECRET_KEY": "k", "VAR_DIR": str(tmp_path), "REDIS_URL": "redis://example:1"}
+    empty = dict.fromkeys(KNOWN - set(given) - {"ENV_FILE"}, "")
+    assert read(**given, **empty).stdout == read(**given).stdout
+
+    (tmp_path / "env").write_text("CELERY_BROKER_URL=\nPORT=8111\n")
+    settings = {"ENV_FILE": str(tmp_path / "env"), "PORT": ""}
+    read_env_file(settings)
+    assert settings["PORT"] == "8111"
+
+
+def test_the_folder_of_what_is_kept_is_made_at_the_first_use(tmp_path: Path) -> None:
+    var = tmp_path / "deep" / "var"
+    done = manage("migrate", VAR_DIR=str(var), UPSTREAM="sandbox", REDIS_URL="redis://127.0.0.1:1")
+    assert done.returncode == 0, done.stderr
+    assert (var / "sandbox.sqlite3").is_file()
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = manage("migrate", VAR_DIR=str(tmp_path / "file" / "var"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("VAR_DIR: ")
+    assert len(done.stderr.splitlines()) == 1
