@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokifi.settings")
 
 # First: it sets Django up, which what follows needs.
-django = get_asgi_application()
+try:
+    django = get_asgi_application()
+except ImproperlyConfigured as exc:
+    sys.exit(f"{exc} (docs/settings.md lists the settings.)")
 
-from streaming.routing import application as websockets  # noqa: E402
+from prices.mode import claim_or_exit
+from streaming.routing import application as websockets
 
+claim_or_exit()
 application = ProtocolTypeRouter({"http": django, "websocket": websockets})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 from datetime import datetime, timedelta
+from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 from celery.schedules import schedstate, schedule
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokifi.settings")
@@ -14,6 +15,15 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokifi.settings")
 app = Celery("lokifi")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@signals.worker_init.connect
+@signals.beat_init.connect
+def _keep_out_of_the_other_mode(**_: Any) -> None:
+    # Here, since what it needs has settings, and these need this file.
+    from prices.mode import claim_or_exit
+
+    claim_or_exit()
 
 
 class AlignedSchedule(schedule):

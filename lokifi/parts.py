@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 import sys
+import time
 from collections.abc import Collection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from celery import Celery
 from django.conf import settings
@@ -16,10 +19,14 @@ from lokifi import embedded
 from lokifi.answering import responds
 from lokifi.development import CannotStartError
 from lokifi.supervisor import Lines, Part
+from prices import mode
+from prices.mode import OtherModeError
+from prices.redis_clients import RedisAwayError
 
 MANAGE = str(Path(__file__).resolve().parent.parent / "manage.py")
 STOP_ORDER: tuple[Collection[str], ...] = ({"web"}, {"beat", "worker"}, {"sandbox", "valkey"})
 _WORKER = "worker"
+_REDIS_WITHIN_S = 3.0
 
 
 def manage(*words: str) -> list[str]:
@@ -118,12 +125,19 @@ def reachable(host: str) -> str:
 
 
 def is_taken(host: str, port: int) -> str:
-    """Return why nothing can listen there, or an empty string where something can."""
+    """Return why nothing can listen there, or an empty string where something can.
+
+    Raises CannotStartError where `host` is nothing of this machine's.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as exc:
+            if isinstance(exc, socket.gaierror) or exc.errno == errno.EADDRNOTAVAIL:
+                raise CannotStartError(
+                    f"HOST must be an IPv4 address or a name of this machine, not {host!r}."
+                ) from exc
             return exc.strerror or "refused"
     return ""
 
@@ -136,6 +150,26 @@ def demand_free(host: str, port: int) -> None:
             f"Port {port} of {host} cannot be had ({reason}); free it, or start with "
             f"another: PORT={port + 1} make run"
         )
+
+
+def demand_redis(url: str) -> None:
+    """Raise CannotStartError where no Redis answers, or one that the other mode uses."""
+    deadline = time.monotonic() + _REDIS_WITHIN_S
+    while True:
+        try:
+            mode.claim()
+        except OtherModeError as exc:
+            raise CannotStartError(str(exc)) from exc
+        except RedisAwayError as exc:
+            if time.monotonic() > deadline:
+                place = urlsplit(url).netloc.rpartition("@")[2] or urlsplit(url).path
+                raise CannotStartError(
+                    f"REDIS_URL: no Redis answers at {place}; start it, or leave REDIS_URL unset "
+                    "for one of our own."
+                ) from exc
+            time.sleep(0.3)
+        else:
+            return
 
 
 def _is_ready(lines: Lines) -> bool:

@@ -91,8 +91,15 @@ class Product:
         if not self._environment.get("REDIS_URL", "").strip():
             port = await self._start_valkey()
             self._environment["REDIS_URL"] = f"redis://127.0.0.1:{port}/0"
-            self._environment.setdefault("CELERY_BROKER_URL", f"redis://127.0.0.1:{port}/2")
-        self._environment.setdefault("CELERY_BROKER_URL", settings.CELERY_BROKER_URL)
+            self._own_broker(f"redis://127.0.0.1:{port}/2")
+        else:
+            await asyncio.to_thread(parts.demand_redis, settings.REDIS_URL)
+            self._environment["REDIS_URL"] = settings.REDIS_URL
+        self._own_broker(settings.CELERY_BROKER_URL)
+
+    def _own_broker(self, url: str) -> None:
+        if not self._environment.get("CELERY_BROKER_URL", "").strip():
+            self._environment["CELERY_BROKER_URL"] = url
 
     async def _start_valkey(self) -> int:
         """Start it on its usual port, or another where that is taken; return which."""
