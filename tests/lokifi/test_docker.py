@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -56,3 +57,19 @@ def test_the_image_holds_what_the_product_needs_and_no_more() -> None:
         "!prices",
         "!streaming",
     }
+
+
+def test_every_key_and_address_of_a_source_is_passed_on() -> None:
+    page = (ROOT / "docs/settings.md").read_text()
+    rows = "\n".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    wanted = set(re.findall(r"`(\w+_(?:KEY|URL|PLAN)|YAHOO)`", rows))
+    wanted -= {"DATABASE_URL", "CELERY_BROKER_URL"}
+    for name in OURS:
+        assert wanted <= set(SERVICES[name]["environment"])
+
+
+def test_the_modes_are_left_to_choose_their_databases() -> None:
+    for name in OURS:
+        environment = SERVICES[name]["environment"]
+        assert not urlsplit(environment["REDIS_URL"]).path
+        assert "CELERY_BROKER_URL" not in environment
