@@ -419,6 +419,10 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
         # Once a day: at midnight UTC, or when beat next runs after it.
         "schedule": AlignedSchedule(86_400),
     },
+    "fill missing catalogues": {
+        "task": "prices.tasks.fill_missing_catalogues",
+        "schedule": AlignedSchedule(300),
+    },
 }
 
 LOGGING: dict[str, Any] = {

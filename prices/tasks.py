@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from prices.services import catalogue
+from prices.services import symbols
 from prices.types import AssetKind
 
 
 @shared_task(ignore_result=True, expires=3600)
 def fill_catalogues() -> None:
     """Bring the catalogues in step with the sources; once a day."""
-    catalogue.fill_all()
+    symbols.fill(AssetKind)
 
 
-@shared_task(ignore_result=True, expires=60)
-def fill_catalogue(kind: str) -> None:
-    """Bring one catalogue in step with its source."""
-    catalogue.fill(AssetKind(kind))
+@shared_task(ignore_result=True, expires=240)
+def fill_missing_catalogues() -> None:
+    """Fill what could not be filled so far: the first start may fall into an outage."""
+    symbols.fill_missing()

@@ -47,15 +47,16 @@ class Filled:
     kind: AssetKind
     rows: int
     retired: int
+    is_first: bool
 
 
-def ensure(kind: AssetKind) -> None:
-    """Have the catalogue of a kind: filled once by whoever needs it first.
+def ensure(kind: AssetKind) -> bool:
+    """Have the catalogue of a kind, filled by whoever needs it first; return whether we did.
 
     Raises UpstreamError or ProviderNotConfiguredError where it is not there and cannot be had.
     """
     if Catalogue.objects.filter(kind=kind).exists():
-        return
+        return False
     registry.provider(registry.source_for(kind))
     key = f"catalogue:{kind}"
     failed = failures.remembered([key]).get(key)
@@ -68,7 +69,7 @@ def ensure(kind: AssetKind) -> None:
         is_mine = True
     if not is_mine:
         _wait_for(kind)
-        return
+        return False
     try:
         fill(kind)
     except PricesError as exc:
@@ -76,6 +77,7 @@ def ensure(kind: AssetKind) -> None:
         raise
     finally:
         _release(lock, token)
+    return True
 
 
 def fill(kind: AssetKind) -> Filled:
@@ -98,7 +100,7 @@ def fill(kind: AssetKind) -> Filled:
             kind=kind,
             defaults={"source": listed.source, "filled_at": seen_at, "rows": len(assets)},
         )
-    return Filled(kind, len(assets), retired)
+    return Filled(kind, len(assets), retired, is_first=before is None)
 
 
 def fill_all(

@@ -15,13 +15,18 @@ from prices.answers import (
     SymbolSearchAnswer,
     TopAnswer,
 )
+from prices.budget import Purpose
 from prices.cache import Held
-from prices.errors import InvalidParameterError, LookupsSpentError
+from prices.errors import InvalidParameterError, LookupsSpentError, UpstreamError
 from prices.models import Asset, Catalogue
 from prices.services import catalogue, ranking, symbols
 from prices.types import AssetKind, Capability, Coin
 
 TOP_DEPTH = 300
+# One answer of this length is stored a query, and cut.
+MOST_FOUND = 100
+# How long a search is kept that lacks figures.
+PARTIAL_S = 60.0
 
 
 def top(limit: int, page: int = 1) -> Held[TopAnswer]:
@@ -48,14 +53,25 @@ def search_coins(query: str, limit: int) -> Held[CoinSearchAnswer]:
     """Return coins whose ticker, name or id fits, with their market data.
 
     The catalogue says which; figures come from the stored list, and from one
-    call for those that are not on it. Raises UpstreamError.
+    call for those that are not on it. Without that call, because look-ups are
+    spent or the source is down, those rows have no figures. Raises UpstreamError.
     """
     folded = _folded(query)
-    key = cache.list_key(f"search:coins:{limit}:{folded}")
-    held = cache.fetch(key, lambda: _search_coins(folded, limit), CoinSearchAnswer, cache.SEARCH)
-    # The stored answer serves every spelling of the query; each gets its own back.
-    value = msgspec.structs.replace(held.value, query=query)
-    return Held(value, cache.encode(value), held.life_s, held.was_hit)
+    key = cache.list_key(f"search:coins:{folded}")
+    failures: list[UpstreamError] = []
+    held = cache.fetch(
+        key, lambda: _search_coins(folded, failures), CoinSearchAnswer, cache.COIN_SEARCH
+    )
+    life_s = held.life_s
+    if failures:
+        life_s = min(life_s, PARTIAL_S)
+        cache.store(key, held.value, life_s)
+    # The stored answer serves every limit and spelling of the query; each gets its own back.
+    rows = held.value.results[:limit]
+    value = msgspec.structs.replace(
+        held.value, query=query, count=len(rows), results=rows, as_of=ranking.newest(rows)
+    )
+    return Held(value, cache.encode(value), life_s, held.was_hit)
 
 
 def mapping() -> Held[MappingAnswer]:
@@ -66,11 +82,12 @@ def mapping() -> Held[MappingAnswer]:
 def search_symbols(query: str, kind: AssetKind | None, limit: int) -> Held[SymbolSearchAnswer]:
     """Return coins and stocks whose ticker or name fits; catalogues alone are asked."""
     folded = _folded(query)
-    key = cache.list_key(f"search:symbols:{kind or 'any'}:{limit}:{folded}")
+    key = cache.list_key(f"search:symbols:{kind or 'any'}:{folded}")
     held = cache.fetch(
-        key, lambda: _search_symbols(folded, kind, limit), SymbolSearchAnswer, cache.SEARCH
+        key, lambda: _search_symbols(folded, kind), SymbolSearchAnswer, cache.SYMBOL_SEARCH
     )
-    value = msgspec.structs.replace(held.value, query=query)
+    rows = held.value.results[:limit]
+    value = msgspec.structs.replace(held.value, query=query, count=len(rows), results=rows)
     return Held(value, cache.encode(value), held.life_s, held.was_hit)
 
 
@@ -78,18 +95,22 @@ def _folded(query: str) -> str:
     return " ".join(query.casefold().split())
 
 
-def _search_coins(text: str, limit: int) -> CoinSearchAnswer:
+def _search_coins(text: str, failures: list[UpstreamError]) -> CoinSearchAnswer:
+    """Return all that can be asked of a search; what kept rows from their figures is added."""
     catalogue.ensure(AssetKind.CRYPTO)
-    found = symbols.search(text, AssetKind.CRYPTO, limit) or _found_upstream(text, limit)
+    found = symbols.search(text, AssetKind.CRYPTO, MOST_FOUND) or _found_upstream(text)
     ids = [one.asset.coingecko_id for one in found]
     whole = ranking.held().value
     known = {row.id: row for row in whole.cryptos}
     rest = [coin_id for coin_id in ids if coin_id not in known]
     source, fetched_at = whole.source, whole.fetched_at
     if rest:
-        got = gateway.ask(AssetKind.CRYPTO, Capability.COINS, lambda source: source.coins(rest))
-        known |= {coin.id: ranking.row_of(coin) for coin in got.value}
-        source, fetched_at = got.source, got.fetched_at
+        try:
+            got = _coins(rest)
+            known |= {coin.id: ranking.row_of(coin) for coin in got.value}
+            source, fetched_at = got.source, got.fetched_at
+        except UpstreamError as exc:
+            failures.append(exc)
     # A coin that has no market at all is in the catalogue and in no market list.
     rows = [known.get(one.asset.coingecko_id) or _bare_row(one.asset) for one in found]
     return CoinSearchAnswer(
@@ -104,13 +125,23 @@ def _search_coins(text: str, limit: int) -> CoinSearchAnswer:
     )
 
 
-def _found_upstream(text: str, limit: int) -> list[symbols.Resolved]:
+def _coins(ids: list[str]) -> gateway.Sourced[list[Coin]]:
+    """Ask for coins off the stored list, from the look-ups' share: anybody can make up queries."""
+    return gateway.ask(
+        AssetKind.CRYPTO,
+        Capability.COINS,
+        lambda source: source.coins(ids),
+        purpose=Purpose.LOOKUP,
+    )
+
+
+def _found_upstream(text: str) -> list[symbols.Resolved]:
     """Ask CoinGecko's own search for what our catalogue does not have yet."""
     try:
         catalogue.look_up_text(text)
     except LookupsSpentError:
         return []
-    return symbols.search(text, AssetKind.CRYPTO, limit)
+    return symbols.search(text, AssetKind.CRYPTO, MOST_FOUND)
 
 
 def _bare_row(asset: Asset) -> CoinRow:
@@ -131,10 +162,10 @@ def _mapping() -> MappingAnswer:
     )
 
 
-def _search_symbols(text: str, kind: AssetKind | None, limit: int) -> SymbolSearchAnswer:
+def _search_symbols(text: str, kind: AssetKind | None) -> SymbolSearchAnswer:
     kinds = [kind] if kind else list(AssetKind)
     sources = symbols.ensure_kinds(kinds)
-    found = symbols.search(text, kind, limit)
+    found = symbols.search(text, kind, MOST_FOUND)
     return SymbolSearchAnswer(
         source="+".join(dict.fromkeys(registry.public_name(source) for source in sources)),
         as_of=_filled_at(kind),

@@ -39,6 +39,9 @@ STOCK_TICKER = re.compile(r"[A-Z]{1,5}(\.[A-Z])?")
 # BRK/B is BRK.B.
 _SHARE_CLASS = re.compile(r"/(?=[A-Z]$)")
 
+# What a symbol may begin with, and the kind it then is.
+_FORCED = {"coingecko": AssetKind.CRYPTO, **{kind.value: kind for kind in AssetKind}}
+
 TOP_RANK = 300
 MAX_ALTERNATIVES = 20
 
@@ -115,7 +118,7 @@ def resolve(asked: str, *, lookup: bool = False) -> Resolved:
     UpstreamError where the catalogue itself is not there yet and cannot be had.
     """
     meant = parse(asked)
-    catalogue.ensure(AssetKind.CRYPTO if meant.kind is not AssetKind.STOCK else AssetKind.STOCK)
+    _have(AssetKind.CRYPTO if meant.kind is not AssetKind.STOCK else AssetKind.STOCK)
     found = _find([meant])[meant.text]
     if meant.kind is None and not (found and (found.asset.settled or found.asset.pinned)):
         # Whether a stock bears the ticker must be known before a smaller coin has it.
@@ -238,7 +241,7 @@ class _Missing:
 def _find(meant: Sequence[Asked]) -> dict[str, Resolved | None]:
     """Return the asset each symbol means, by its text, in two queries."""
     tickers = {t for one in meant if one.ticker for t in _spellings(one.ticker)}
-    refs = [one.ref for one in meant if one.coin_id]
+    refs = [one.ref for one in meant if one.ref]
     by_ref = {a.ref: a for a in Asset.objects.filter(ref__in=refs)} if refs else {}
     rivals = _rivals(tickers | {a.ticker for a in by_ref.values()})
     found: dict[str, Resolved | None] = {}
@@ -254,6 +257,10 @@ def _find(meant: Sequence[Asked]) -> dict[str, Resolved | None]:
             if winner is not None:
                 found[one.text] = _resolved(winner, candidates)
                 break
+        if found[one.text] is None and one.ref in by_ref:
+            # Retired, and still what its ref names.
+            asset = by_ref[one.ref]
+            found[one.text] = _resolved(asset, [asset, *rivals.get(asset.ticker, [])])
     return found
 
 
@@ -372,7 +379,7 @@ def _symbol_of(asset: Asset, rivals: Sequence[Asset], *, keep: bool = True) -> s
 def _ensure_stocks(meant: Asked, *, is_needed: bool) -> None:
     """Have the stock catalogue; where it cannot be had, raise if only a stock would do."""
     try:
-        catalogue.ensure(AssetKind.STOCK)
+        _have(AssetKind.STOCK)
     except ProviderNotConfiguredError:
         if is_needed and STOCK_TICKER.fullmatch(meant.ticker.replace("-", ".")):
             raise
@@ -410,28 +417,43 @@ def _can_ask(kind: AssetKind) -> bool:
 
 
 def search(text: str, kind: AssetKind | None, limit: int) -> list[Resolved]:
-    """Return assets whose ticker, name or id fits `text`, the likeliest first."""
-    folded = " ".join(text.split())
-    ticker = folded.upper()
-    rows = Asset.objects.filter(is_active=True).filter(
-        Q(ticker__startswith=ticker) | Q(name__icontains=folded) | Q(coingecko_id__icontains=folded)
-    )
-    if kind is not None:
-        rows = rows.filter(kind=kind)
+    """Return assets whose ticker, name or id fits `text`, the likeliest first.
+
+    A symbol in any of its forms is found too: a ref before everything else, and a
+    forced kind narrows the search to that kind.
+    """
+    folded = " ".join(text.split()).casefold()
+    prefix, colon, rest = folded.partition(":")
+    if colon and prefix in _FORCED:
+        words, kinds = rest.strip(), {_FORCED[prefix]}
+    else:
+        words, kinds = folded, set(AssetKind)
+    kinds &= {kind} if kind else set(AssetKind)
+    if not words or not kinds:
+        return []
+    tickers = _spellings(_SHARE_CLASS.sub(".", words.upper()))
+    fits = Q(name__icontains=words) | Q(coingecko_id__icontains=words)
+    for ticker in tickers:
+        fits |= Q(ticker__startswith=ticker)
+    rows = Asset.objects.filter(fits, is_active=True, kind__in=kinds)
 
     def likelihood(asset: Asset) -> tuple[object, ...]:
         name = asset.name.casefold()
         fit = (
-            asset.ticker != ticker,
-            name != folded.casefold(),
-            not asset.ticker.startswith(ticker) and not name.startswith(folded.casefold()),
+            asset.ref.casefold() != folded,
+            asset.ticker not in tickers,
+            name != words,
+            not asset.ticker.startswith(tuple(tickers)) and not name.startswith(words),
         )
         # A stock has no rank; it stands beside the coins of the middle field.
         rank = asset.market_cap_rank or (TOP_RANK if asset.kind == AssetKind.STOCK else 2**31)
         return (*fit, asset.is_derivative, rank, asset.exchange == "OTC", asset.ticker, asset.ref)
 
-    # A thousand rows are ranked at most, those with the best ranks among them.
-    best = sorted(rows[:1000], key=likelihood)[:limit]
+    # A thousand rows are ranked at most, those with the best ranks among them, and
+    # whatever bears the very name.
+    exact = rows.filter(Q(ticker__in=tickers) | Q(coingecko_id__iexact=words))
+    found = {asset.pk: asset for asset in [*rows[:1000], *exact[:1000]]}
+    best = sorted(found.values(), key=likelihood)[:limit]
     by_ref = named(best)
     return [by_ref[asset.ref] for asset in best]
 
@@ -442,12 +464,31 @@ def tracked() -> list[str]:
     return [one.symbol for one in named(assets).values()]
 
 
-def track_first() -> int:
-    """Track TRACKED_SYMBOLS where nothing is tracked yet; return how many were found."""
-    if Asset.objects.filter(tracked=True).exists():
-        return 0
+def fill(kinds: Iterable[AssetKind]) -> dict[AssetKind, catalogue.Filled | PricesError]:
+    """Fill catalogues; what a kind's first one holds of TRACKED_SYMBOLS is tracked from then on."""
+    outcomes = catalogue.fill_all(kinds)
+    for kind, outcome in outcomes.items():
+        if isinstance(outcome, catalogue.Filled) and outcome.is_first:
+            _track_first(kind)
+    return outcomes
+
+
+def fill_missing() -> dict[AssetKind, catalogue.Filled | PricesError]:
+    """Fill the catalogues that never were, as far as their sources are configured."""
+    filled = set(Catalogue.objects.values_list("kind", flat=True))
+    return fill([kind for kind in AssetKind if kind not in filled and _can_ask(kind)])
+
+
+def _have(kind: AssetKind) -> None:
+    """Have the catalogue of a kind. Raises what `catalogue.ensure` raises."""
+    if catalogue.ensure(kind):
+        _track_first(kind)
+
+
+def _track_first(kind: AssetKind) -> None:
     found = resolve_many(settings.TRACKED_SYMBOLS).assets.values()
-    return Asset.objects.filter(pk__in=[one.asset.pk for one in found]).update(tracked=True)
+    chosen = [one.asset.pk for one in found if one.asset.kind == kind]
+    Asset.objects.filter(pk__in=chosen).update(tracked=True)
 
 
 def rejection(asked: str, code: str) -> PricesError:
@@ -470,7 +511,7 @@ def ensure_kinds(kinds: Sequence[AssetKind]) -> list[str]:
     sources, last = [], None
     for kind in kinds:
         try:
-            catalogue.ensure(kind)
+            _have(kind)
             sources.append(registry.source_for(kind))
         except PricesError as exc:
             last = exc

@@ -11,6 +11,7 @@ from prices import cache
 from prices.answers import QuoteAnswer
 from prices.models import Asset
 from prices.services import quotes, symbols
+from prices.types import AssetKind
 from tests.market import Sandbox
 
 pytestmark = [pytest.mark.django_db]
@@ -130,15 +131,27 @@ def test_what_is_cached_is_read_without_asking_anyone(market: Sandbox) -> None:
     assert market.count() == before
 
 
-def test_tracked_symbols_are_tracked_on_first_start_and_left_alone_after_that(
-    market: Sandbox,
+def test_tracked_symbols_are_tracked_with_the_first_catalogue_and_left_alone_after_that(
+    sandbox: Sandbox,
 ) -> None:
+    symbols.fill_missing()
+    assert set(quotes.tracked()) == {"BTC", "ETH", "SOL", "AAPL", "MSFT", "TSLA"}
     Asset.objects.update(tracked=False)
-    assert symbols.track_first() == 6
-    symbols.resolve("MSFT").asset.delete()
 
-    assert symbols.track_first() == 0
-    assert set(quotes.tracked()) == {"BTC", "ETH", "SOL", "AAPL", "TSLA"}
+    symbols.fill(AssetKind)
+
+    assert quotes.tracked() == []
+
+
+def test_a_first_start_in_an_outage_is_made_good_for(sandbox: Sandbox, redis_client: Redis) -> None:
+    sandbox.fault("status", status=500, source="finnhub")
+    symbols.fill_missing()
+    assert set(quotes.tracked()) == {"BTC", "ETH", "SOL"}
+    sandbox.heal()
+
+    symbols.fill_missing()
+
+    assert set(quotes.tracked()) == {"BTC", "ETH", "SOL", "AAPL", "MSFT", "TSLA"}
 
 
 def _limit(settings: Any) -> None:

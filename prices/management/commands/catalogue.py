@@ -25,14 +25,13 @@ class Command(BaseCommand):
         if options["if_empty"]:
             filled = set(Catalogue.objects.values_list("kind", flat=True))
             kinds = [kind for kind in kinds if kind not in filled]
-        outcomes = catalogue.fill_all(kinds)
+        outcomes = symbols.fill(kinds)
         for kind, outcome in outcomes.items():
             if isinstance(outcome, catalogue.Filled):
                 self.stdout.write(f"{kind}: {outcome.rows} listed, {outcome.retired} retired")
             else:
                 self.stderr.write(f"{kind}: {outcome}")
-        tracked = symbols.track_first()
-        if tracked:
-            self.stdout.write(f"tracking {tracked} assets")
+        if any(isinstance(o, catalogue.Filled) and o.is_first for o in outcomes.values()):
+            self.stdout.write(f"tracking {', '.join(symbols.tracked()) or 'nothing'}")
         if outcomes and not any(isinstance(o, catalogue.Filled) for o in outcomes.values()):
             raise CommandError("No catalogue could be filled.")
