@@ -52,6 +52,7 @@ class PriceConsumer(AsyncWebsocketConsumer):
         self._lookup = lookup or Lookup()
         self._hub: Hub | None = None
         self._feed: Feed | None = None
+        self._address: str | None = None
         self._writer: asyncio.Task[None] | None = None
         self._too_old: asyncio.TimerHandle | None = None
         self._read = asyncio.Event()
@@ -82,7 +83,12 @@ class PriceConsumer(AsyncWebsocketConsumer):
         await self.accept(protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None)
         self._hub = hub()
         if self._hub.count >= settings.WS_MAX_CONNECTIONS:
-            await self._refuse_full()
+            await self._refuse(Code.FULL, "WS_MAX_CONNECTIONS", "This server is full")
+            return
+        if not self._is_let_in(self._hub):
+            await self._refuse(
+                Code.LIMIT, "WS_MAX_CONNECTIONS_PER_ADDRESS", "Your address has many connections"
+            )
             return
         await self._hub.ready()
         if self._hub.is_stopping:
@@ -102,13 +108,21 @@ class PriceConsumer(AsyncWebsocketConsumer):
             settings.WS_MAX_AGE_S, self._end, Close.TOO_OLD
         )
 
-    async def _refuse_full(self) -> None:
-        _log_once("WS_MAX_CONNECTIONS")
+    def _is_let_in(self, hub: Hub) -> bool:
+        client = self.scope.get("client")
+        if not client:
+            return True  # Behind a Unix socket nobody has an address.
+        address = str(client[0])
+        if not hub.addresses.let_in(address, settings.WS_MAX_CONNECTIONS_PER_ADDRESS):
+            return False
+        self._address = address
+        return True
+
+    async def _refuse(self, code: Code, setting: str, why: str) -> None:
+        _log_once(setting)
         self._is_closing = True
-        full = ProtocolError(
-            Code.FULL, "This server is full (WS_MAX_CONNECTIONS); come back later."
-        )
-        await self.send(text_data=error_frame(full).text)
+        error = ProtocolError(code, f"{why} ({setting}); come back later.")
+        await self.send(text_data=error_frame(error).text)
         await self._close(Close.FULL)
 
     def _welcome(self, hub: Hub) -> protocol.Welcome:
@@ -166,6 +180,9 @@ class PriceConsumer(AsyncWebsocketConsumer):
 
     def _go(self) -> None:
         self._leave()
+        if self._hub is not None and self._address is not None:
+            self._hub.addresses.let_go(self._address)
+            self._address = None
         if self._too_old is not None:
             self._too_old.cancel()
         if self._writer is not None:

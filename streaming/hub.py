@@ -28,6 +28,7 @@ from streaming import ticks
 from streaming.demand import LeaseKeeper
 from streaming.feed import Feed, Share
 from streaming.layer import layer
+from streaming.limits import Addresses
 from streaming.protocol import (
     GROUP,
     Close,
@@ -91,6 +92,7 @@ class Hub:
         self._tick = Tick(UNKNOWN, stamp(), {})
         self._registry: dict[frozenset[str], set[Feed]] = {}
         self._feeds: set[Feed] = set()
+        self.addresses = Addresses()
         self._counts: Counter[str] = Counter()
         self._demand = LeaseKeeper(self._client, self._counts, self.interval_s)
         self._announced = asyncio.Event()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 
 from streaming.protocol import (
@@ -27,6 +27,25 @@ class Recent:
         times = self._times
         times.append(now)
         return len(times) == times.maxlen and now - times[0] < self._window_s
+
+
+class Addresses:
+    """How many connections each address has."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def let_in(self, address: str, most: int) -> bool:
+        """Count one more connection, unless the address has `most` already."""
+        if self._counts[address] >= most:
+            return False
+        self._counts[address] += 1
+        return True
+
+    def let_go(self, address: str) -> None:
+        self._counts[address] -= 1
+        if not self._counts[address]:
+            del self._counts[address]
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,11 +196,16 @@ class Client:
 
 @asynccontextmanager
 async def client(
-    lookup: Lookup | None = None, query: str = "", subprotocols: list[str] | None = None
+    lookup: Lookup | None = None,
+    query: str = "",
+    subprotocols: list[str] | None = None,
+    address: str | None = None,
 ) -> AsyncIterator[Client]:
     application = PriceConsumer.as_asgi(lookup=lookup or knowing())
     path = f"/api/ws/prices{query}"
     socket = WebsocketCommunicator(application, path, subprotocols=subprotocols)
+    if address is not None:
+        socket.scope["client"] = (address, 50_000)
     connected = Client(socket)
     accepted, subprotocol = await socket.connect(timeout=5)
     assert accepted

@@ -434,6 +434,33 @@ async def test_a_full_server_says_so_and_closes(settings: Settings, hub: Hub) ->
         assert hub.count == 1
 
 
+async def test_one_address_may_not_take_more_than_its_part(
+    settings: Settings, hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.WS_MAX_CONNECTIONS_PER_ADDRESS = 2
+    async with client(address="192.0.2.1") as first:
+        async with client(address="192.0.2.1"):
+            for _ in range(2):
+                late = WebsocketCommunicator(PriceConsumer.as_asgi(), "/api/ws/prices")
+                late.scope["client"] = ("192.0.2.1", 50_000)
+                accepted, _ = await late.connect()
+
+                assert accepted
+                error = await late.receive_json_from()
+                assert (error["type"], error["code"]) == ("error", "limit")
+                assert "WS_MAX_CONNECTIONS_PER_ADDRESS" in error["error"]
+                assert (await late.receive_output())["code"] == 1013
+                await late.disconnect()
+            async with client(address="192.0.2.2"), client(), client(), client():
+                assert hub.count == 6, "others are let in, and whoever has no address"
+        await until(lambda: hub.count == 1)
+        async with client(address="192.0.2.1") as again:
+            assert (await again.ask("ping"))["type"] == "pong"
+        assert (await first.ask("ping"))["type"] == "pong"
+
+    assert caplog.text.count("WS_MAX_CONNECTIONS_PER_ADDRESS") == 1
+
+
 async def test_a_connection_that_is_too_old_is_closed(settings: Settings) -> None:
     settings.WS_MAX_AGE_S = 0
     async with client() as socket:

@@ -211,6 +211,21 @@ async def test_in_development_a_page_from_another_port_of_localhost_may_connect(
     web.process.stop()
 
 
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+async def test_an_address_may_have_so_many_connections_and_no_more(
+    installation: Installation, server: str
+) -> None:
+    most = {"WS_MAX_CONNECTIONS_PER_ADDRESS": "1"}
+    web = await asyncio.to_thread(installation.product.web, server, **most)
+    async with client(web) as one:
+        async with connect(web.socket_url) as connection:
+            second = Client(connection)
+            assert (await second.receive())["code"] == "limit"
+            assert await second.code() == 1013
+        assert (await one.ask("ping"))["type"] == "pong"
+    web.process.stop()
+
+
 async def test_another_path_is_refused(web: Web) -> None:
     with pytest.raises(InvalidStatus) as caught:
         async with connect(web.socket_url + "/other"):
