@@ -75,7 +75,9 @@ QUOTE = Lifetime("price", 60)
 HISTORY = Lifetime("history", 1800)
 CANDLES = Lifetime("ohlcv", 1800)
 LIST = Lifetime("list", 3600)
-SEARCH = Lifetime("search", 600)
+# Anybody can make up queries: no copies of a day. The catalogue answers symbols at no cost.
+COIN_SEARCH = Lifetime("search", 600, good_s=0)
+SYMBOL_SEARCH = Lifetime("search", 60, good_s=0)
 PAIRS = Lifetime("pairs", 86_400)
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from django.conf import settings
 from django.test import Client
 from redis import Redis
 
-from prices import cache
+from prices import cache, registry
 from prices.answers import QuoteAnswer
+from prices.budget import Purpose
 from prices.models import Asset
 from tests.market import Sandbox
 
@@ -593,3 +595,61 @@ def test_a_host_that_is_not_served_is_what_the_problem_names() -> None:
     response = client().get(f"{ROOT}/BTC", headers={"Host": "elsewhere.example"})
 
     assert "This host is not served here" in problem(response, 400, "invalid_parameter")["detail"]
+
+
+def search_keys(redis_client: Redis) -> list[str]:
+    return sorted(key for key in redis_client.keys("*") if "search:" in key)
+
+
+def test_a_search_is_kept_once_for_all_limits_and_no_copy_of_it_for_a_day(
+    redis_client: Redis,
+) -> None:
+    for limit in (1, 5, 100):
+        assert ok("/symbols/search", q="App", limit=limit)["count"] <= limit
+        assert ok("/crypto/search", q="doge", limit=limit)["count"] <= limit
+
+    assert search_keys(redis_client) == ["list:search:coins:doge", "list:search:symbols:any:app"]
+    assert redis_client.ttl("list:search:symbols:any:app") <= 60
+
+
+def test_made_up_searches_spend_the_look_ups_and_nothing_of_the_answers(sandbox: Sandbox) -> None:
+    ok("/crypto/top", limit=1)
+    calls = sandbox.count()
+    for _ in range(settings.LOOKUPS_PER_MINUTE - 1):
+        registry.budget("coingecko").take(Purpose.LOOKUP)
+    first = ok("/crypto/search", q="01coin")
+    assert sandbox.count() == calls + 1
+
+    found = ok("/crypto/search", q="coin")
+
+    assert sandbox.count() == calls + 1
+    assert [row["id"] for row in first["results"]] == ["01coin"]
+    assert any(row["current_price"] is None for row in found["results"])
+    listed = [row for row in found["results"] if row["market_cap_rank"]]
+    assert listed
+    assert all(row["current_price"] for row in listed)
+    assert _max_age(get("/crypto/search", q="coin")) <= 60
+
+
+@pytest.mark.parametrize(
+    ("asked", "ref"),
+    [
+        ("brk-b", "stock:BRK.B"),
+        ("BRK/b", "stock:BRK.B"),
+        ("brk.b", "stock:BRK.B"),
+        ("stock:AAPL", "stock:AAPL"),
+        ("stock:brk-b", "stock:BRK.B"),
+        ("coingecko:bitcoin", "coingecko:bitcoin"),
+        ("crypto:btc", "coingecko:bitcoin"),
+        ("coingecko:01coin", "coingecko:01coin"),
+    ],
+)
+def test_a_search_finds_an_asset_by_every_form_of_its_symbol_first(asked: str, ref: str) -> None:
+    assert ok("/symbols/search", q=asked)["results"][0]["ref"] == ref
+
+
+def test_a_forced_kind_narrows_a_search_to_it() -> None:
+    found = ok("/symbols/search", q="stock:app")["results"]
+
+    assert {row["kind"] for row in found} == {"stock"}
+    assert ok("/symbols/search", q="stock:app", kind="crypto")["results"] == []
