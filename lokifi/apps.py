@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from importlib import import_module
 
 from django.apps import AppConfig
+
+# When this process started, on the clock that only goes forward.
+STARTED = time.monotonic()
 
 
 class LokifiConfig(AppConfig):

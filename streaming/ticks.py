@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
+import msgspec
 import redis
 import redis.asyncio
 
@@ -103,6 +105,23 @@ def publish(client: redis.Redis, known: Place, interval_s: int, rest: str) -> Pl
         ],
     )
     return Place(_text(epoch), int(seq))
+
+
+class _Stamped(msgspec.Struct):
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _Last(msgspec.Struct):
+    tick: _Stamped
+
+
+def last_at(client: redis.Redis) -> datetime | None:
+    """Return when the last tick was published; None without one. Raises RedisError."""
+    body: Any = client.get(SNAPSHOT)
+    try:
+        return msgspec.json.decode(body or b"", type=_Last).tick.timestamp
+    except (ValueError, RecursionError):
+        return None
 
 
 async def look(client: redis.asyncio.Redis, known: Place) -> tuple[Place, bytes | None]:
