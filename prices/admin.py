@@ -24,13 +24,13 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from prices import operations
-from prices.models import Asset
+from prices.models import Asset, ExchangePair
 from prices.redis_clients import RedisAwayError
 from prices.services import holdings, inspection, symbols
 from prices.services.inspection import Glimpse, Portrait
 from prices.services.sketch import Sketch, sketch
 from prices.templatetags.asset_pages import NOTHING, age, dollars, utc
-from prices.types import Period
+from prices.types import AssetKind, Period
 
 # Which history is drawn where the address names none: the first of these that is held.
 CHARTS = [Period.WEEK, Period.MONTH, Period.DAY, *Period]
@@ -61,8 +61,11 @@ hooks = Hooks()
 
 if TYPE_CHECKING:
     _Admin = admin.ModelAdmin[Asset]
+    _Inline = admin.TabularInline[ExchangePair, Asset]
 else:
-    _Admin = admin.ModelAdmin  # generic for the type checker only
+    # Generic for the type checker only.
+    _Admin = admin.ModelAdmin
+    _Inline = admin.TabularInline
 
 
 class AssetList(ChangeList):
@@ -101,6 +104,33 @@ def _many(action: str, title: str) -> Any:
 
     act.__name__ = action
     return act
+
+
+class PairsOfACoin(_Inline):
+    """Which pair of each exchange stands for a coin, to be looked at; prices settled it."""
+
+    model = ExchangePair
+    verbose_name_plural = "pairs at the exchanges"
+    fields = readonly_fields = ("source", "symbol", "quote", "is_settled", "apart", "checked")
+    extra = 0
+    can_delete = False
+
+    @admin.display(description="apart from CoinGecko's price")
+    def apart(self, pair: ExchangePair) -> str:
+        return NOTHING if pair.apart_percent is None else f"{pair.apart_percent:.2f} %"
+
+    @admin.display(description="checked")
+    def checked(self, pair: ExchangePair) -> str:
+        return f"{utc(pair.checked_at)}"
+
+    def has_view_permission(self, request: HttpRequest, obj: Asset | None = None) -> bool:
+        return True  # Whoever may see the asset's page.
+
+    def has_add_permission(self, request: HttpRequest, obj: Asset | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Asset | None = None) -> bool:
+        return False
 
 
 @admin.register(Asset)
@@ -233,6 +263,11 @@ class AssetAdmin(_Admin):
         return AssetList
 
     # --- One asset ------------------------------------------------------------------
+
+    def get_inlines(self, request: HttpRequest, obj: Asset | None) -> list[type[Any]]:
+        # To be looked at alone: what is posted has nothing of it.
+        is_shown = request.method == "GET" and obj is not None and obj.kind == AssetKind.CRYPTO
+        return [PairsOfACoin] if is_shown else []
 
     @admin.display(description="market cap")
     def market_cap_dollars(self, asset: Asset) -> str:

@@ -117,7 +117,7 @@ def check(assets: Sequence[Asset]) -> Outcome:
     for one in asked[: 4 * NAMED]:
         outcome.said.append((level.SUCCESS if one.knows else level.WARNING, _verdict(one)))
     if len(asked) > 4 * NAMED:
-        gone = [one.asset.ref for one in asked[4 * NAMED :] if not one.knows]
+        gone = [one.asset.ref for one in asked[4 * NAMED :] if one.knows is False]
         rest = f"{len(asked) - 4 * NAMED} more were checked; no longer listed: "
         outcome.said.append((level.WARNING if gone else level.INFO, rest + (_few(gone) or "none")))
     _tell_errors(outcome, "Could not be checked", found)
@@ -162,6 +162,8 @@ def _price(one: Refreshed) -> str:
 
 
 def _verdict(one: Checked) -> str:
+    if one.knows is None:
+        return f"Checked {one.asset.ref}: its source gives no price for it."
     if not one.knows:
         return f"Checked {one.asset.ref}: its source does not list it any more."
     if one.price is None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from prices import cache, gateway
 from prices.answers import QuoteAnswer
 from prices.budget import Purpose
-from prices.errors import LookupsSpentError, PricesError
+from prices.errors import PricesError
 from prices.models import Asset
 from prices.redis_clients import RedisAwayError
 from prices.services import holdings, quotes, symbols
@@ -42,7 +42,8 @@ class Refresh:
 class Checked:
     """What the source says of an asset now, beside what is held.
 
-    knows   whether the source still lists it; None where it could not be asked
+    knows   whether the source still lists it; None where it does not say: it could not be
+            asked, or is of stocks and gives no price
     """
 
     asset: Asset
@@ -152,22 +153,6 @@ def _check_stocks(assets: Sequence[Asset], held: Held) -> list[Checked]:
         elif error is not None:
             checked.append(Checked(asset, None, held=held[asset.ref], error=str(error)))
         else:
-            checked.append(_is_listed(asset, held[asset.ref]))
+            # No source of stocks is asked whether it lists one: without a price it may be idle.
+            checked.append(Checked(asset, None, held=held[asset.ref]))
     return checked
-
-
-def _is_listed(asset: Asset, held: QuoteAnswer | None) -> Checked:
-    """Ask the source's search for a stock it has no price for: that alone tells gone from idle."""
-    try:
-        rows = gateway.ask(
-            AssetKind.STOCK,
-            Capability.LOOKUP,
-            lambda source: source.lookup(asset.finnhub_symbol),
-            purpose=Purpose.LOOKUP,
-        ).value
-    except LookupsSpentError:
-        return Checked(asset, None, held=held, error="it has no price; no look-up is left to ask")
-    except PricesError as exc:
-        return Checked(asset, None, held=held, error=str(exc))
-    knows = any(row.upstream_id == asset.finnhub_symbol for row in rows)
-    return Checked(asset, knows, held=held)

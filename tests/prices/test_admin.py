@@ -21,7 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from prices import admin, redis_clients, registry
-from prices.models import Asset, Catalogue
+from prices.models import Asset, Catalogue, ExchangePair
 from prices.types import Period
 from tests.market import Sandbox
 from tests.prices.admin_pages import (
@@ -423,3 +423,47 @@ def test_the_list_does_without_followers_where_nobody_tells_them(
 
 def test_the_admin_s_own_checks_find_nothing() -> None:
     call_command("check", "--tag", "admin")
+
+
+# --- Pairs at the exchanges ------------------------------------------------------------
+
+
+def test_a_coin_s_page_shows_which_pairs_stand_for_it_and_lets_none_be_changed(
+    admin_client: Client,
+) -> None:
+    bitcoin = coin("bitcoin", "BTC", 1)
+    at = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+    pairs = [("binance", "BTCUSDT", "USDT", True, 0.1234), ("kraken", EVIL, "USD", False, None)]
+    for source, symbol, quote, is_settled, apart in pairs:
+        ExchangePair.objects.create(
+            asset=bitcoin,
+            source=source,
+            symbol=symbol,
+            quote=quote,
+            is_settled=is_settled,
+            apart_percent=apart,
+            checked_at=at,
+        )
+
+    html = page(admin_client, detail(bitcoin))
+
+    assert "binance BTCUSDT USDT 0.12 % 2026-03-01 12:30" in plain(html)
+    assert EVIL not in html
+    assert not re.search(r'name="pairs-\d+-(source|symbol|quote|is_settled)"', html)
+    assert "pairs at the exchanges" not in page(admin_client, detail(stock("AAPL"))).lower()
+
+
+# --- What a page may run ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [LIST, STATUS, "/admin/", "/admin/login/"])
+def test_an_admin_page_runs_and_loads_nothing_that_is_not_ours(
+    admin_client: Client, path: str
+) -> None:
+    response = admin_client.get(path, follow=True)
+    policy = response["Content-Security-Policy"]
+
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    html = response.content.decode()
+    assert not re.search(r"<script(?![^>]*(src=|application/json))|<style| style=| on\w+=", html)

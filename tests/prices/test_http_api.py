@@ -598,7 +598,7 @@ def test_a_host_that_is_not_served_is_what_the_problem_names() -> None:
 
 
 def search_keys(redis_client: Redis) -> list[str]:
-    return sorted(key for key in redis_client.keys("*") if "search:" in key)
+    return sorted(key for key in map(str, redis_client.keys("*")) if "search:" in key)
 
 
 def test_a_search_is_kept_once_for_all_limits_and_no_copy_of_it_for_a_day(
