@@ -40,6 +40,7 @@ def valkey(port: int, folder: Path) -> Part:
         command=embedded.command(port, folder),
         answers=lambda _: embedded.answers(port, folder),
         ready_within_s=15,
+        stop_within_s=0.8,
         when_orphaned=signal.SIGTERM,  # so that it writes its dump
         # Of no concern for a cache of this size, and said at every start.
         hides=("Memory overcommit must be enabled",),
@@ -55,7 +56,10 @@ def sandbox(port: int) -> Part:
     return Part(
         name="sandbox",
         command=manage("sandbox", "--port", str(port)),
-        answers=lambda _: responds(f"http://127.0.0.1:{port}/coingecko/api/v3/ping"),
+        # By its own word: on that port another's may answer.
+        answers=lambda lines: any(
+            f"sandbox market on http://127.0.0.1:{port}," in line for line in list(lines)
+        ),
         stop_within_s=0.5,
     )
 
@@ -104,7 +108,7 @@ def worker(broker_url: str) -> Part:
             *("--hostname", f"{_WORKER}@%h"),
             *("--without-gossip", "--without-mingle", "--loglevel", "INFO"),
         ],
-        answers=lambda lines: _is_ready(lines) and worker_answers(broker_url),
+        answers=lambda lines: _has_said(lines, " ready.") and worker_answers(broker_url),
     )
 
 
@@ -115,7 +119,7 @@ def beat() -> Part:
             *(sys.executable, "-m", "celery", "--quiet", "-A", "lokifi", "beat"),
             *("--pidfile", "", "--loglevel", "INFO"),
         ],
-        answers=lambda lines: any("beat: Starting" in line for line in lines),
+        answers=lambda lines: _has_said(lines, "beat: Starting"),
     )
 
 
@@ -172,8 +176,9 @@ def demand_redis(url: str) -> None:
             return
 
 
-def _is_ready(lines: Lines) -> bool:
-    return any(" ready." in line for line in list(lines))
+def _has_said(lines: Lines, words: str) -> bool:
+    # A copy, since more may come meanwhile.
+    return any(words in line for line in list(lines))
 
 
 def worker_answers(broker_url: str) -> bool:

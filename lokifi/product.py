@@ -7,16 +7,17 @@ import json
 import os
 import secrets
 import signal
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from django.conf import settings
 
 from lokifi import development, embedded, parts
 from lokifi.banner import Facts, banner
-from lokifi.supervisor import Part, PartFailedError, Supervisor, to_stdout
+from lokifi.supervisor import Part, PartEndedError, PartFailedError, Supervisor, to_stdout
 
 EXIT_STOPPED, EXIT_FAILED = 0, 1
+_OTHER_PORTS = 3
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -64,25 +65,29 @@ class Product:
         await self._start_sandbox()
         facts = await self._prepare()
         broker = self._environment["CELERY_BROKER_URL"]
-        starting = asyncio.gather(
-            *(self._start(part) for part in (self._web, parts.worker(broker), parts.beat()))
-        )
-        await self._or_end(starting)
+        await self._start_together(self._web, parts.worker(broker), parts.beat())
         self._write_notes()
         to_stdout(banner(self._environment, self._host, self._port, facts))
         return await self._supervisor.first_end()
 
-    async def _or_end(self, starting: asyncio.Future[Any]) -> None:
-        """Wait for `starting`, unless a part that was up already ends meanwhile."""
+    async def _start_together(self, *several: Part) -> None:
+        """Start parts side by side, unless one that was up already ends meanwhile."""
         ending = asyncio.create_task(self._supervisor.first_end())
+        starting = {asyncio.create_task(self._start(part)) for part in several}
+        left = set(starting)
         try:
-            await asyncio.wait({starting, ending}, return_when=asyncio.FIRST_COMPLETED)
-            if not starting.done():
-                raise await ending
-            starting.result()
+            while left:
+                done, _ = await asyncio.wait({ending, *left}, return_when=asyncio.FIRST_COMPLETED)
+                if ending in done:
+                    raise ending.result()
+                for task in done:
+                    task.result()
+                    left.discard(task)
         finally:
-            ending.cancel()
-            starting.cancel()
+            for task in (ending, *starting):
+                task.cancel()
+            # What the others came to is of no concern any more, but has to be asked.
+            await asyncio.gather(ending, *starting, return_exceptions=True)
 
     async def _start(self, part: Part) -> None:
         await self._supervisor.start(part, self._environment)
@@ -102,25 +107,33 @@ class Product:
             self._environment["CELERY_BROKER_URL"] = url
 
     async def _start_valkey(self) -> int:
-        """Start it on its usual port, or another where that is taken; return which."""
         # A dump for each mode, so that neither ever sees the other's keys.
         folder = settings.VAR_DIR / settings.UPSTREAM_MODE
-        port = embedded.free_port(embedded.DEFAULT_PORT)
-        try:
-            await self._start(parts.valkey(port, folder))
-        except PartFailedError:
-            # Free a moment ago; somebody was faster.
-            if not parts.is_taken("127.0.0.1", port):
-                raise
-            port = embedded.free_port()
-            await self._start(parts.valkey(port, folder))
+        return await self._start_on_a_port(
+            embedded.DEFAULT_PORT, lambda port: parts.valkey(port, folder)
+        )
+
+    async def _start_on_a_port(self, usual: int, part_on: Callable[[int], Part]) -> int:
+        """Start a part on its usual port, or another where that is taken; return which."""
+        port = embedded.free_port(usual)
+        for _ in range(_OTHER_PORTS):
+            try:
+                await self._start(part_on(port))
+            except PartEndedError:
+                # Free a moment ago; somebody was faster.
+                if not parts.is_taken("127.0.0.1", port):
+                    raise
+                port = embedded.free_port()
+            else:
+                return port
+        await self._start(part_on(port))
         return port
 
     async def _start_sandbox(self) -> None:
         if settings.UPSTREAM_MODE == "sandbox" and not self._environment.get("SANDBOX_URL"):
-            port = embedded.free_port(urlsplit(settings.SANDBOX_URL).port or 0)
+            usual = urlsplit(settings.SANDBOX_URL).port or 0
+            port = await self._start_on_a_port(usual, parts.sandbox)
             self._environment["SANDBOX_URL"] = f"http://127.0.0.1:{port}"
-            await self._start(parts.sandbox(port))
 
     async def _prepare(self) -> Facts:
         password = settings.ADMIN_PASSWORD

@@ -20,6 +20,8 @@ from lokifi.embedded import leashed
 _LAST_LINES = 15
 _LOOK_EVERY_S = 0.1
 _NAME_WIDTH = 8
+# How long a stopped part's last words are waited for.
+STOP_READS_S = 0.1
 
 Lines = Collection[str]
 
@@ -49,6 +51,10 @@ class PartFailedError(Exception):
         super().__init__(f"{name} {what}.")
         self.name = name
         self.lines = list(lines)
+
+
+class PartEndedError(PartFailedError):
+    """A part ended by itself."""
 
 
 class Running:
@@ -125,7 +131,7 @@ class Supervisor:
         await step.process.wait()
         if step.process.returncode != 0:
             raise await self._ended(step)
-        await self._read_out(step)
+        await self._read_out(step, 0.5)
         self._running.remove(step)
         return step.lines[-1] if step.lines else ""
 
@@ -139,19 +145,19 @@ class Supervisor:
             for task in ends:
                 task.cancel()
 
-    async def _ended(self, running: Running) -> PartFailedError:
+    async def _ended(self, running: Running) -> PartEndedError:
         await running.process.wait()
-        await self._read_out(running)
+        await self._read_out(running, 0.5)
         code = running.process.returncode or 0
         how = (
             f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         )
-        return PartFailedError(running.part.name, how, running.lines)
+        return PartEndedError(running.part.name, how, running.lines)
 
-    async def _read_out(self, running: Running) -> None:
+    async def _read_out(self, running: Running, within_s: float) -> None:
         if running.pump is not None:
             # A grandchild may hold the pipe open; what it says later is not waited for.
-            await asyncio.wait({running.pump}, timeout=0.5)
+            await asyncio.wait({running.pump}, timeout=within_s)
 
     async def stop(self, *order: Collection[str]) -> None:
         """Stop the parts named first, then the next, and at the end whatever is left."""
@@ -169,7 +175,7 @@ class Supervisor:
                 await asyncio.wait_for(running.process.wait(), running.part.stop_within_s)
         self._kill_group(running)
         await running.process.wait()
-        await self._read_out(running)
+        await self._read_out(running, STOP_READS_S)
 
     def _kill_group(self, running: Running) -> None:
         with suppress(ProcessLookupError, PermissionError):

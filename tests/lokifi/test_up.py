@@ -7,11 +7,14 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from lokifi import parts
+from lokifi.supervisor import STOP_READS_S
 from tests.lokifi.checkout import IS_UP, Start, until_gone
 from tests.processes import responds, until
 
@@ -155,3 +158,59 @@ def test_a_wrong_setting_stops_the_start_and_is_named(
         assert up.process.wait() == 2
         assert name in up.said
         assert "Traceback" not in up.said
+
+
+def test_two_that_start_at_once_do_not_take_each_others_ports(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    with Start(one) as first, Start(two) as second:
+        first.wait_until_up()
+        second.wait_until_up()
+        notes = [first.notes(), second.notes()]
+        for name in ("redis_url", "sandbox_url"):
+            assert notes[0][name] != notes[1][name]
+
+
+@pytest.mark.parametrize("victim", ["valkey-server", "celery --quiet -A lokifi worker"])
+def test_a_part_that_dies_during_the_start_is_named_and_nothing_is_added(
+    tmp_path: Path, victim: str
+) -> None:
+    def starts() -> bool:
+        with suppress(AssertionError):
+            return bool(up.part("celery --quiet -A lokifi worker"))
+        return False
+
+    with Start(tmp_path) as up:
+        until(starts, "the worker's start", 60, told=lambda: up.said)
+        os.kill(up.part(victim), signal.SIGKILL)
+        assert up.process.wait(30) == 1
+        assert "was ended by SIGKILL. Everything was stopped." in up.said
+        assert "never retrieved" not in up.said
+        assert "Task exception" not in up.said
+
+
+def test_redis_of_ones_own_that_is_not_there_is_named_in_a_sentence(tmp_path: Path) -> None:
+    with Start(tmp_path, REDIS_URL="redis://:secret@127.0.0.1:1") as up:
+        assert up.process.wait() == 2
+        assert "REDIS_URL: no Redis answers at 127.0.0.1:1;" in up.said
+        assert "secret" not in up.said
+
+
+def test_an_address_that_is_not_of_this_machine_is_named_as_such(tmp_path: Path) -> None:
+    with Start(tmp_path, HOST="999.1.1.1") as up:
+        assert up.process.wait() == 2
+        assert up.said.startswith("HOST must be")
+
+
+def test_stopping_takes_less_than_five_seconds_even_where_every_part_hangs() -> None:
+    every = [
+        parts.web("127.0.0.1", 1),
+        parts.worker(""),
+        parts.beat(),
+        parts.sandbox(1),
+        parts.valkey(1, Path()),
+    ]
+    waits = [max(p.stop_within_s for p in every if p.name in names) for names in parts.STOP_ORDER]
+    # What is left at the end is read once more.
+    assert sum(waits) + (len(waits) + 1) * STOP_READS_S < 4.8
