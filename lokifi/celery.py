@@ -26,6 +26,13 @@ def _keep_out_of_the_other_mode(**_: Any) -> None:
     claim_or_exit()
 
 
+@signals.beat_init.connect
+def _tell_outages_once(**_: Any) -> None:
+    from lokifi.logs import tell_outages_of_the_broker_once
+
+    tell_outages_of_the_broker_once()
+
+
 class AlignedSchedule(schedule):
     """Due once in every interval of the wall clock, as soon as that interval begins.
 

@@ -430,9 +430,15 @@ LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"in one line": {"()": "lokifi.logs.InOneLine"}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    # One line a request, with the whole URL in it; and queries may hold what is private.
     "loggers": {
+        # Without Django's own handlers, which would write every line once more.
+        "django": {"handlers": [], "level": "INFO"},
+        # What fails here; what a client got wrong, it is told itself.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"filters": ["in one line"]},
+        # One line a request, with the whole URL in it; and queries may hold what is private.
         "httpx": {"level": "WARNING"},
         # A line for each task taken, beside the one for each task done; and chatter.
         "celery.worker.strategy": {"level": "WARNING"},

@@ -1,0 +1,58 @@
+"""What is left out of the log: stack traces that say no more than their last line."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import signals
+from celery.beat import SchedulingError
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+_AWAY = (OperationalError, RedisError, OSError)
+
+
+class InOneLine(logging.Filter):
+    """Makes a stranger's mistake a line of information: no error of ours, no stack trace."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = record.exc_text = None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        return True
+
+
+class BrokerOutage(logging.Filter):
+    """Tells that beat cannot send once when it begins and once when it ends.
+
+    Beat itself writes a stack trace, with the stacks of all causes, at each try.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_on = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        exc = record.exc_info[1] if record.exc_info else None
+        if not isinstance(exc, SchedulingError) or not isinstance(exc.__context__, _AWAY):
+            return True
+        if self._is_on:
+            return False
+        self._is_on = True
+        record.exc_info = record.exc_text = None
+        # Not the error's own words: these may hold the broker's URL.
+        record.msg, record.args = "The broker is away; no task can be sent", ()
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+
+    def end(self, **_: Any) -> None:
+        if self._is_on:
+            self._is_on = False
+            logging.getLogger("celery.beat").warning("The broker is back")
+
+
+def tell_outages_of_the_broker_once() -> None:
+    """For the process that is beat."""
+    outage = BrokerOutage()
+    logging.getLogger("celery.beat").addFilter(outage)
+    signals.after_task_publish.connect(outage.end, weak=False)

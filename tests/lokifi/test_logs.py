@@ -1,0 +1,53 @@
+"""What the log holds of other people's mistakes and of outages: a line each, or nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lokifi.embedded import EmbeddedServer
+from tests.processes import until
+from tests.product import Product
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.mark.parametrize("debug", ["0", "1"])
+def test_clients_mistakes_fill_no_log_and_a_wrong_host_is_one_line(
+    product: Product, debug: str
+) -> None:
+    web = product.web(DEBUG=debug)
+    assert web.get("/api/v1/nope").status == 404
+    assert web.get("/nope").status == 404
+    assert web.get("/", headers={"Host": "evil.example"}).status == 400
+    product.redis.kill()
+    assert web.get("/readyz").status == 503
+
+    until(lambda: "/readyz" in web.process.said, "the last of them", told=lambda: web.process.said)
+    said = web.process.said
+    assert "nope" not in said
+    assert len(re.findall("Invalid HTTP_HOST", said)) == 1
+    assert "Traceback" not in said
+    assert len(re.findall(r"ERROR.*/readyz", said)) == 1
+
+
+def test_beat_tells_an_outage_of_the_broker_once(product: Product, tmp_path: Path) -> None:
+    beat = product.beat(PUBLISH_INTERVAL_S="1")
+
+    def sent() -> int:
+        return beat.said.count("Sending due task publish prices")
+
+    until(lambda: sent() >= 1, "the first tick", told=lambda: beat.said)
+    product.redis.kill()
+    before = sent()
+    until(lambda: sent() >= before + 4, "tries without a broker", told=lambda: beat.said)
+    server = EmbeddedServer(tmp_path / "again", product.redis.port)
+    try:
+        until(lambda: "The broker is back" in beat.said, "its return", told=lambda: beat.said)
+    finally:
+        server.kill()
+
+    assert beat.said.count("The broker is away") == 1
+    assert "Traceback" not in beat.said
