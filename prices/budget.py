@@ -252,11 +252,15 @@ class _LocalAllowance:
             now = time.monotonic()
             if now < self._frozen_until:
                 return self._frozen_until - now
-            if purpose is not Purpose.ANSWER:
-                return AWAY_S  # What is not needed for an answer waits for Redis.
+            if purpose is Purpose.LOOKUP:
+                return AWAY_S  # Their share is everybody's, and nobody can count it now.
             while self._calls and self._calls[0] <= now - MINUTE_MS / 1000:
                 self._calls.popleft()
-            if self._limit is not None and len(self._calls) >= self._limit:
+            # A forced refresh takes the first part of the allowance only.
+            limit = self._limit
+            if limit is not None and purpose is Purpose.REFRESH:
+                limit = max(1, limit // 5)
+            if limit is not None and len(self._calls) >= limit:
                 return self._calls[0] + MINUTE_MS / 1000 - now
             self._calls.append(now)
             return 0.0
