@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from datetime import datetime, timedelta
 from typing import Any
 
 from celery import Celery, signals
 from celery.schedules import schedstate, schedule
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokifi.settings")
 
 app = Celery("lokifi")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+def _demand_right_settings() -> None:
+    """End in a sentence where Celery's own command line is first to load wrong settings."""
+    if "lokifi.settings" in sys.modules:
+        return
+    try:
+        settings.DEBUG  # noqa: B018 (loads them)
+    except ImproperlyConfigured as exc:
+        sys.exit(f"{exc} (docs/settings.md lists the settings.)")
 
 
 @signals.worker_init.connect
@@ -59,3 +72,7 @@ class AlignedSchedule(schedule):
 
     def __reduce__(self) -> tuple[type[AlignedSchedule], tuple[float]]:
         return type(self), (self.run_every.total_seconds(),)
+
+
+# Last: they import the schedule from here.
+_demand_right_settings()

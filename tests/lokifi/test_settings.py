@@ -190,9 +190,18 @@ def test_coingeckos_pro_plan_needs_a_key(tmp_path: Path) -> None:
     assert done.stderr.startswith("COINGECKO_PLAN=pro needs COINGECKO_KEY.")
 
 
-def test_a_server_started_by_hand_tells_a_wrong_setting_in_one_sentence_too() -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        "daphne -p 0 lokifi.asgi:application",
+        "uvicorn --port 0 lokifi.asgi:application",
+        "celery -A lokifi worker",
+        "celery -A lokifi beat",
+    ],
+)
+def test_a_part_started_by_hand_tells_a_wrong_setting_in_one_sentence_too(words: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "daphne", "-p", "0", "lokifi.asgi:application"],
+        [sys.executable, "-m", *words.split()],
         cwd=ROOT,
         env=environment(SECRET_KEY="k", PUBLISH_INTERVAL_S="often"),
         capture_output=True,
