@@ -107,7 +107,7 @@ FAILURES: dict[str, Failure] = {
     "resolution_unavailable": Failure(
         409,
         "Bars of 1 cannot be had over this period.",
-        {"available": ["D", "W", "M"]},
+        {"available": ["30", "60", "240", "D", "W", "M"]},
     ),
     "too_large": Failure(413, "A body may have 65536 bytes."),
     "unsupported_media_type": Failure(415, 'Unsupported media type "text/plain" in request.'),
