@@ -10,13 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from django.conf import settings
 from django.test import Client
 from redis import Redis
 
-from prices import cache, registry
+from prices import cache
 from prices.answers import QuoteAnswer
-from prices.budget import Purpose
 from prices.models import Asset
 from tests.market import Sandbox
 
@@ -414,8 +412,8 @@ def test_answers_say_how_long_they_live_and_quotes_at_most_five_seconds() -> Non
 
     series, quote = get("/BTC/history", period="1w"), get("/BTC")
 
-    assert _max_age(series) in range(1700, 1801)
-    assert _max_age(quote) in range(6)
+    assert max_age(series) in range(1700, 1801)
+    assert max_age(quote) in range(6)
     assert (series["X-Cache"], quote["X-Cache"]) == ("HIT", "HIT")
     assert get("/ETH")["X-Cache"] == "MISS"
 
@@ -513,7 +511,7 @@ def _range_calls(sandbox: Sandbox) -> int:
     return sandbox.count("/coingecko/api/v3/coins/ethereum/market_chart/range")
 
 
-def _max_age(response: Any) -> int:
+def max_age(response: Any) -> int:
     assert response["Cache-Control"].startswith("public, max-age=")
     return int(response["Cache-Control"].partition("max-age=")[2])
 
@@ -526,130 +524,3 @@ def _age(ref: str, by_s: float) -> None:
     cache.store(
         cache.price_key(ref), msgspec.structs.replace(held.value, fetched_at=older), held.life_s
     )
-
-
-@pytest.mark.parametrize(
-    ("accept", "status"),
-    [
-        ("application/problem+json", 200),
-        ("", 200),
-        ("application/json; charset=utf-8", 200),
-        ("text/html, application/*;q=0.5", 200),
-        ("application/json;q=0", 406),
-        ("application/json;q=0, */*", 406),
-        ("text/csv", 406),
-    ],
-)
-def test_what_a_client_accepts_decides_and_a_quality_of_zero_is_a_refusal(
-    accept: str, status: int
-) -> None:
-    assert client().get(f"{ROOT}/BTC", headers={"Accept": accept}).status_code == status
-
-
-@pytest.mark.parametrize("path", ["/BTC", "/crypto/top", ""])
-def test_a_parameter_that_no_address_knows_is_ignored(path: str) -> None:
-    ok(path, symbols="BTC", format="csv", whatever="1")
-
-
-@pytest.mark.parametrize("limit", ["\uff15", "\u0665", "1_0", "+5", "5.0", "9" * 5000])
-def test_a_number_is_written_in_plain_digits(limit: str) -> None:
-    problem(get("/crypto/top", limit=limit), 400, "invalid_parameter")
-
-
-def test_a_list_of_symbols_may_be_given_in_several_parameters() -> None:
-    batch = client().get(f"{ROOT}?symbols=BTC&symbols=ETH,SOL").json()
-
-    assert list(batch["data"]) == ["BTC", "ETH", "SOL"]
-
-
-def test_a_batch_lives_no_longer_than_the_quote_that_lapses_first(redis_client: Redis) -> None:
-    ok("", symbols="BTC,ETH")
-    redis_client.pexpire("price:ETH", 1900)
-
-    assert _max_age(get("", symbols="BTC,ETH")) <= 1
-
-
-def test_a_batch_without_data_is_not_cached() -> None:
-    batch = ok("", symbols="NOPE")
-
-    assert (batch["data"], batch["cached"]) == ({}, False)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "allowed"),
-    [
-        ("GET", f"{ROOT}/batch", {"POST", "OPTIONS"}),
-        ("POST", f"{ROOT}/BTC", {"GET", "HEAD", "OPTIONS"}),
-    ],
-)
-def test_a_method_that_is_refused_is_told_which_are_not(
-    method: str, path: str, allowed: set[str]
-) -> None:
-    response = client().generic(method, path)
-
-    assert response.status_code == 405
-    assert set(response["Allow"].split(", ")) == allowed
-
-
-def test_a_host_that_is_not_served_is_what_the_problem_names() -> None:
-    response = client().get(f"{ROOT}/BTC", headers={"Host": "elsewhere.example"})
-
-    assert "This host is not served here" in problem(response, 400, "invalid_parameter")["detail"]
-
-
-def search_keys(redis_client: Redis) -> list[str]:
-    return sorted(key for key in map(str, redis_client.keys("*")) if "search:" in key)
-
-
-def test_a_search_is_kept_once_for_all_limits_and_no_copy_of_it_for_a_day(
-    redis_client: Redis,
-) -> None:
-    for limit in (1, 5, 100):
-        assert ok("/symbols/search", q="App", limit=limit)["count"] <= limit
-        assert ok("/crypto/search", q="doge", limit=limit)["count"] <= limit
-
-    assert search_keys(redis_client) == ["list:search:coins:doge", "list:search:symbols:any:app"]
-    assert redis_client.ttl("list:search:symbols:any:app") <= 60
-
-
-def test_made_up_searches_spend_the_look_ups_and_nothing_of_the_answers(sandbox: Sandbox) -> None:
-    ok("/crypto/top", limit=1)
-    calls = sandbox.count()
-    for _ in range(settings.LOOKUPS_PER_MINUTE - 1):
-        registry.budget("coingecko").take(Purpose.LOOKUP)
-    first = ok("/crypto/search", q="01coin")
-    assert sandbox.count() == calls + 1
-
-    found = ok("/crypto/search", q="coin")
-
-    assert sandbox.count() == calls + 1
-    assert [row["id"] for row in first["results"]] == ["01coin"]
-    assert any(row["current_price"] is None for row in found["results"])
-    listed = [row for row in found["results"] if row["market_cap_rank"]]
-    assert listed
-    assert all(row["current_price"] for row in listed)
-    assert _max_age(get("/crypto/search", q="coin")) <= 60
-
-
-@pytest.mark.parametrize(
-    ("asked", "ref"),
-    [
-        ("brk-b", "stock:BRK.B"),
-        ("BRK/b", "stock:BRK.B"),
-        ("brk.b", "stock:BRK.B"),
-        ("stock:AAPL", "stock:AAPL"),
-        ("stock:brk-b", "stock:BRK.B"),
-        ("coingecko:bitcoin", "coingecko:bitcoin"),
-        ("crypto:btc", "coingecko:bitcoin"),
-        ("coingecko:01coin", "coingecko:01coin"),
-    ],
-)
-def test_a_search_finds_an_asset_by_every_form_of_its_symbol_first(asked: str, ref: str) -> None:
-    assert ok("/symbols/search", q=asked)["results"][0]["ref"] == ref
-
-
-def test_a_forced_kind_narrows_a_search_to_it() -> None:
-    found = ok("/symbols/search", q="stock:app")["results"]
-
-    assert {row["kind"] for row in found} == {"stock"}
-    assert ok("/symbols/search", q="stock:app", kind="crypto")["results"] == []
