@@ -15,21 +15,19 @@ marked stale; the error.
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from threading import Event, Lock, Timer
+from threading import Lock
 from typing import Any, Generic, TypeVar
 
 import msgspec
 import redis
 
-from prices import failures, hit_counts, redis_clients
+from prices import failures, hit_counts, locks, redis_clients
 from prices.answers import Answer
 from prices.errors import PricesError, UpstreamError
 from prices.local_copies import LocalCopies
@@ -41,25 +39,10 @@ logger = logging.getLogger(__name__)
 A = TypeVar("A", bound=Answer)
 V = TypeVar("V")
 
-# A loader renews its locks; one that dies frees its keys after this.
-LOCK_S = 15
 # How long those wait who miss while another loads.
 WAIT_S = 8.0
 POLL_S = 0.05
 UNKNOWN_S = 300
-
-_RELEASE = """
-for i, key in ipairs(KEYS) do
-  if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
-end
-"""
-
-
-_RENEW = """
-for i, key in ipairs(KEYS) do
-  if redis.call('GET', key) == ARGV[1] then redis.call('EXPIRE', key, ARGV[2]) end
-end
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,31 +335,6 @@ def _last_good(keys: Iterable[str], answer: type[A]) -> dict[str, Held[A]]:
     return stale
 
 
-class _Renewal:
-    """Keeps locks alive while a load lasts: a chart may take many calls."""
-
-    def __init__(self, keys: Sequence[str], token: bytes) -> None:
-        self._names = [f"lock:{key}" for key in keys]
-        self._token = token
-        self._is_over = Event()
-        self._timer = Timer(LOCK_S / 3, self._run)
-        self._timer.daemon = True
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self._is_over.set()
-        self._timer.cancel()
-
-    def _run(self) -> None:
-        names = self._names
-        while not self._is_over.is_set():
-            with suppress(RedisAwayError):
-                redis_clients.ask(lambda r: r.eval(_RENEW, len(names), *names, self._token, LOCK_S))
-            self._is_over.wait(LOCK_S / 3)
-
-
 @dataclass(slots=True)
 class _Flight(Generic[A]):
     """One caller's loading of some keys: its own share, and waiting for the shares of others."""
@@ -386,7 +344,7 @@ class _Flight(Generic[A]):
     lifetime: Lifetime
     max_age_s: MaxAge
     fits: Fits[A]
-    token: bytes = field(default_factory=lambda: secrets.token_hex(8).encode())
+    locks: locks.Locks = field(default_factory=locks.Locks)
 
     def results(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
         results: dict[str, Held[A] | PricesError] = dict(failures.remembered(keys))
@@ -394,7 +352,7 @@ class _Flight(Generic[A]):
         mine, others = self._board(rest)
         landed: list[str] = []
         try:
-            locked = self._lock(mine)
+            locked = self.locks.take(mine)
             results |= self._fly(locked)
             # Who waits here for what is loaded need not wait for what others load.
             self._land(locked, results)
@@ -436,7 +394,7 @@ class _Flight(Generic[A]):
         """Load the keys that are locked for us."""
         if not locked:
             return {}
-        with _Renewal(locked, self.token):
+        with self.locks.renewed(locked):
             try:
                 # Look again: it may have been stored between our miss and our lock.
                 results: dict[str, Held[A] | PricesError] = dict(self._fresh(locked))
@@ -444,7 +402,7 @@ class _Flight(Generic[A]):
                 if absent:
                     results |= self._load(absent)
             finally:
-                self._unlock(locked)
+                self.locks.release(locked)
         return results
 
     def _fresh(self, keys: Sequence[str]) -> dict[str, Held[A]]:
@@ -459,31 +417,6 @@ class _Flight(Generic[A]):
         ages = self.max_age_s
         most = ages.get(key) if isinstance(ages, Mapping) else ages
         return most is not None and _age_s(held.value) > most
-
-    def _lock(self, keys: Sequence[str]) -> list[str]:
-        if not keys:
-            return []
-
-        def question(r: redis.Redis) -> list[Any]:
-            pipe = r.pipeline(transaction=False)
-            for key in keys:
-                pipe.set(f"lock:{key}", self.token, nx=True, ex=LOCK_S)
-            return list(pipe.execute())
-
-        try:
-            got = redis_clients.ask(question)
-        except RedisAwayError:
-            return list(keys)  # Nobody to agree with: this process loads for itself.
-        return [key for key, ok in zip(keys, got, strict=True) if ok]
-
-    def _unlock(self, keys: Sequence[str]) -> None:
-        if not keys:
-            return
-        names = [f"lock:{key}" for key in keys]
-        try:
-            redis_clients.ask(lambda r: r.eval(_RELEASE, len(names), *names, self.token))
-        except RedisAwayError:
-            logger.debug("%d locks are left to lapse", len(names))
 
     def _load(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
         loaded: Mapping[str, A | PricesError]
@@ -510,7 +443,7 @@ class _Flight(Generic[A]):
         while waiting and time.monotonic() < deadline:
             # The locks first: one goes only after its value is stored, so a lock
             # that is gone and a value that is missing mean a failed load.
-            locked = self._still_locked(waiting)
+            locked = locks.held(waiting)
             results |= self._fresh(waiting)
             gone = [key for key in waiting if key not in results and key not in locked]
             if gone:
@@ -521,13 +454,6 @@ class _Flight(Generic[A]):
             if waiting:
                 time.sleep(POLL_S)
         return results | {key: _still_loading(key) for key in waiting}
-
-    def _still_locked(self, keys: Sequence[str]) -> set[str]:
-        try:
-            locks = redis_clients.ask(lambda r: r.mget([f"lock:{key}" for key in keys]))
-        except RedisAwayError:
-            return set()
-        return {key for key, lock in zip(keys, locks, strict=True) if lock}
 
 
 def _still_loading(key: str) -> UpstreamError:

@@ -19,7 +19,7 @@ from prices.budget import Purpose
 from prices.cache import Held
 from prices.errors import InvalidParameterError, LookupsSpentError, UpstreamError
 from prices.models import Asset, Catalogue
-from prices.services import catalogue, ranking, symbols
+from prices.services import catalogue, ranking, searching, symbols
 from prices.types import AssetKind, Capability, Coin
 
 TOP_DEPTH = 300
@@ -98,7 +98,7 @@ def _folded(query: str) -> str:
 def _search_coins(text: str, failures: list[UpstreamError]) -> CoinSearchAnswer:
     """Return all that can be asked of a search; what kept rows from their figures is added."""
     catalogue.ensure(AssetKind.CRYPTO)
-    found = symbols.search(text, AssetKind.CRYPTO, MOST_FOUND) or _found_upstream(text)
+    found = searching.search(text, AssetKind.CRYPTO, MOST_FOUND) or _found_upstream(text)
     ids = [one.asset.coingecko_id for one in found]
     whole = ranking.held().value
     known = {row.id: row for row in whole.cryptos}
@@ -141,7 +141,7 @@ def _found_upstream(text: str) -> list[symbols.Resolved]:
         catalogue.look_up_text(text)
     except LookupsSpentError:
         return []
-    return symbols.search(text, AssetKind.CRYPTO, MOST_FOUND)
+    return searching.search(text, AssetKind.CRYPTO, MOST_FOUND)
 
 
 def _bare_row(asset: Asset) -> CoinRow:
@@ -165,7 +165,7 @@ def _mapping() -> MappingAnswer:
 def _search_symbols(text: str, kind: AssetKind | None) -> SymbolSearchAnswer:
     kinds = [kind] if kind else list(AssetKind)
     sources = symbols.ensure_kinds(kinds)
-    found = symbols.search(text, kind, MOST_FOUND)
+    found = searching.search(text, kind, MOST_FOUND)
     return SymbolSearchAnswer(
         source="+".join(dict.fromkeys(registry.public_name(source) for source in sources)),
         as_of=_filled_at(kind),

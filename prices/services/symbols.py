@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q
 
 from prices import cache, registry
 from prices.answers import Alternative
@@ -37,10 +36,10 @@ COIN_ID = re.compile(r"[A-Za-z0-9._ \-]{1,100}")
 STOCK_TICKER = re.compile(r"[A-Z]{1,5}(\.[A-Z])?")
 
 # BRK/B is BRK.B.
-_SHARE_CLASS = re.compile(r"/(?=[A-Z]$)")
+SHARE_CLASS = re.compile(r"/(?=[A-Z]$)")
 
 # What a symbol may begin with, and the kind it then is.
-_FORCED = {"coingecko": AssetKind.CRYPTO, **{kind.value: kind for kind in AssetKind}}
+FORCED = {"coingecko": AssetKind.CRYPTO, **{kind.value: kind for kind in AssetKind}}
 
 TOP_RANK = 300
 MAX_ALTERNATIVES = 20
@@ -102,7 +101,7 @@ def parse(asked: str) -> Asked:
     if colon and prefix == "coingecko" and COIN_ID.fullmatch(rest):
         return Asked(text, AssetKind.CRYPTO, coin_id=rest)
     kind = AssetKind(prefix) if colon and prefix in set(AssetKind) else None
-    ticker = _SHARE_CLASS.sub(".", (rest if kind else text).upper())
+    ticker = SHARE_CLASS.sub(".", (rest if kind else text).upper())
     if not TICKER.fullmatch(ticker):
         raise InvalidSymbolError(asked)
     return Asked(text, kind, ticker)
@@ -240,7 +239,7 @@ class _Missing:
 
 def _find(meant: Sequence[Asked]) -> dict[str, Resolved | None]:
     """Return the asset each symbol means, by its text, in two queries."""
-    tickers = {t for one in meant if one.ticker for t in _spellings(one.ticker)}
+    tickers = {t for one in meant if one.ticker for t in spellings(one.ticker)}
     refs = [one.ref for one in meant if one.ref]
     by_ref = {a.ref: a for a in Asset.objects.filter(ref__in=refs)} if refs else {}
     rivals = _rivals(tickers | {a.ticker for a in by_ref.values()})
@@ -251,7 +250,7 @@ def _find(meant: Sequence[Asked]) -> dict[str, Resolved | None]:
             found[one.text] = _resolved(asset, rivals.get(asset.ticker, [asset])) if asset else None
             continue
         found[one.text] = None
-        for ticker in _spellings(one.ticker):
+        for ticker in spellings(one.ticker):
             candidates = rivals.get(ticker, [])
             winner = _winner(candidates, one.kind)
             if winner is not None:
@@ -264,8 +263,8 @@ def _find(meant: Sequence[Asked]) -> dict[str, Resolved | None]:
     return found
 
 
-def _spellings(ticker: str) -> list[str]:
-    """BRK-B means BRK.B, unless something is really called BRK-B."""
+def spellings(ticker: str) -> list[str]:
+    """Return what a ticker may stand for: BRK-B means BRK.B, unless something is called BRK-B."""
     dotted = ticker.replace("-", ".")
     return [ticker] if dotted == ticker else [ticker, dotted]
 
@@ -414,48 +413,6 @@ def _can_ask(kind: AssetKind) -> bool:
     except PricesError:
         return False
     return True
-
-
-def search(text: str, kind: AssetKind | None, limit: int) -> list[Resolved]:
-    """Return assets whose ticker, name or id fits `text`, the likeliest first.
-
-    A symbol in any of its forms is found too: a ref before everything else, and a
-    forced kind narrows the search to that kind.
-    """
-    folded = " ".join(text.split()).casefold()
-    prefix, colon, rest = folded.partition(":")
-    if colon and prefix in _FORCED:
-        words, kinds = rest.strip(), {_FORCED[prefix]}
-    else:
-        words, kinds = folded, set(AssetKind)
-    kinds &= {kind} if kind else set(AssetKind)
-    if not words or not kinds:
-        return []
-    tickers = _spellings(_SHARE_CLASS.sub(".", words.upper()))
-    fits = Q(name__icontains=words) | Q(coingecko_id__icontains=words)
-    for ticker in tickers:
-        fits |= Q(ticker__startswith=ticker)
-    rows = Asset.objects.filter(fits, is_active=True, kind__in=kinds)
-
-    def likelihood(asset: Asset) -> tuple[object, ...]:
-        name = asset.name.casefold()
-        fit = (
-            asset.ref.casefold() != folded,
-            asset.ticker not in tickers,
-            name != words,
-            not asset.ticker.startswith(tuple(tickers)) and not name.startswith(words),
-        )
-        # A stock has no rank; it stands beside the coins of the middle field.
-        rank = asset.market_cap_rank or (TOP_RANK if asset.kind == AssetKind.STOCK else 2**31)
-        return (*fit, asset.is_derivative, rank, asset.exchange == "OTC", asset.ticker, asset.ref)
-
-    # A thousand rows are ranked at most, those with the best ranks among them, and
-    # whatever bears the very name.
-    exact = rows.filter(Q(ticker__in=tickers) | Q(coingecko_id__iexact=words))
-    found = {asset.pk: asset for asset in [*rows[:1000], *exact[:1000]]}
-    best = sorted(found.values(), key=likelihood)[:limit]
-    by_ref = named(best)
-    return [by_ref[asset.ref] for asset in best]
 
 
 def tracked() -> list[str]:

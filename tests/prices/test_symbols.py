@@ -7,7 +7,7 @@ import pytest
 
 from prices.errors import InvalidSymbolError
 from prices.models import Asset, Catalogue
-from prices.services import symbols
+from prices.services import searching, symbols
 from prices.types import AssetKind
 
 pytestmark = pytest.mark.django_db
@@ -222,10 +222,10 @@ def test_a_search_puts_the_exact_ticker_first_and_then_the_larger(
     stock("DOG")
 
     with django_assert_max_num_queries(20):  # most of them settle tickers, once
-        hits = [one.asset.ref for one in symbols.search("doge", None, 10)]
+        hits = [one.asset.ref for one in searching.search("doge", None, 10)]
 
     assert hits == ["coingecko:dogecoin", "coingecko:dogelon-mars", "coingecko:baby-doge-coin"]
-    assert [one.symbol for one in symbols.search("dog", AssetKind.STOCK, 10)] == ["stock:DOG"]
+    assert [one.symbol for one in searching.search("dog", AssetKind.STOCK, 10)] == ["stock:DOG"]
 
 
 def test_many_symbols_take_few_queries(django_assert_max_num_queries: Any) -> None:
