@@ -39,7 +39,7 @@ lock:  ## requirements*.txt anew from requirements*.in (needs uv)
 $(VENV)/run.stamp $(VENV)/dev.stamp: $(VENV)/%.stamp: requirements.txt requirements-dev.txt
 	@[ -w . ] || { echo "This folder cannot be written to, so no virtual environment can be made in it."; exit 2; }
 	@command -v "$(PYTHON)" >/dev/null || { echo "Python 3.11 or later was not found; name yours: make PYTHON=/path/to/python3.12"; exit 2; }
-	@$(PYTHON) -c '$(new_enough)' || { echo "$(PYTHON) is too old: Python 3.11 or later is needed."; exit 2; }
+	@$(PYTHON) -c '$(new_enough)' 2>/dev/null || { echo "$(PYTHON) cannot be run here or is too old: Python 3.11 or later is needed."; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 2; }
 	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing what is pinned into $(VENV); the first time takes a minute."

@@ -89,6 +89,11 @@ class Purpose(StrEnum):
     REFRESH = "refresh"  # force_refresh: at most a fifth of a source's minute
     LOOKUP = "lookup"  # a symbol no catalogue knows
 
+    @classmethod
+    def of(cls, force: bool) -> Purpose:
+        """Why a request calls, by whether it was made to."""
+        return cls.REFRESH if force else cls.ANSWER
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 A = TypeVar("A", bound=Answer)
 V = TypeVar("V")
 
+# `force_refresh` renews what is older than this: one call a value and 15 s at most.
+FORCED_AGE_S = 15.0
 # How long those wait who miss while another loads.
 WAIT_S = 8.0
 POLL_S = 0.05

@@ -38,8 +38,6 @@ from prices.types import (
 
 T = TypeVar("T")
 
-# `force_refresh` renews what is older than this: one call a value and 15 s at most.
-FORCED_AGE_S = 15.0
 
 # How far apart the points of a period are, as the resolution of that width.
 _STEPS: dict[Period, Resolution] = {
@@ -64,10 +62,10 @@ def history(resolved: Resolved, period: Period, *, force: bool = False) -> Held[
     """
     return cache.fetch(
         cache.history_key(resolved.symbol, period),
-        lambda: _history(resolved, period, _purpose(force)),
+        lambda: _history(resolved, period, Purpose.of(force)),
         HistoryAnswer,
         cache.HISTORY,
-        max_age_s=FORCED_AGE_S if force else None,
+        max_age_s=cache.FORCED_AGE_S if force else None,
         fits=lambda _, value: value.ref == resolved.asset.ref,
     )
 
@@ -88,10 +86,10 @@ def candles(
     """
     return cache.fetch(
         cache.candles_key(resolved.symbol, period, resolution),
-        lambda: _candles(resolved, period, resolution, _purpose(force)),
+        lambda: _candles(resolved, period, resolution, Purpose.of(force)),
         CandlesAnswer,
         cache.CANDLES,
-        max_age_s=FORCED_AGE_S if force else None,
+        max_age_s=cache.FORCED_AGE_S if force else None,
         fits=lambda _, value: value.ref == resolved.asset.ref,
     )
 
@@ -105,10 +103,6 @@ def window(kind: AssetKind, period: Period, now: datetime) -> Window:
     if period is Period.DAY:
         return Window(session.opens, end)
     return Window(end - period.span if period.span else None, end)
-
-
-def _purpose(force: bool) -> Purpose:
-    return Purpose.REFRESH if force else Purpose.ANSWER
 
 
 def _history(resolved: Resolved, period: Period, purpose: Purpose) -> HistoryAnswer:

@@ -85,7 +85,7 @@ def refresh(assets: Sequence[Asset]) -> Refresh:
 
 def _why_old(quote: QuoteAnswer, reason: str | None) -> str:
     age_s = (datetime.now(UTC) - quote.fetched_at).total_seconds()
-    if not quote.stale and age_s <= quotes.FORCED_AGE_S:
+    if not quote.stale and age_s <= cache.FORCED_AGE_S:
         return ""
     return reason or "its source could not be asked"
 

@@ -26,8 +26,6 @@ from prices.services import pairs, symbols
 from prices.services.symbols import Resolved
 from prices.types import AssetKind, Capability, Instrument, Quote
 
-# `force_refresh` renews what is older than this: one call a value and 15 s at most.
-FORCED_AGE_S = 15.0
 # Assets that nobody follows are renewed this rarely at least.
 TRACKED_AGE_S = 300.0
 # Of a source's minute, ticks take so much at most.
@@ -58,8 +56,8 @@ class QuoteBatch:
 def quote(resolved: Resolved, *, force: bool = False) -> Held[QuoteAnswer]:
     """Return the current quote of one asset. Raises NoPriceError, UpstreamError and their kin."""
     wanted = {resolved.symbol: resolved}
-    age_s = FORCED_AGE_S if force else None
-    result = _held(wanted, {resolved.symbol: age_s}, _purpose(force))[resolved.symbol]
+    age_s = cache.FORCED_AGE_S if force else None
+    result = _held(wanted, {resolved.symbol: age_s}, Purpose.of(force))[resolved.symbol]
     if isinstance(result, PricesError):
         raise result
     return result
@@ -75,9 +73,9 @@ def quotes(
     unknown_symbol, without asking any source.
     """
     found = symbols.resolve_many(wanted)
-    ages = dict.fromkeys(found.assets, FORCED_AGE_S if force else max_age_s)
-    with spending(_purpose(force)) as tally:
-        results = _held(found.assets, ages, _purpose(force))
+    ages = dict.fromkeys(found.assets, cache.FORCED_AGE_S if force else max_age_s)
+    with spending(Purpose.of(force)) as tally:
+        results = _held(found.assets, ages, Purpose.of(force))
     return _as_batch(results, found, wanted, tally.calls)
 
 
@@ -117,10 +115,6 @@ def cached(wanted: Collection[str]) -> dict[str, QuoteAnswer]:
 def tracked() -> list[str]:
     """Return the symbols that are kept current without followers."""
     return symbols.tracked()
-
-
-def _purpose(force: bool) -> Purpose:
-    return Purpose.REFRESH if force else Purpose.ANSWER
 
 
 def _tick_ages(found: symbols.Resolution, eager: Collection[str]) -> dict[str, float | None]:
