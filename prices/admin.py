@@ -305,7 +305,10 @@ class AssetAdmin(_Admin):
         if "is_active" in form.changed_data:
             names = [obj.ticker, f"crypto:{obj.ticker}"]
             transaction.on_commit(lambda: holdings.forget(names))
-        super().save_model(request, obj, form, change)
+        # Only what was changed: a catalogue may have been filled since the form was opened.
+        changed = set(form.changed_data) & {"tracked", "is_active"}
+        if changed:
+            obj.save(update_fields=changed)
 
     # --- Doing something ------------------------------------------------------------
 

@@ -32,7 +32,6 @@ from prices.types import (
     Point,
     Points,
     Resolution,
-    TruncatedBy,
     Window,
 )
 
@@ -121,28 +120,42 @@ def _history(resolved: Resolved, period: Period, purpose: Purpose) -> HistoryAns
     series, currency = got.value
     points = series.points
     return HistoryAnswer(
-        source=got.source,
+        **_told(resolved, got, series, points, currency),
         as_of=_time(points[-1].timestamp),
-        fetched_at=got.fetched_at,
-        cached=False,
-        stale=False,
-        currency=currency,
-        quote_currency=currency,
-        fallback_from=got.skipped,
-        symbol=resolved.symbol,
-        ref=asset.ref,
         period=period,
         resolution=step,
-        count=len(points),
-        from_=points[0].timestamp,
-        to=points[-1].timestamp,
-        truncated=series.truncated_by is not None,
-        truncated_by=series.truncated_by,
-        available_from=_available_from(series.truncated_by, points),
-        volume_basis=series.volume_basis,
-        alternatives=resolved.alternatives,
         data=points,
     )
+
+
+def _told(
+    resolved: Resolved,
+    got: gateway.Sourced[Any],
+    series: Points | Candles,
+    items: Sequence[Point] | Sequence[Candle],
+    currency: str,
+) -> dict[str, Any]:
+    """Return what history and candles tell alike, as fields of their answers."""
+    cut = series.truncated_by
+    return {
+        "source": got.source,
+        "fetched_at": got.fetched_at,
+        "cached": False,
+        "stale": False,
+        "currency": currency,
+        "quote_currency": currency,
+        "fallback_from": got.skipped,
+        "symbol": resolved.symbol,
+        "ref": resolved.asset.ref,
+        "count": len(items),
+        "from_": items[0].timestamp,
+        "to": items[-1].timestamp,
+        "truncated": cut is not None,
+        "truncated_by": cut,
+        "available_from": items[0].timestamp if cut is not None else None,
+        "volume_basis": series.volume_basis,
+        "alternatives": resolved.alternatives,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,29 +194,13 @@ def _candles(
 def _candles_answer(
     resolved: Resolved, period: Period, got: gateway.Sourced[_Bars], now: datetime
 ) -> CandlesAnswer:
-    series, resolution, currency = got.value.series, got.value.resolution, got.value.currency
+    series, resolution = got.value.series, got.value.resolution
     bars = series.candles
     return CandlesAnswer(
-        source=got.source,
+        **_told(resolved, got, series, bars, got.value.currency),
         as_of=min(now, _time(bars[-1].timestamp) + timedelta(minutes=resolution.minutes)),
-        fetched_at=got.fetched_at,
-        cached=False,
-        stale=False,
-        currency=currency,
-        quote_currency=currency,
-        fallback_from=got.skipped,
-        symbol=resolved.symbol,
-        ref=resolved.asset.ref,
         period=period,
         resolution=resolution,
-        count=len(bars),
-        from_=bars[0].timestamp,
-        to=bars[-1].timestamp,
-        truncated=series.truncated_by is not None,
-        truncated_by=series.truncated_by,
-        available_from=_available_from(series.truncated_by, bars),
-        volume_basis=series.volume_basis,
-        alternatives=resolved.alternatives,
         origin=series.origin,
         dropped=series.dropped,
         candles=bars,
@@ -263,12 +260,6 @@ def _asked(
     except (NotListedError, UpstreamNotFoundError):
         # Our catalogue lists it; no source has it, or has it any more.
         raise NoPriceError(resolved.symbol) from None
-
-
-def _available_from(
-    truncated_by: TruncatedBy | None, series: Sequence[Point] | Sequence[Candle]
-) -> int | None:
-    return series[0].timestamp if truncated_by is not None else None
 
 
 def _time(timestamp: int) -> datetime:
