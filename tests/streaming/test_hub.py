@@ -297,10 +297,14 @@ async def test_a_snapshot_that_cannot_be_read_is_skipped(
 
         await publish(BTC=2.0, interval_s=1)
 
+        prices: list[float] = []
         async with asyncio.timeout(10):
-            while (message := await received(feed))["type"] != "price_update":
-                pass
-        assert message["data"]["BTC"]["price"] == 2.0
+            while 2.0 not in prices:
+                message = await received(feed)
+                if message["type"] == "price_update":
+                    prices.append(message["data"]["BTC"]["price"])
+        # The first may have been seen by the hub's own look, before it was spoilt.
+        assert prices in ([2.0], [1.0, 2.0])
 
 
 async def test_what_is_ended_takes_nothing_more_and_sends_what_it_has() -> None:
