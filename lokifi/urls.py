@@ -12,6 +12,7 @@ from prices.views import NotFoundView, SchemaView
 urlpatterns = [
     path("", dashboard.board, name="board"),
     path("admin/", admin.site.urls),
+    path("favicon.ico", views.favicon),
     path("livez", views.livez, name="livez"),
     path("readyz", views.readyz, name="readyz"),
     path("api/v1/", include("prices.urls")),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from lokifi import apps
 from prices import redis_clients
@@ -20,6 +20,13 @@ _LATE_AFTER = 3  # intervals
 def livez(request: HttpRequest) -> JsonResponse:
     """Answer 200 as long as this process can answer at all."""
     return JsonResponse({"status": "ok"})
+
+
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Answer browsers that ask for an icon: there is none, and that is no error."""
+    response = HttpResponse(status=204)
+    response["Cache-Control"] = "public, max-age=86400"
+    return response
 
 
 def readyz(request: HttpRequest) -> JsonResponse:

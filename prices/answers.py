@@ -57,6 +57,10 @@ class Answer(msgspec.Struct, kw_only=True, frozen=True):
         """Whether the values can be true; types alone do not tell."""
         return True
 
+    def is_second_best(self) -> bool:
+        """Whether a better answer may be had in a moment."""
+        return False
+
 
 class QuoteAnswer(Answer, kw_only=True, frozen=True):
     """GET /{symbol}, and each value of a batch's `data`.
@@ -125,6 +129,11 @@ class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
     quote_currency: str
     fallback_from: list[Skipped]
     alternatives: list[Alternative]
+
+    def is_second_best(self) -> bool:
+        """A source failed that would have come first, or there was no call left for the rest."""
+        has_failed = any(one.code.startswith("upstream") for one in self.fallback_from)
+        return has_failed or self.truncated_by is TruncatedBy.LIMIT
 
 
 class HistoryAnswer(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "from"}):

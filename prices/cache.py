@@ -41,6 +41,8 @@ V = TypeVar("V")
 
 # `force_refresh` renews what is older than this: one call a value and 15 s at most.
 FORCED_AGE_S = 15.0
+# How long an answer lives that a better one may follow in a moment.
+SECOND_BEST_S = 60
 # How long those wait who miss while another loads.
 WAIT_S = 8.0
 POLL_S = 0.05
@@ -431,9 +433,15 @@ class _Flight(Generic[A]):
             value = loaded[key]
             if isinstance(value, PricesError):
                 results[key] = value
+            elif value.stale:
+                # Made of what is past its life: not to be kept as if it were new.
+                results[key] = Held(value, encode(value), 0.0, was_hit=False)
             else:
-                store(key, value, self.lifetime.fresh_s, self.lifetime.good_s)
-                results[key] = Held(value, encode(value), self.lifetime.fresh_s, was_hit=False)
+                life_s = self.lifetime.fresh_s
+                if value.is_second_best():
+                    life_s = min(life_s, SECOND_BEST_S)
+                store(key, value, life_s, self.lifetime.good_s)
+                results[key] = Held(value, encode(value), life_s, was_hit=False)
         failures.remember({k: v for k, v in results.items() if isinstance(v, PricesError)})
         return results
 

@@ -7,6 +7,7 @@ asset, and where its switch is open.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +30,10 @@ from prices.errors import (
 from prices.types import AssetKind, Capability
 
 T = TypeVar("T")
+
+# After so long no further source is tried: who waits is better off with an old
+# copy, or with trying again when the slow sources' switches are open.
+CHAIN_S = 9.0
 
 # What lets the next source of a chain be tried.
 _PASSED_OVER = (
@@ -72,8 +77,11 @@ def ask(
     """
     skipped: list[Skipped] = []
     errors: list[PricesError] = []
+    give_up = time.monotonic() + CHAIN_S
     with spending(purpose) as tally:
         for name in registry.chain(kind, capability) if sources is None else sources:
+            if errors and time.monotonic() > give_up:
+                break
             try:
                 value = call(name, question)
             except ProviderNotConfiguredError as exc:

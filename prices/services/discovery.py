@@ -63,7 +63,7 @@ def search_coins(query: str, limit: int) -> Held[CoinSearchAnswer]:
         key, lambda: _search_coins(folded, failures), CoinSearchAnswer, cache.COIN_SEARCH
     )
     life_s = held.life_s
-    if failures:
+    if failures and not held.value.stale:
         life_s = min(life_s, PARTIAL_S)
         cache.store(key, held.value, life_s)
     # The stored answer serves every limit and spelling of the query; each gets its own back.

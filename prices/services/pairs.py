@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any
 
 from prices import cache, gateway, registry
-from prices.answers import PairsAnswer, QuoteAnswer
+from prices.answers import PairsAnswer, QuoteAnswer, TopAnswer
 from prices.errors import NotListedError, PricesError, UpstreamError
 from prices.models import Asset, ExchangePair
-from prices.services import symbols
+from prices.services import ranking, symbols
 from prices.types import AssetKind, Capability, Instrument, Pair, Quote
 
 logger = logging.getLogger(__name__)
@@ -156,13 +156,23 @@ def _reference(asset: Asset) -> Reference:
             source, lambda provider: provider.quotes([asset.instrument])
         ).found.get(asset.ref)
     except UpstreamError:
-        old = cache.last_good(key, QuoteAnswer)
-        if old is None or not _is_first_hand(old, asset):
+        price = _old_price(key, asset)
+        if price is None:
             raise
-        return Reference(old.price, is_fresh=False)
+        return Reference(price, is_fresh=False)
     if quote is None:
         raise NotListedError(source, asset.ref)
     return Reference(float(quote.price), is_fresh=True)
+
+
+def _old_price(key: str, asset: Asset) -> float | None:
+    """Return CoinGecko's price of a coin as of some time today, from a quote or the stored list."""
+    old = cache.last_good(key, QuoteAnswer)
+    if old is not None and _is_first_hand(old, asset):
+        return old.price
+    listed = cache.newest([ranking.KEY], TopAnswer).get(ranking.KEY)
+    rows = listed.cryptos if listed else []
+    return next((row.current_price for row in rows if row.id == asset.coingecko_id), None)
 
 
 def _is_first_hand(quote: QuoteAnswer, asset: Asset) -> bool:

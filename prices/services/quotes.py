@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -254,7 +255,10 @@ def _load(
     answers: dict[str, QuoteAnswer | PricesError] = {}
     errors: dict[str, PricesError] = {}
     skipped: dict[str, list[Skipped]] = {key: [] for key in keys}
+    give_up = time.monotonic() + gateway.CHAIN_S
     for source in registry.chain(kind, Capability.QUOTES):
+        if errors and time.monotonic() > give_up:
+            break
         missing = {key: by_key[key] for key in keys if _is_wanting(answers, errors, key)}
         if not missing:
             break

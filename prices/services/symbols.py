@@ -198,10 +198,12 @@ def holder(candidates: Sequence[Asset]) -> Asset | None:
 
 def pin(asset: Asset) -> None:
     """Let an asset have its ticker until it is unpinned."""
+    before = holder(bearers(asset.ticker))
     with transaction.atomic():
         Asset.objects.filter(ticker=asset.ticker, pinned=True).update(pinned=False)
         Asset.objects.filter(pk=asset.pk).update(pinned=True)
-        transaction.on_commit(lambda: _forget(asset.ticker))
+        if before is None or before.pk != asset.pk:
+            transaction.on_commit(lambda: _forget(asset.ticker))
 
 
 def unpin(asset: Asset) -> None:

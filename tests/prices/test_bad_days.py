@@ -108,6 +108,31 @@ def test_rate_limit_outage_and_typo_give_different_answers(
     assert 25 <= int(limited["Retry-After"]) <= 30
 
 
+def test_a_search_made_of_stale_figures_says_so_each_time(
+    market: Sandbox, redis_client: Redis
+) -> None:
+    ok("/crypto/top", limit=10)
+    expire(redis_client, "list:coins", "crypto:top:10")
+    market.fault("status", status=500, source="coingecko")
+
+    answers = [get("/crypto/search", q="doge") for _ in range(2)]
+
+    assert [answer.json()["stale"] for answer in answers] == [True, True]
+    assert {answer["Cache-Control"] for answer in answers} == {"public, max-age=0"}
+
+
+def test_pinning_what_has_the_ticker_anyway_keeps_its_copies(
+    market: Sandbox, redis_client: Redis
+) -> None:
+    from prices.services import symbols
+
+    ok("/BTC")
+
+    symbols.pin(symbols.resolve("BTC").asset)
+
+    assert redis_client.exists("price:BTC", "good:price:BTC") == 2
+
+
 def test_a_429_leaves_the_source_alone_for_everyone(market: Sandbox) -> None:
     market.fault("status", status=429, retry_after=30, source="coingecko")
     get("/BTC")

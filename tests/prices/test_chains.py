@@ -78,6 +78,29 @@ def test_a_series_comes_from_the_next_source_and_says_so(sandbox: Sandbox) -> No
     assert series["volume_basis"] == "bar_units"
 
 
+def test_a_series_of_a_later_source_makes_way_for_a_better_one_soon(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    ok("/LTC/ohlcv", period="1d")
+    sandbox.fault("status", status=503, source="coinbase")
+    ok("/BTC/ohlcv", period="1d")
+
+    assert redis_client.ttl("ohlcv:LTC:1d") > 1700
+    assert 0 < redis_client.ttl("ohlcv:BTC:1d") <= 60
+
+
+def test_a_coin_nobody_asked_for_is_told_by_an_exchange_while_coingecko_is_down(
+    sandbox: Sandbox,
+) -> None:
+    ok("/crypto/top", limit=10)
+    sandbox.fault("status", status=500, source="coingecko")
+
+    quote = ok("/XRP")
+
+    assert skipped(quote)[0] == "coingecko"
+    assert quote["price"] > 0
+
+
 def test_with_every_exchange_down_candles_are_those_of_coingecko(sandbox: Sandbox) -> None:
     for source in ("coinbase", "binance", "kraken"):
         sandbox.fault("reset", source=source)
