@@ -99,7 +99,8 @@ def test_it_stops_as_one_and_starts_again_where_it_was(tmp_path: Path) -> None:
         assert again.stop(signal.SIGINT) == 0, "Ctrl-C is no failure"
         until_gone(pids, timeout_s=1)
         # Python 3.13 may catch beat within a weak reference when the signal comes, and says so.
-        ours = [line for line in again.said.splitlines() if not line.startswith("beat ")]
+        excused = "beat " if sys.version_info >= (3, 13) else "no part"
+        ours = [line for line in again.said.splitlines() if not line.startswith(excused)]
         assert not [line for line in ours if "Traceback" in line]
 
 
