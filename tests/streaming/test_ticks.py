@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 
 import pytest
 from redis import Redis
@@ -123,3 +124,82 @@ async def test_a_look_that_finds_the_count_gone_backwards_begins_an_epoch(
 
     assert found.epoch != place.epoch
     assert (found.seq, body) == (0, None)
+
+
+async def kept(after: Place, until_seq: int = 10_000) -> tuple[Place, list[ticks.Kept]]:
+    async with redis_clients.async_client() as client:
+        return await ticks.kept(client, after, until_seq, 10_000)
+
+
+@pytest.mark.asyncio
+async def test_the_ticks_of_this_epoch_can_be_read_again_by_anyone() -> None:
+    epoch = publish().epoch
+    for _ in range(3):
+        publish()
+
+    place, found = await kept(Place(epoch, 1), until_seq=3)
+
+    assert place == Place(epoch, 4)
+    assert [one.place for one in found] == [Place(epoch, 2), Place(epoch, 3)]
+    assert {one.rest().decode() for one in found} == {REST}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("interval_s", "most"), [(30, 20), (60, 10), (3600, 1)])
+async def test_ten_minutes_of_ticks_are_kept_and_no_more(interval_s: int, most: int) -> None:
+    for _ in range(most + 3):
+        place = publish(interval_s=interval_s)
+
+    _, found = await kept(Place(place.epoch, 0))
+
+    assert [one.place.seq for one in found] == list(range(4, most + 4))
+
+
+@pytest.mark.asyncio
+async def test_fewer_ticks_are_kept_where_they_are_large(
+    monkeypatch: pytest.MonkeyPatch, redis_client: Redis
+) -> None:
+    monkeypatch.setattr(ticks, "KEPT_BYTES", 1000)
+    large = share("2026-11-23T12:00:00.000Z", [f'"{secrets.token_hex(300)}":1'])
+    for _ in range(5):
+        place = ticks.publish(redis_clients.client(), UNKNOWN, 1, large)
+
+    _, found = await kept(Place(place.epoch, 0))
+
+    assert 1 <= len(found) <= 3
+    assert sum(len(one.packed) for one in found) <= 1000
+
+
+@pytest.mark.asyncio
+async def test_old_ticks_go_with_their_epoch_and_lapse_with_the_publisher(
+    redis_client: Redis,
+) -> None:
+    before = publish(interval_s=30)
+    publish(interval_s=30)
+    after = publish(interval_s=10)
+
+    _, found = await kept(Place(before.epoch, 0))
+
+    assert found == []
+    assert [one.place for one in (await kept(Place(after.epoch, 0)))[1]] == [after]
+    assert 0 < int(str(redis_client.ttl(ticks.STREAM))) <= 600
+
+
+@pytest.mark.asyncio
+async def test_whatever_stands_in_the_streams_place_stops_no_tick(redis_client: Redis) -> None:
+    first = publish()
+    redis_client.set(ticks.STREAM, "a text")
+    second = publish()
+    redis_client.delete(ticks.STREAM)
+    redis_client.xadd(ticks.STREAM, {"x": "y"}, id="900000-0")
+    third = publish()
+
+    _, found = await kept(Place(first.epoch, 0))
+
+    assert (first.seq, second.seq, third.seq) == (1, 2, 3)
+    assert [one.place for one in found] == [third]
+
+
+def test_bytes_that_are_no_tick_are_told_from_one() -> None:
+    with pytest.raises(ValueError, match="tick 7 cannot be read"):
+        ticks.Kept(Place("a", 7), b"\x80\x04pickle").rest()
