@@ -8,9 +8,11 @@ frame and the connection stays open, unless the error names a close code.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -31,6 +33,8 @@ MISTAKES_WINDOW_S = 60
 # Refusals for the message rate within a minute that end the connection.
 MAX_REFUSALS = 3
 RETRY_AFTER_MS = 5_000
+# What `max_rate` may ask for at most.
+MAX_RATE_S = 3600
 
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,64}")
 
@@ -54,6 +58,8 @@ class Code(StrEnum):
     UNKNOWN_ACTION = "unknown_action"
     INVALID_SYMBOLS = "invalid_symbols"
     INVALID_ID = "invalid_id"
+    INVALID_SINCE = "invalid_since"
+    INVALID_CHOICE = "invalid_choice"
     RATE_LIMITED = "rate_limited"
     TOO_MANY_MISTAKES = "too_many_mistakes"
     FULL = "full"
@@ -81,13 +87,44 @@ class Close(IntEnum):
     TOO_OLD = 4440
 
 
+class Mode(StrEnum):
+    FULL = "full"
+    DELTA = "delta"
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a connection may choose; the defaults are the plain contract."""
+
+    fields: tuple[str, ...] | None = None
+    min_change_percent: float | None = None
+    max_rate: float | None = None  # one update in so many seconds at most
+    mode: Mode = Mode.FULL
+
+
+PLAIN = Choices()
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """The last tick a client has, as it says itself."""
+
+    epoch: str | None
+    seq: int
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One request of a client. `symbols` are as the client wrote them, each once."""
+    """One request of a client. `symbols` are as the client wrote them, each once.
+
+    `chosen` has values for the fields of Choices that the request names.
+    """
 
     action: Action
     symbols: tuple[str, ...] = ()
     id: RequestId | None = None
+    since: Since | None = None
+    chosen: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ProtocolError(Exception):
@@ -166,7 +203,11 @@ def _command(message: dict[str, Any], request_id: RequestId | None) -> Command:
         raise ProtocolError(Code.UNKNOWN_ACTION, f"`action` is one of {known}.") from None
     if action in {Action.PING, Action.GET_SUBSCRIPTIONS}:
         return Command(action, id=request_id)
-    return Command(action, _symbols(message.get("symbols")), request_id)
+    symbols = _symbols(message.get("symbols"))
+    if action is Action.UNSUBSCRIBE:
+        return Command(action, symbols, request_id)
+    chosen = {name: read(message[name]) for name, read in _CHOICES.items() if name in message}
+    return Command(action, symbols, request_id, _since(message), chosen)
 
 
 def _symbols(value: object) -> tuple[str, ...]:
@@ -175,6 +216,52 @@ def _symbols(value: object) -> tuple[str, ...]:
     ):
         raise ProtocolError(Code.INVALID_SYMBOLS, '`symbols` is a list like ["BTC", "AAPL"].')
     return tuple(dict.fromkeys(value))
+
+
+def _since(message: dict[str, Any]) -> Since | None:
+    seq, epoch = message.get("since"), message.get("epoch")
+    if seq is None:
+        return None
+    if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq <= MAX_ID_NUMBER:
+        raise ProtocolError(Code.INVALID_SINCE, "`since` is the `seq` of the last tick you have.")
+    if not (epoch is None or isinstance(epoch, str)):
+        raise ProtocolError(Code.INVALID_SINCE, "`epoch` is a text, as `welcome` has it.")
+    return Since(epoch, seq)
+
+
+def _fields(value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    known = WireQuote.__struct_fields__
+    if not isinstance(value, list) or not value or not all(name in known for name in value):
+        raise ProtocolError(
+            Code.INVALID_CHOICE, f"`fields` is null or a list of some of {', '.join(known)}."
+        )
+    return tuple(dict.fromkeys(value))
+
+
+def _number(name: str, most: int, value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most:
+        return value
+    raise ProtocolError(Code.INVALID_CHOICE, f"`{name}` is null or a number from 0 to {most}.")
+
+
+def _mode(value: object) -> Mode:
+    if value is None:
+        return Mode.FULL
+    if isinstance(value, str) and value in set(Mode):
+        return Mode(value)
+    raise ProtocolError(Code.INVALID_CHOICE, f"`mode` is {' or '.join(Mode)}.")
+
+
+_CHOICES: dict[str, Callable[[object], Any]] = {
+    "fields": _fields,
+    "min_change_percent": partial(_number, "min_change_percent", 100),
+    "max_rate": partial(_number, "max_rate", MAX_RATE_S),
+    "mode": _mode,
+}
 
 
 def _is_sendable(text: str) -> bool:
@@ -243,6 +330,12 @@ class Subscribed(Answer, frozen=True, kw_only=True, tag="subscribed"):
     pending: list[str]
     resolved: dict[str, str]
     retry_after_ms: int | UnsetType = UNSET
+    recovered: bool | UnsetType = UNSET
+    # What was chosen: all four where any of them is, or is named by the request.
+    fields: tuple[str, ...] | UnsetType | None = UNSET
+    min_change_percent: float | UnsetType | None = UNSET
+    max_rate: float | UnsetType | None = UNSET
+    mode: Mode | UnsetType = UNSET
 
 
 class Unsubscribed(Answer, frozen=True, kw_only=True, tag="unsubscribed"):
@@ -347,9 +440,24 @@ def head(kind: str, epoch: str, seq: int, prev_seq: int) -> str:
     return f'{{"type":"{kind}","epoch":{_json(epoch)},"seq":{seq},"prev_seq":{prev_seq},'
 
 
-def share(timestamp: str, entries: list[str], *, snapshot: bool = False) -> str:
+def entry_of(symbol: str, quote: WireQuote, fields: Collection[str]) -> str:
+    """Return one member of `data` with some of its fields alone, in the order of the wire."""
+    kept = {name: getattr(quote, name) for name in quote.__struct_fields__ if name in fields}
+    return f"{_json(symbol)}:{_json({'symbol': quote.symbol} | kept)}"
+
+
+def share(
+    timestamp: str,
+    entries: Sequence[str],
+    *,
+    snapshot: bool = False,
+    replay: bool = False,
+    merged: int = 0,
+) -> str:
     """Return the part of a price_update that all who follow the same symbols have in common."""
-    mark = '"snapshot":true,' if snapshot else ""
+    mark = '"snapshot":true,' if snapshot else '"replay":true,' if replay else ""
+    if merged:
+        mark += f'"merged":{merged},'
     stamped = f'"timestamp":{_json(timestamp)},"count":{len(entries)}'
     return f'{mark}{stamped},"data":{{{",".join(entries)}}}}}'
 

@@ -13,7 +13,9 @@ from streaming.protocol import (
     Close,
     Code,
     Command,
+    Mode,
     ProtocolError,
+    Since,
     error_frame,
     is_client_id,
     parse,
@@ -58,8 +60,49 @@ def refusal(text: str | None, max_bytes: int = MOST) -> ProtocolError:
         ),
         pytest.param(
             {"action": "subscribe", "symbols": ["BTC"], "since": 4, "epoch": "a1"},
+            Command(Action.SUBSCRIBE, ("BTC",), since=Since("a1", 4)),
+            id="since a tick",
+        ),
+        pytest.param(
+            {"action": "subscribe", "symbols": ["BTC"], "since": 0},
+            Command(Action.SUBSCRIBE, ("BTC",), since=Since(None, 0)),
+            id="since a tick of no epoch",
+        ),
+        pytest.param(
+            {"action": "subscribe", "symbols": ["BTC"], "since": None, "epoch": 3},
             Command(Action.SUBSCRIBE, ("BTC",)),
-            id="since is for later",
+            id="since nothing",
+        ),
+        pytest.param(
+            {
+                "action": "subscribe",
+                "symbols": ["BTC"],
+                "fields": ["price", "stale", "price"],
+                "min_change_percent": 0.5,
+                "max_rate": 5,
+                "mode": "delta",
+            },
+            Command(
+                Action.SUBSCRIBE,
+                ("BTC",),
+                chosen={
+                    "fields": ("price", "stale"),
+                    "min_change_percent": 0.5,
+                    "max_rate": 5,
+                    "mode": Mode.DELTA,
+                },
+            ),
+            id="choices",
+        ),
+        pytest.param(
+            {"action": "subscribe", "symbols": [], "fields": None, "mode": None},
+            Command(Action.SUBSCRIBE, chosen={"fields": None, "mode": Mode.FULL}),
+            id="choices taken back",
+        ),
+        pytest.param(
+            {"action": "unsubscribe", "symbols": ["BTC"], "since": "x", "mode": 1},
+            Command(Action.UNSUBSCRIBE, ("BTC",)),
+            id="choices belong to subscribe",
         ),
     ],
 )
@@ -108,6 +151,48 @@ def test_a_mistake_has_a_code_and_closes_nothing(text: str | None, code: Code) -
     assert (exc.code, exc.close) == (code, None)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("since", "4", Code.INVALID_SINCE),
+        ("since", 4.0, Code.INVALID_SINCE),
+        ("since", True, Code.INVALID_SINCE),
+        ("since", -1, Code.INVALID_SINCE),
+        ("since", MAX_ID_NUMBER + 1, Code.INVALID_SINCE),
+        ("since", [4], Code.INVALID_SINCE),
+        ("fields", [], Code.INVALID_CHOICE),
+        ("fields", "price", Code.INVALID_CHOICE),
+        ("fields", ["price", "prise"], Code.INVALID_CHOICE),
+        ("fields", ["price", ["stale"]], Code.INVALID_CHOICE),
+        ("fields", {"price": True}, Code.INVALID_CHOICE),
+        ("min_change_percent", "1", Code.INVALID_CHOICE),
+        ("min_change_percent", -0.1, Code.INVALID_CHOICE),
+        ("min_change_percent", 101, Code.INVALID_CHOICE),
+        ("min_change_percent", True, Code.INVALID_CHOICE),
+        ("max_rate", -1, Code.INVALID_CHOICE),
+        ("max_rate", 3601, Code.INVALID_CHOICE),
+        ("max_rate", "fast", Code.INVALID_CHOICE),
+        ("mode", "Delta", Code.INVALID_CHOICE),
+        ("mode", False, Code.INVALID_CHOICE),
+        ("mode", ["delta"], Code.INVALID_CHOICE),
+    ],
+)
+def test_a_choice_of_another_type_or_size_is_a_mistake(
+    field: str, value: object, code: Code
+) -> None:
+    message = {"action": "subscribe", "symbols": ["BTC"], "epoch": "a1", field: value}
+
+    exc = refusal(json.dumps(message))
+
+    assert (exc.code, exc.close) == (code, None)
+
+
+def test_an_epoch_that_is_no_text_is_a_mistake() -> None:
+    message = {"action": "subscribe", "symbols": ["BTC"], "since": 4, "epoch": 7}
+
+    assert refusal(json.dumps(message)).code is Code.INVALID_SINCE
+
+
 def test_a_mistake_in_a_request_with_an_id_bears_the_id() -> None:
     exc = refusal('{"action": "buy", "id": "a-1"}')
 
@@ -141,6 +226,12 @@ _requests = st.fixed_dictionaries(
         "action": st.sampled_from([*Action]) | _json,
         "symbols": st.lists(st.text() | _json) | _json,
         "id": _json,
+        "since": _json,
+        "epoch": _json,
+        "fields": _json,
+        "min_change_percent": _json,
+        "max_rate": _json,
+        "mode": _json,
     },
 )
 
