@@ -21,20 +21,20 @@ class Share:
     Only `prev_seq` differs, and that rarely; each text is made once.
     """
 
-    __slots__ = ("_kind", "_rest", "_texts", "moves", "place")
+    __slots__ = ("_kind", "_texts", "moves", "place", "rest")
 
     def __init__(self, kind: str, place: Place, rest: str, *, moves: bool = True) -> None:
         self.place = place
         self.moves = moves  # whether the subscriber has been told of this tick by it
         self._kind = kind
-        self._rest = rest
+        self.rest = rest
         self._texts: dict[int, str] = {}
 
     def text(self, prev_seq: int) -> str:
         text = self._texts.get(prev_seq)
         if text is None:
             begin = head(self._kind, self.place.epoch, self.place.seq, prev_seq)
-            text = self._texts[prev_seq] = begin + self._rest
+            text = self._texts[prev_seq] = begin + self.rest
         return text
 
 

@@ -39,7 +39,7 @@ _TICK = "lokifi:tick:"
 # How early a tick may be by Redis's clock and still count as the coming one, as
 # a part of the interval. Beat fires on the boundary by its own clock: without
 # this a clock a hair fast would put some ticks into the interval before.
-_EARLY = 0.1
+EARLY = 0.1
 
 # KEYS: prefix. ARGV: interval, early.
 _CLAIM = """
@@ -113,7 +113,7 @@ UNKNOWN = Place("unknown", 0)
 def claim(client: redis.Redis, interval_s: int) -> bool:
     """Return whether the tick that is due now is the caller's to publish. Raises RedisError."""
     script = client.register_script(_CLAIM)
-    return bool(script(keys=[_TICK], args=[interval_s, _EARLY]))
+    return bool(script(keys=[_TICK], args=[interval_s, EARLY]))
 
 
 def publish(client: redis.Redis, known: Place, interval_s: int, rest: str) -> Place:
