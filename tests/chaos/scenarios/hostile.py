@@ -1,0 +1,259 @@
+"""T12, T13 and T21: nonsense, floods, and pages of other origins."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from contextlib import suppress
+from itertools import pairwise
+
+from bench import wire
+from streaming.demand import WANTED
+from tests.chaos.clients import Client, Swarm, until
+from tests.chaos.figures import Figure, at_most, exactly, percentile, told, within
+from tests.chaos.scenario import SEED, Size, scenario
+from tests.chaos.scenarios.malformed import CUT, FRAMES, LARGE, MESSAGES, STAYS, Kind
+from tests.chaos.stage import MARKETS, Stage, seen
+from tests.product import Web
+
+_MESSAGES_A_CONNECTION = 45  # below WS_MAX_MISTAKES
+_AT_ONCE = 20
+
+
+@scenario(
+    "T12",
+    "Malformed frames and messages",
+    sizes={
+        "short": {"messages": 300, "frames": 30, "large": 1, "sockets": 5},
+        "default": {"messages": 40_000, "frames": 2_000, "large": 3, "sockets": 50},
+        "full": {"messages": 470_000, "frames": 30_000, "large": 20, "sockets": 50},
+    },
+)
+async def malformed(stage: Stage, size: Size) -> list[Figure]:
+    symbols = await stage.aside(stage.follow, 50)
+    swarm = Swarm(symbols, 10, SEED)
+    await swarm.open(stage.webs, size.sockets)
+    chance = random.Random(SEED)
+    await _nonsense(stage, min(900, size.messages), min(40, size.frames), 1, chance)
+    await swarm.ticks(2, within_s=20)
+    rss = [seen(web).rss_mib for web in stage.webs]
+    begin = time.time()
+    wrong = await _nonsense(stage, size.messages, size.frames, size.large, chance)
+    end = time.time()
+    await swarm.ticks(1, within_s=20)
+    grown = max(seen(w).rss_mib - then for w, then in zip(stage.webs, rss, strict=True))
+    sent = size.messages + size.frames + size.large * len(LARGE)
+    figures = [
+        told("malformed frames and messages", sent),
+        exactly("wrong answers", sum(wrong.values()), 0),
+        exactly("stack traces of servers", stage.traces(), 0),
+        at_most("growth of the server's memory", grown, 30, "MiB"),
+        exactly("other sockets closed", swarm.lost, 0),
+        exactly("ticks that the others missed", sum(map(_skipped, swarm.clients)), 0),
+        within("the others' p99 meanwhile", percentile(swarm.delays(begin, end), 0.99), 0.5),
+    ]
+    figures += [told(f"wrong: {what}", count) for what, count in wrong.most_common(6)]
+    await swarm.close()
+    return figures
+
+
+def _skipped(client: Client) -> int:
+    live = client.live
+    return sum(max(0, b.seq - a.seq - 1) for a, b in pairwise(live))
+
+
+async def _nonsense(
+    stage: Stage, messages: int, frames: int, large: int, chance: random.Random
+) -> Counter[str]:
+    """Send so many of each sort, each frame on a connection of its own; return what went wrong."""
+    wrong: Counter[str] = Counter()
+    turns = asyncio.Semaphore(_AT_ONCE)
+    parts = [_MESSAGES_A_CONNECTION] * (messages // _MESSAGES_A_CONNECTION)
+    parts.append(messages % _MESSAGES_A_CONNECTION)
+    kinds = [[chance.choice(MESSAGES) for _ in range(part)] for part in parts if part]
+    kinds += [[chance.choice(FRAMES)] for _ in range(frames)]
+    kinds += [[kind] for kind in LARGE for _ in range(large)]
+    chance.shuffle(kinds)
+
+    async def one(number: int, several: list[Kind]) -> None:
+        async with turns:
+            wrong.update(await _try(stage.webs[number % len(stage.webs)], several, chance))
+
+    await asyncio.gather(*(one(number, several) for number, several in enumerate(kinds)))
+    return wrong
+
+
+async def _try(web: Web, kinds: list[Kind], chance: random.Random) -> list[str]:
+    """Return what was not answered as it should be."""
+    client = Client()
+    await client.open(web.port)
+    wrong: list[str] = []
+    for kind in kinds:
+        errors = len(client.said)
+        client.write(kind.make(chance))
+        await _answered(client, errors)
+        wrong += _judged(kind, client, errors)
+        if client.gone.done():
+            break
+    client.close()
+    return wrong
+
+
+async def _answered(client: Client, errors: int) -> None:
+    deadline = asyncio.get_running_loop().time() + 10
+    while not client.gone.done() and len(client.said) == errors:
+        if asyncio.get_running_loop().time() > deadline:
+            return
+        await asyncio.sleep(0.001)
+    if client.said[errors:] and client.said[-1][1].get("code") == "too_large":
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(client.gone), 5)
+
+
+def _judged(kind: Kind, client: Client, errors: int) -> list[str]:
+    end = client.gone.result() if client.gone.done() else STAYS
+    if end not in kind.ends:
+        return [f"{kind.name}: {_said(end)}"]
+    if end == STAYS:
+        codes = [message.get("code") for _, message in client.said[errors:]]
+        if not codes or codes[0] not in kind.codes:
+            return [f"{kind.name}: answered {codes[:1]}"]
+    return []
+
+
+def _said(end: int) -> str:
+    return {STAYS: "stayed open", CUT: "cut without a close"}.get(end, f"closed with {end}")
+
+
+@scenario(
+    "T13",
+    "Floods of subscriptions and of symbols",
+    sizes={
+        "short": {"sockets": 5, "flooders": 1},
+        "default": {"sockets": 50, "flooders": 10},
+        "full": {"sockets": 200, "flooders": 50},
+    },
+)
+async def floods(stage: Stage, size: Size) -> list[Figure]:
+    symbols = await stage.aside(stage.follow, 50)
+    swarm = Swarm(symbols, 10, SEED)
+    await swarm.open(stage.webs, size.sockets)
+    await swarm.ticks(2, within_s=20)
+    before = await stage.aside(stage.upstream_calls)
+    rss = [seen(web).rss_mib for web in stage.webs]
+    begin = time.time()
+    ends: Counter[str] = Counter()
+    for web in stage.webs:
+        for number in range(size.flooders):
+            ends.update([f"1,000 subscribes: {await _flood(web, _unknown(number))}"])
+            ends.update([f"subscribe and back: {await _flood(web, [symbols[0]], back=True)}"])
+        ends.update([f"10,000 symbols: {await _one_message(web, 10_000)}"])
+        ends.update([f"1,500 symbols: {await _one_message(web, 1_500)}"])
+    end = time.time()
+    await swarm.ticks(3, within_s=20)
+    after = await stage.aside(stage.upstream_calls)
+    calls = {p: n - before.get(p, 0) for p, n in after.items() if p != MARKETS}
+    with stage.client() as client:
+        held = [s.decode() for s in client.zrange(WANTED, 0, -1)]
+    figures = [
+        exactly("floods that did not end with 4429", _other_than(ends, "4429"), 0),
+        told("how they ended", ", ".join(f"{what} ({n})" for what, n in sorted(ends.items()))),
+        exactly("unknown symbols kept as wanted", sum(s.startswith("ZQ") for s in held), 0),
+        exactly("upstream calls but the tick's own", sum(calls.values()), 0),
+        at_most(
+            "growth of the server's memory",
+            max(seen(w).rss_mib - then for w, then in zip(stage.webs, rss, strict=True)),
+            30,
+            "MiB",
+        ),
+        exactly("other sockets closed", swarm.lost, 0),
+        within("the others' p99 meanwhile", percentile(swarm.delays(begin, end), 0.99), 0.5),
+        exactly("stack traces of servers", stage.traces(), 0),
+    ]
+    await swarm.close()
+    return figures
+
+
+def _other_than(ends: Counter[str], code: str) -> int:
+    floods = {what: n for what, n in ends.items() if "symbols" not in what}
+    return sum(n for what, n in floods.items() if not what.endswith(code))
+
+
+def _unknown(number: int) -> list[str]:
+    return [f"ZQ{number}X{i}" for i in range(50)]
+
+
+async def _flood(web: Web, symbols: list[str], *, back: bool = False) -> str:
+    """Send a thousand subscribes as fast as they go; return how it ended."""
+    client = await Client().open(web.port)
+    on = wire.frame(json.dumps({"action": "subscribe", "symbols": symbols}).encode())
+    off = wire.frame(json.dumps({"action": "unsubscribe", "symbols": symbols}).encode())
+    for _ in range(10):
+        client.write((on + off) * 50 if back else on * 100)
+        await asyncio.sleep(0.05)
+    await until(client.gone.done, within_s=20)
+    end = str(client.gone.result()) if client.gone.done() else "stayed open"
+    client.close()
+    return end
+
+
+async def _one_message(web: Web, count: int) -> str:
+    client = await Client().open(web.port)
+    client.send(action="subscribe", symbols=[f"ZQ{i}" for i in range(count)])
+    await until(lambda: client.gone.done() or client.subscribed.done(), within_s=20)
+    if client.gone.done():
+        end = f"closed with {client.gone.result()}"
+    else:
+        answer = client.subscribed.result()
+        end = f"{answer['count']} accepted, {len(answer['rejected'])} rejected"
+    client.close()
+    return end
+
+
+_ORIGINS = [
+    (None, True),
+    ("http://127.0.0.1:{port}", True),
+    ("HTTP://127.0.0.1:{port}", True),
+    ("https://127.0.0.1:{port}", False),
+    ("http://127.0.0.1:1", False),
+    ("http://127.0.0.1", False),
+    ("http://localhost:{port}", False),
+    ("http://127.0.0.1:{port}.evil.example", False),
+    ("http://evil.example/127.0.0.1:{port}", False),
+    ("http://evil127.0.0.1:{port}", False),
+    ("https://evil.example", False),
+    ("null", False),
+    ("", False),
+    ("file://", False),
+    ("http://[::1", False),
+]
+
+
+@scenario(
+    "T21",
+    "Pages of other origins",
+    sizes={"short": {}, "default": {}, "full": {}},
+)
+async def origins(stage: Stage, size: Size) -> list[Figure]:
+    wrong: list[str] = []
+    for web in stage.webs:
+        for origin, is_let_in in _ORIGINS:
+            status = await _status(web, origin and origin.format(port=web.port))
+            if status != (101 if is_let_in else 403):
+                wrong.append(f"{origin}: {status}")
+    return [
+        told("origins tried", len(_ORIGINS)),
+        exactly("wrong answers", ", ".join(wrong) or 0, 0),
+        exactly("stack traces of servers", stage.traces(), 0),
+    ]
+
+
+async def _status(web: Web, origin: str | None) -> int:
+    client = Client()
+    with suppress(TimeoutError):
+        await client.open(web.port, within_s=10, origin=origin)
+    client.close()
+    return client.status
