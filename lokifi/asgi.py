@@ -1,4 +1,4 @@
-"""What every server serves: HTTP by Django, WebSockets by streaming."""
+"""What every server serves: what is known at once, else HTTP by Django; WebSockets by streaming."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ try:
 except ImproperlyConfigured as exc:
     sys.exit(f"{exc} (docs/settings.md lists the settings.)")
 
+from lokifi.front import in_front_of
 from prices.mode import claim_or_exit
 from streaming.routing import application as websockets
 
 claim_or_exit()
-application = ProtocolTypeRouter({"http": django, "websocket": websockets})
+application = in_front_of(
+    ProtocolTypeRouter({"http": django, "websocket": websockets}), refusing=django
+)

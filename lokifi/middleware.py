@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
-from prices.problems import plain_problem
+from prices.problems import plain_problem, problem
 
 _ADMIN_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -22,12 +22,17 @@ _ADMIN_POLICY = (
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 
 
+def is_request_id(given: str) -> bool:
+    """Return whether a client's X-Request-ID is a word that may be repeated."""
+    return _REQUEST_ID.fullmatch(given) is not None
+
+
 class RequestId(MiddlewareMixin):
     """Takes the client's X-Request-ID, where it is a plain word, or makes one; sends it back."""
 
     def process_request(self, request: HttpRequest) -> None:
         given = request.headers.get("X-Request-ID", "")
-        request.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex  # type: ignore[attr-defined]
+        request.request_id = given if is_request_id(given) else uuid.uuid4().hex  # type: ignore[attr-defined]
 
     def process_response(
         self, request: HttpRequest, response: HttpResponseBase
@@ -58,14 +63,20 @@ def _host_trouble(request: HttpRequest) -> str:
 
 
 class NoBodyForHead(MiddlewareMixin):
-    """Sends the headers of an answer to HEAD and keeps the body: not every server does."""
+    """Sends the headers of an answer to HEAD and keeps the body: not every server does.
+
+    A 304 says nothing of a body it does not have.
+    """
 
     def process_response(
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
-        if request.method == "HEAD" and isinstance(response, HttpResponse):
-            if response.status_code != HTTPStatus.NOT_MODIFIED:
-                response.headers.setdefault("Content-Length", str(len(response.content)))
+        if response.status_code == HTTPStatus.NOT_MODIFIED:
+            # Both would speak of the body that is not sent.
+            response.headers.pop("Content-Type", None)
+            response.headers.pop("Content-Length", None)
+        elif request.method == "HEAD" and isinstance(response, HttpResponse):
+            response.headers.setdefault("Content-Length", str(len(response.content)))
             response.content = b""
         return response
 
@@ -105,3 +116,13 @@ class Cors(CorsMiddleware):
         else:
             response["Vary"] = before
         return response
+
+
+class OnlyIfCached(MiddlewareMixin):
+    """Refuses what asks for a stored answer alone: the cache in front had none."""
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        asked = request.headers.get("Cache-Control", "").lower()
+        if "only-if-cached" not in asked or not request.path.startswith("/api/"):
+            return None
+        return problem(request, 504, "not_stored", "No stored answer is at hand for this.")

@@ -286,6 +286,10 @@ WS_MAX_AGE_S = read.whole("WS_MAX_AGE_S", 86_400, least=60)
 WS_ALLOWED_ORIGINS = read.origins("WS_ALLOWED_ORIGINS", may_be_any=True)
 CORS_ALLOWED_ORIGINS = read.origins("CORS_ALLOWED_ORIGINS", may_be_any=False)
 
+# --- Answers kept in each server process, in front of Django -----------------------
+
+FRONT_CACHE_BYTES = read.whole("FRONT_CACHE_BYTES", 64 * 2**20, least=0)
+
 # --- Django ----------------------------------------------------------------------
 
 INSTALLED_APPS = [
@@ -315,6 +319,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "lokifi.middleware.AdminPolicy",
     "lokifi.middleware.Cors",
+    "lokifi.middleware.OnlyIfCached",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,7 +20,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from prices import cache, schema
+from prices import cache, schema, surrogates
 from prices.answers import (
     BatchAnswer,
     CandlesAnswer,
@@ -132,7 +133,8 @@ class QuoteView(PricesView):
         query = _query(request, QuoteQuery)
         force = query["force_refresh"]
         held = quotes.quote(symbols.resolve(symbol, lookup=True), force=force)
-        return _answer(request, held, at_most_s=QUOTE_AGE_S, is_forced=force)
+        key = cache.price_key(held.value.symbol)
+        return _answer(request, held, [key], at_most_s=QUOTE_AGE_S, is_forced=force)
 
 
 class HistoryView(PricesView):
@@ -150,7 +152,8 @@ class HistoryView(PricesView):
         query = _query(request, HistoryQuery)
         force = query["force_refresh"]
         held = history.history(symbols.resolve(symbol), query["period"], force=force)
-        return _answer(request, held, is_forced=force)
+        key = cache.history_key(held.value.symbol, query["period"])
+        return _answer(request, held, [key], is_forced=force)
 
 
 class CandlesView(PricesView):
@@ -170,7 +173,8 @@ class CandlesView(PricesView):
         held = history.candles(
             symbols.resolve(symbol), query["period"], query.get("resolution"), force=force
         )
-        return _answer(request, held, is_forced=force)
+        key = cache.candles_key(held.value.symbol, query["period"], query.get("resolution"))
+        return _answer(request, held, [key], is_forced=force)
 
 
 class BatchView(PricesView):
@@ -219,7 +223,8 @@ class TopView(PricesView):
     )
     def get(self, request: Request) -> HttpResponse:
         query = _query(request, TopQuery)
-        return _answer(request, discovery.top(query["limit"], query["page"]))
+        key = cache.top_key(query["limit"], query["page"])
+        return _answer(request, discovery.top(query["limit"], query["page"]), [key])
 
 
 class CoinSearchView(PricesView):
@@ -242,7 +247,7 @@ class MappingView(PricesView):
 
     @schema.operation("mapping", "CoinGecko ids by ticker", MappingAnswer)
     def get(self, request: Request) -> HttpResponse:
-        return _answer(request, discovery.mapping())
+        return _answer(request, discovery.mapping(), [cache.list_key("mapping")])
 
 
 class SymbolSearchView(PricesView):
@@ -307,9 +312,18 @@ def _valid(serializer: serializers.Serializer[Any]) -> dict[str, Any]:
 
 
 def _answer(
-    request: Request, held: Held[Any], *, at_most_s: float = 3600, is_forced: bool = False
+    request: Request,
+    held: Held[Any],
+    keys: Collection[str] | Mapping[str, datetime | None] = (),
+    *,
+    at_most_s: float = 3600,
+    is_forced: bool = False,
 ) -> HttpResponse:
-    """Send ready bytes with what caches and clients need to know of them."""
+    """Send ready bytes with what caches and clients need to know of them.
+
+    `keys` are those of the cache whose contents the body holds, where that is known
+    with when each was fetched.
+    """
     life_s = int(min(held.life_s, at_most_s))
     response = _sent(
         request,
@@ -320,6 +334,8 @@ def _answer(
         response["X-Cache"] = "STALE"
     else:
         response["X-Cache"] = "HIT" if held.was_hit else "MISS"
+    fetched_at = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, held.value.fetched_at)
+    surrogates.tell(request, response, fetched_at, is_for_one=not held.was_hit)
     return response
 
 
@@ -362,7 +378,8 @@ def _batch(request: Request, asked: Sequence[str], *, force: bool) -> HttpRespon
     is_hit = batch.api_calls == 0
     held = Held(answer, cache.encode(answer), batch.life_s, is_hit)
     is_forced = force or request.method == "POST"
-    return _answer(request, held, at_most_s=QUOTE_AGE_S, is_forced=is_forced)
+    keys = {cache.price_key(quote.symbol): quote.fetched_at for quote in found}
+    return _answer(request, held, keys, at_most_s=QUOTE_AGE_S, is_forced=is_forced)
 
 
 def _worst(errors: Sequence[PricesError]) -> PricesError:

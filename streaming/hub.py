@@ -15,7 +15,7 @@ import random
 import time
 import weakref
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -55,6 +55,9 @@ _RETRY_S = 1.0
 _FIRST_LOOK_WITHIN_S = 1.0
 _COME_BACK_MS = (500, 5000)
 _CLOSE_TRIES = 10
+
+# Called with a tick's symbols before subscribers are told of it.
+on_tick: list[Callable[[Collection[str]], None]] = []
 
 
 class Tick:
@@ -353,6 +356,8 @@ class Hub:
             logger.warning("the publisher is back")
         if snapshot.update_interval != self.interval_s:
             self._change_cadence(snapshot.update_interval)
+        for told in on_tick:
+            told(tick.data.keys())
         if found.epoch == before.epoch:
             self._tell_all()
         else:

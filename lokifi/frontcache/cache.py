@@ -1,0 +1,414 @@
+"""The cache itself, as an ASGI application around another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from http import HTTPStatus
+from time import monotonic
+from typing import Any
+
+from lokifi.frontcache.capture import Capture, without_internals
+from lokifi.frontcache.copies import Copy, Form, compressed, varied
+from lokifi.frontcache.rules import (
+    Fields,
+    Header,
+    Wish,
+    fields_of,
+    is_known,
+    names,
+    ordered,
+    wish,
+)
+from lokifi.frontcache.shelf import Key, Shelf
+
+logger = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+# Every library has its own types for the three.
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+# Requests with one of these ask for more than the answer itself.
+_UNUSUAL = frozenset(
+    {
+        *(b"cache-control", b"pragma", b"authorization", b"range", b"if-range", b"if-match"),
+        *(b"if-modified-since", b"if-unmodified-since"),
+    }
+)
+_NOT_OURS = _UNUSUAL - {b"cache-control", b"pragma"}
+# What we answer for ourselves, and what only we may say to the application.
+_KEPT_FROM_APP = frozenset({b"if-none-match", b"accept-encoding", b"surrogate-capability"})
+_CAPABILITY = (b"surrogate-capability", b'front="Surrogate/1.0"')
+_HIT = (b"x-cache", b"HIT")
+_STALE = (b"x-cache", b"STALE")
+# A longer body is compressed beside the event loop.
+_ZIP_ASIDE = 64 * 1024
+_REPORT_EVERY_S = 5.0
+# For so long, requests for what turned out not to be public do not wait for each other.
+_ALONE_S = 1.0
+_MOST_ALONE = 1024
+_MOST_FORKS = 4096
+
+
+class _Flight:
+    """One request that is with the application, and what those who wait for it get."""
+
+    __slots__ = ("landed", "purged")
+
+    def __init__(self) -> None:
+        # The copy; None where this answer is nobody else's.
+        self.landed: asyncio.Future[Copy | None] = asyncio.get_running_loop().create_future()
+        self.purged: set[str] = set()
+
+    def land(self, copy: Copy | None) -> None:
+        if not self.landed.done():
+            self.landed.set_result(copy)
+
+
+class FrontCache:
+    """Answers GET and HEAD below `prefix` from copies, by RFC 9111, and asks `app` for the rest.
+
+    It keeps what says `Cache-Control: public, max-age=…`, for so long, within
+    `max_bytes`; with 0 it keeps nothing. The application is told of the cache by
+    `Surrogate-Capability` and may answer with `Surrogate-Control` (see rules.life) and
+    with `Surrogate-Key`, the tags that `purge` knows. Neither leaves the house.
+
+    `own` names headers that belong to one request; `per_request` makes them for an
+    answer that the application is not asked for. `count` is given hits by kind (a
+    tag up to its colon) every few seconds, in a thread. `on_first_copy` is called
+    once. `refuse` answers `only-if-cached` where there is no copy.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        max_bytes: int,
+        prefix: str = "/",
+        own: Collection[bytes] = (),
+        per_request: Callable[[Fields], list[Header]] = lambda fields: [],
+        count: Callable[[Mapping[str, int]], None] | None = None,
+        on_first_copy: Callable[[], None] = lambda: None,
+        refuse: App | None = None,
+    ) -> None:
+        self._app = app
+        self._prefix = prefix
+        self._own = frozenset({b"x-cache", *own})
+        self._per_request = per_request
+        self._count = count
+        self._on_first_copy: Callable[[], None] | None = on_first_copy
+        self._refuse = refuse or _bare_refusal
+        self.shelf = Shelf(max_bytes)
+        self._copies = self.shelf.copies
+        self._forks: dict[Key, tuple[bytes, ...]] = {}
+        self._flights: dict[Key, _Flight] = {}
+        self._alone_until: dict[Key, float] = {}
+        self._hits: dict[str, int] = {}
+        self._is_reporting = False
+        self._renewals: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer at once where nothing has to be thought about; else think."""
+        if scope["type"] != "http" or not scope["path"].startswith(self._prefix):
+            await self._app(scope, receive, send)
+            return
+        method = scope["method"]
+        if method != "GET" and method != "HEAD":
+            await self._pass(scope, receive, send)
+            return
+        headers = scope["headers"]
+        fields = dict(headers)
+        if len(fields) != len(headers):
+            fields = fields_of(headers)
+        key = (
+            scope["path"],
+            scope["query_string"],
+            fields.get(b"host"),
+            scope.get("scheme"),
+            scope.get("root_path"),
+        )
+        copy = self._copies.get(key)
+        now = monotonic()
+        if copy is None or now >= copy.fresh_until or not _UNUSUAL.isdisjoint(fields):
+            await self._think(scope, receive, send, fields, key)
+            return
+        accept = fields.get(b"accept")
+        if accept and accept != b"*/*" and not names(accept, copy.media_type):
+            await self._pass(scope, receive, send)
+            return
+        form = copy.plain
+        if copy.wants_gzip(fields.get(b"accept-encoding")):
+            form = copy.gzipped or await self._zip(copy)
+        copy.uses += 1
+        hits = self._hits
+        hits[copy.kind] = hits.get(copy.kind, 0) + copy.weight
+        if not self._is_reporting:
+            self._report_later()
+        extra = self._per_request(fields)
+        extra.append((b"age", b"%d" % copy.age(now)))
+        extra.append(_HIT)
+        await _send(send, copy.status, form, extra, method, fields.get(b"if-none-match"))
+
+    def purge(self, tags: Collection[str]) -> None:
+        """Drop what bears one of these tags; what is being fetched now is not kept under it."""
+        self.shelf.purge(tags)
+        for flight in self._flights.values():
+            flight.purged.update(tags)
+        # Who comes from now on is not given what was read before.
+        self._flights.clear()
+
+    # --- Requests that need thought --------------------------------------------------------
+
+    async def _think(
+        self, scope: Scope, receive: Receive, send: Send, fields: Fields, key: Key
+    ) -> None:
+        asked = wish(fields)
+        if asked.no_store or not _NOT_OURS.isdisjoint(fields) or _has_body(fields):
+            await self._pass(scope, receive, send)
+            return
+        key = (key[0], ordered(scope["query_string"]), *key[2:])
+        while True:
+            copy = self._found(key, fields)
+            if copy is not None and await self._serve(copy, scope, send, fields, asked, key):
+                return
+            if asked.only_if_cached:
+                await self._refuse(scope, receive, send)
+                return
+            flight = self._flights.get(key)
+            if flight is None or not self.shelf.max_bytes:
+                await self._lead(scope, receive, send, fields, key)
+                return
+            if self._is_alone(key):
+                await self._fetch(scope, receive, send, fields, key, None)
+                return
+            landed = await asyncio.shield(flight.landed)
+            if landed is not None and _suits(landed, fields, key):
+                await self._give(landed, scope, send, fields, _mark(landed))
+                return
+
+    def _found(self, key: Key, fields: Fields) -> Copy | None:
+        copy = self._copies.get(key)
+        fork = self._forks.get(key) if copy is None else None
+        return self._copies.get((*key, *varied(fields, fork))) if fork else copy
+
+    async def _serve(
+        self, copy: Copy, scope: Scope, send: Send, fields: Fields, asked: Wish, key: Key
+    ) -> bool:
+        """Answer by a copy; return False where it is not what was asked for."""
+        now = monotonic()
+        accept = fields.get(b"accept")
+        if accept and not names(accept, copy.media_type):
+            return False
+        if asked.max_age_s is not None and (not asked.max_age_s or copy.age(now) > asked.max_age_s):
+            return False
+        if now + asked.min_fresh_s < copy.fresh_until:
+            await self._give(copy, scope, send, fields, _HIT)
+            return True
+        if now >= copy.stale_until or asked.max_age_s is not None or asked.min_fresh_s:
+            return False
+        if key not in self._flights:
+            self._renew(scope, fields, key)
+        await self._give(copy, scope, send, fields, _STALE)
+        return True
+
+    async def _give(
+        self, copy: Copy, scope: Scope, send: Send, fields: Fields, mark: Header
+    ) -> None:
+        form = await self._form(copy, fields)
+        copy.uses += 1
+        self._hits[copy.kind] = self._hits.get(copy.kind, 0) + copy.weight
+        if not self._is_reporting:
+            self._report_later()
+        age = (b"age", b"%d" % copy.age(monotonic()))
+        extra = [*self._per_request(fields), age, mark]
+        await _send(send, copy.status, form, extra, scope["method"], fields.get(b"if-none-match"))
+
+    # --- What the application is asked for ---------------------------------------------------
+
+    async def _lead(
+        self, scope: Scope, receive: Receive, send: Send, fields: Fields, key: Key
+    ) -> None:
+        """Ask the application, for everybody who comes meanwhile."""
+        flight = self._flights[key] = _Flight()
+        try:
+            await self._fetch(scope, receive, send, fields, key, flight)
+        finally:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+            flight.land(None)
+
+    async def _fetch(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        fields: Fields,
+        key: Key,
+        flight: _Flight | None,
+    ) -> None:
+        """Ask the application and answer one client; let `flight` have what is for all."""
+
+        def goes_through(tags: Mapping[str, int]) -> None:
+            self.shelf.note(tags)
+            self._note_alone(key)
+            if flight is not None:
+                flight.land(None)
+
+        capture = Capture(receive, send, self._own, scope["method"] == "HEAD", goes_through)
+        inner = _for_app(scope, {**scope, "method": "GET"})
+        await self._app(inner, capture.receive, capture.send)
+        copy = capture.copy
+        if copy is None:
+            return  # It was sent as it came, or the client left before there was anything.
+        self._keep(copy, capture, fields, key, flight)
+        form = await self._form(copy, fields)
+        await _send(
+            send, copy.status, form, copy.own, scope["method"], fields.get(b"if-none-match")
+        )
+
+    def _keep(
+        self, copy: Copy, capture: Capture, fields: Fields, key: Key, flight: _Flight | None
+    ) -> None:
+        purged = flight.purged if flight is not None else set()
+        is_newest = self.shelf.note(copy.tags) and purged.isdisjoint(copy.tags)
+        if capture.life.may_be_kept and is_newest and self.shelf.max_bytes:
+            if copy.vary:
+                if len(self._forks) >= _MOST_FORKS:
+                    self._forks.clear()
+                self._forks[key] = copy.vary
+            copy_key = (*key, *varied(fields, copy.vary)) if copy.vary else key
+            if self.shelf.put(copy_key, copy) and self._on_first_copy is not None:
+                first, self._on_first_copy = self._on_first_copy, None
+                first()
+        if not capture.life.is_public and not capture.is_passing:
+            self._note_alone(key)
+        if flight is not None:
+            if capture.life.is_public:
+                if copy.key is None:
+                    copy.key = (*key, *varied(fields, copy.vary))
+                flight.land(copy)
+            else:
+                flight.land(None)
+
+    def _renew(self, scope: Scope, fields: Fields, key: Key) -> None:
+        """Ask the application for a newer answer, with nobody waiting for it."""
+
+        async def nobody(message: Message) -> None:
+            return
+
+        async def forever() -> Message:
+            await asyncio.Future[None]()
+            raise AssertionError
+
+        async def renew() -> None:
+            await self._lead({**scope, "method": "GET"}, forever, nobody, fields, key)
+
+        task = asyncio.get_running_loop().create_task(renew())
+        self._renewals.add(task)
+        task.add_done_callback(self._end_renewal)
+
+    def _end_renewal(self, task: asyncio.Task[None]) -> None:
+        self._renewals.discard(task)
+        if not task.cancelled() and (exc := task.exception()):
+            logger.error("renewing a copy failed", exc_info=exc)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through as it is; what its answer holds is taken notice of."""
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers, tags = without_internals(message["headers"])
+                self.shelf.note(tags)
+                message = {**message, "headers": headers}
+            await send(message)
+
+        kept = [(n, v) for n, v in scope["headers"] if n != b"surrogate-capability"]
+        await self._app({**scope, "headers": [*kept, _CAPABILITY]}, receive, sent)
+
+    def _note_alone(self, key: Key) -> None:
+        if len(self._alone_until) >= _MOST_ALONE:
+            self._alone_until.clear()
+        self._alone_until[key] = monotonic() + _ALONE_S
+
+    def _is_alone(self, key: Key) -> bool:
+        return self._alone_until.get(key, 0.0) > monotonic()
+
+    # --- Encodings and counts ---------------------------------------------------------------------
+
+    async def _form(self, copy: Copy, fields: Fields) -> Form:
+        if not copy.wants_gzip(fields.get(b"accept-encoding")):
+            return copy.plain
+        return copy.gzipped or await self._zip(copy)
+
+    async def _zip(self, copy: Copy) -> Form:
+        """Return the gzip form, made once for all who ask."""
+        if len(copy.plain.body) <= _ZIP_ASIDE:
+            form = copy.zipped(compressed(copy.plain.body))
+            self.shelf.grew(copy)
+            return form
+        if copy.zipping is None:
+            loop = asyncio.get_running_loop()
+            copy.zipping = loop.run_in_executor(None, compressed, copy.plain.body)
+        body = await asyncio.shield(copy.zipping)
+        if copy.gzipped is None and copy.may_gzip:
+            copy.zipped(body)
+            self.shelf.grew(copy)
+        return copy.gzipped or copy.plain
+
+    def _report_later(self) -> None:
+        self._is_reporting = True
+        asyncio.get_running_loop().call_later(_REPORT_EVERY_S, self._report)
+
+    def _report(self) -> None:
+        counts, self._hits, self._is_reporting = self._hits, {}, False
+        if self._count is not None:
+            asyncio.get_running_loop().run_in_executor(None, self._count, counts)
+
+
+async def _send(
+    send: Send,
+    status: int,
+    form: Form,
+    extra: list[Header],
+    method: str,
+    if_none_match: bytes | None,
+) -> None:
+    head, body = form.head, form.body
+    if if_none_match is not None and status == 200 and is_known(if_none_match, form.etag):
+        status, head, body = 304, form.unchanged, b""
+    await send({"type": "http.response.start", "status": status, "headers": head + extra})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+
+def _suits(copy: Copy, fields: Fields, key: Key) -> bool:
+    """Return whether what another request was answered answers this one too."""
+    accept = fields.get(b"accept")
+    is_same = copy.key == (*key, *varied(fields, copy.vary))
+    return is_same and (not accept or names(accept, copy.media_type))
+
+
+def _mark(copy: Copy) -> Header:
+    """Return what an answer is marked by that others waited for; without a life, by its own."""
+    own = [pair for pair in copy.own if pair[0] == b"x-cache"]
+    return own[0] if own and not copy.life_s else _HIT
+
+
+def _for_app(scope: Scope, inner: Scope) -> Scope:
+    kept = [(n, v) for n, v in scope["headers"] if n not in _KEPT_FROM_APP]
+    inner["headers"] = [*kept, _CAPABILITY]
+    return inner
+
+
+def _has_body(fields: Fields) -> bool:
+    return b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0"
+
+
+async def _bare_refusal(scope: Scope, receive: Receive, send: Send) -> None:
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    headers = [(b"content-length", b"0"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,165 @@
+"""One answer as it is kept: its bytes in each encoding, and the headers that go with them."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Collection, Hashable
+from functools import lru_cache
+from http import HTTPStatus
+
+from lokifi.frontcache.rules import Fields, Header, Life, takes_gzip
+
+# What says something of one transfer, or to us alone; the rest is the answer's.
+_OF_THE_HOP = frozenset(
+    {
+        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-connection", b"te"),
+        *(b"trailer", b"transfer-encoding", b"upgrade", b"age", b"x-cache", b"content-length"),
+        *(b"surrogate-control", b"surrogate-key"),
+    }
+)
+# A 304 repeats what a cache may need of the headers, and describes no body.
+_OF_THE_BODY = frozenset({b"content-type", b"content-length", b"content-encoding"})
+# Below this a body fits a packet or two as it is.
+_WORTH_GZIP = 1000
+_GZIP_LEVEL = 6
+_COMPRESSIBLE = (b"text/", b"application/json", b"application/problem+json", b"application/vnd.oai")
+# Beside bodies and headers: the objects that hold them, measured and rounded up.
+_OVERHEAD = 2048
+
+# Most headers are the same in every answer; they are held once.
+_same = lru_cache(maxsize=512)(lambda pair: pair)
+
+
+def _shared(pair: Header) -> Header:
+    return _same(pair) if len(pair[0]) + len(pair[1]) <= 256 else pair
+
+
+class Form:
+    """An answer in one encoding."""
+
+    __slots__ = ("body", "etag", "head", "unchanged")
+
+    def __init__(self, headers: Collection[Header], body: bytes) -> None:
+        self.body = body
+        self.etag = next((value for name, value in headers if name == b"etag"), b"")
+        self.head = [*map(_shared, headers), (b"content-length", b"%d" % len(body))]
+        self.unchanged = [pair for pair in self.head if pair[0] not in _OF_THE_BODY]
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + 2 * len(self.etag)
+
+
+class Copy:
+    """An answer with its life. `own` are headers that belong to its first request alone."""
+
+    __slots__ = (
+        *("status", "plain", "gzipped", "own", "kept_at", "fresh_until", "stale_until", "age_s"),
+        *("life_s", "vary", "tags", "kind", "weight", "media_type", "may_gzip", "uses", "size"),
+        *("key", "zipping"),
+    )
+
+    def __init__(
+        self,
+        status: int,
+        headers: Collection[Header],
+        fields: Fields,
+        body: bytes,
+        own: Collection[bytes],
+        life: Life,
+        now: float,
+    ) -> None:
+        self.status = status
+        self.own = [(n, v) for n, v in headers if n in own]
+        given = [(n, v) for n, v in headers if n not in _OF_THE_HOP and n not in own]
+        self.media_type = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        self.may_gzip = (
+            status == HTTPStatus.OK
+            and len(body) >= _WORTH_GZIP
+            and self.media_type.startswith(_COMPRESSIBLE)
+            and b"content-encoding" not in fields
+            and b"no-transform" not in fields.get(b"cache-control", b"")
+        )
+        self.vary = _vary(fields)
+        # Where it lies, once it is kept; and the making of its gzip form, while that goes on.
+        self.key: Hashable = None
+        self.zipping: asyncio.Future[bytes] | None = None
+        if self.may_gzip:
+            given = _with_vary(given)
+        self.plain = Form(given, body)
+        self.gzipped: Form | None = None
+        self.kept_at = now
+        self.life_s = life.fresh_s
+        self.fresh_until = now + life.fresh_s
+        self.stale_until = self.fresh_until + life.stale_s
+        self.age_s = int(fields.get(b"age", b"0")) if fields.get(b"age", b"").isdigit() else 0
+        self.tags = tags_of(fields.get(b"surrogate-key", b""))
+        self.kind = next(iter(self.tags), "").partition(":")[0]
+        self.weight = len(self.tags) or 1
+        self.uses = 0
+        self.size = (
+            _OVERHEAD
+            + self.plain.size
+            + sum(2 * len(tag) + 200 for tag in self.tags)
+            + sum(len(n) + len(v) for n, v in given)
+        )
+
+    def wants_gzip(self, accept_encoding: bytes | None) -> bool:
+        """Return whether a client is to have the gzip form."""
+        return accept_encoding is not None and self.may_gzip and takes_gzip(accept_encoding)
+
+    def zipped(self, body: bytes) -> Form:
+        """Return the gzip form of compressed bytes; the plain one where they are no fewer."""
+        plain = self.plain
+        if len(body) >= len(plain.body):
+            self.may_gzip = False
+            return plain
+        headers = [(n, v) for n, v in plain.head if n not in {b"etag", b"content-length"}]
+        if plain.etag:
+            headers.append((b"etag", _tag_of_gzip(plain.etag)))
+        self.gzipped = Form([*headers, (b"content-encoding", b"gzip")], body)
+        self.size += self.gzipped.size
+        return self.gzipped
+
+    def age(self, now: float) -> int:
+        return int(now - self.kept_at) + self.age_s
+
+
+def compressed(body: bytes) -> bytes:
+    """Return a body as gzip, without a time in it: the same body gives the same bytes."""
+    return gzip.compress(body, _GZIP_LEVEL, mtime=0)
+
+
+def varied(fields: Fields, vary: Collection[bytes]) -> tuple[bytes | None, ...]:
+    """Return what a request has of the headers that an answer varies by."""
+    return tuple(fields.get(name) for name in vary)
+
+
+def _tag_of_gzip(etag: bytes) -> bytes:
+    # A weak tag holds for every encoding; a strong one for one alone.
+    return etag if etag.startswith(b"W/") else etag[:-1] + b'-gzip"'
+
+
+def _vary(fields: Fields) -> tuple[bytes, ...]:
+    """Return what the application's answer varies by. Encodings are ours: it is asked for none."""
+    listed = {name.strip().lower() for name in fields.get(b"vary", b"").split(b",")}
+    return tuple(sorted(listed - {b"", b"accept-encoding"}))
+
+
+def _with_vary(headers: list[Header]) -> list[Header]:
+    """Return headers that say of an answer that it has several encodings."""
+    listed = [value for name, value in headers if name == b"vary"]
+    if any(b"accept-encoding" in value.lower() for value in listed):
+        return headers
+    rest = [(n, v) for n, v in headers if n != b"vary"]
+    return [*rest, (b"vary", b", ".join([*listed, b"Accept-Encoding"]))]
+
+
+def tags_of(surrogate_key: bytes) -> dict[str, int]:
+    """Return tags with their versions: `price:BTC=1732406400 history:BTC:1w`."""
+    tags = {}
+    for word in surrogate_key.decode("latin-1").split():
+        tag, _, version = word.partition("=")
+        tags[tag] = int(version) if version.isdecimal() else 0
+    return tags

@@ -1,0 +1,173 @@
+"""Where copies lie: bounded in bytes, found by key, dropped by tag.
+
+What is evicted is decided by two queues (S3-FIFO): a copy comes into the small one,
+a tenth of the room, and leaves the shelf from its end unless it was used meanwhile;
+then it goes on to the large one, where it stays as long as it is used between two
+visits of the queue's end. So a flood of keys that are asked for once passes through a
+tenth of the room, and a hit costs no more than one addition.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Hashable, Iterator, Mapping
+
+from lokifi.frontcache.copies import Copy
+
+Key = tuple[Hashable, ...]
+
+_SMALL_SHARE = 0.1
+_MOST_USES = 3
+# How many keys are remembered after they left the small queue, and how many versions of tags.
+_GHOSTS = 4096
+_VERSIONS = 4096
+# Bytes of a key's own objects, beside those of its words.
+_KEY_OVERHEAD = 600
+
+
+class Shelf:
+    """Copies by key. `copies` may be read by anyone; only the shelf changes it."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self.copies: dict[Key, Copy] = {}
+        self._sizes: dict[Key, int] = {}
+        self._small: OrderedDict[Key, None] = OrderedDict()
+        self._large: OrderedDict[Key, None] = OrderedDict()
+        self._small_bytes = 0
+        self._ghosts: OrderedDict[int, None] = OrderedDict()
+        self._bearers: dict[str, set[Key]] = {}
+        self._versions: OrderedDict[str, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.copies)
+
+    @property
+    def max_copy_bytes(self) -> int:
+        """How large one copy may be: no single answer empties the shelf."""
+        return self.max_bytes // 8
+
+    def put(self, key: Key, copy: Copy) -> bool:
+        """Keep a copy in place of an older one; return False where it is not to be kept."""
+        size = self._size(key, copy)
+        was_large = key in self._large
+        before = self.copies.get(key)
+        self.drop(key)
+        if size > self.max_copy_bytes or not self.note(copy.tags):
+            return False
+        queue = self._small
+        if before is not None:
+            copy.uses = before.uses
+        if was_large or hash(key) in self._ghosts:
+            self._ghosts.pop(hash(key), None)
+            queue = self._large
+        else:
+            self._small_bytes += size
+        queue[key] = None
+        copy.key = key
+        self.copies[key] = copy
+        self._sizes[key] = size
+        self.bytes += size
+        for tag in copy.tags:
+            self._bearers.setdefault(tag, set()).add(key)
+        self._make_room()
+        return key in self.copies
+
+    def grew(self, copy: Copy) -> None:
+        """Count what was added to a copy, as another encoding of it."""
+        key = copy.key
+        if not isinstance(key, tuple) or self.copies.get(key) is not copy:
+            return  # It was never kept, or it is gone again.
+        more = self._size(key, copy) - self._sizes[key]
+        self._sizes[key] += more
+        self.bytes += more
+        if key in self._small:
+            self._small_bytes += more
+        self._make_room()
+
+    def drop(self, key: Key) -> None:
+        copy = self.copies.pop(key, None)
+        if copy is None:
+            return
+        size = self._sizes.pop(key)
+        self.bytes -= size
+        if key in self._small:
+            del self._small[key]
+            self._small_bytes -= size
+        else:
+            del self._large[key]
+        for tag in copy.tags:
+            bearers = self._bearers[tag]
+            bearers.discard(key)
+            if not bearers:
+                del self._bearers[tag]
+
+    def purge(self, tags: Collection[str]) -> None:
+        """Drop every copy that bears one of these tags."""
+        for tag in tags:
+            for key in list(self._bearers.get(tag, ())):
+                self.drop(key)
+
+    def note(self, tags: Mapping[str, int]) -> bool:
+        """Take notice of what an answer holds; return False where newer was seen of any of it.
+
+        Copies that hold an older version of it are dropped, so that nobody who was
+        given this answer is given an older one after it.
+        """
+        is_newest = True
+        for tag, version in tags.items():
+            newest = self._versions.get(tag, 0)
+            if version < newest:
+                is_newest = False
+            elif version > newest:
+                for key in self._older_bearers(tag, version):
+                    self.drop(key)
+                self._versions[tag] = version
+                self._versions.move_to_end(tag)
+                if len(self._versions) > _VERSIONS:
+                    self._versions.popitem(last=False)
+        return is_newest
+
+    def _older_bearers(self, tag: str, version: int) -> Iterator[Key]:
+        for key in list(self._bearers.get(tag, ())):
+            if self.copies[key].tags[tag] < version:
+                yield key
+
+    def _make_room(self) -> None:
+        while self.bytes > self.max_bytes:
+            if self._small_bytes > _SMALL_SHARE * self.max_bytes or not self._large:
+                self._push_small()
+            else:
+                self._push_large()
+
+    def _push_small(self) -> None:
+        """Take the oldest out of the small queue: on to the large one, or away."""
+        key = next(iter(self._small))
+        copy = self.copies[key]
+        if copy.uses and time.monotonic() < copy.stale_until:
+            del self._small[key]
+            self._small_bytes -= self._sizes[key]
+            self._large[key] = None
+            copy.uses = 0
+            return
+        self.drop(key)
+        self._ghosts[hash(key)] = None
+        if len(self._ghosts) > _GHOSTS:
+            self._ghosts.popitem(last=False)
+
+    def _push_large(self) -> None:
+        """Take the oldest of the large queue: to its end if it was used, else away."""
+        key = next(iter(self._large))
+        copy = self.copies[key]
+        if copy.uses and time.monotonic() < copy.stale_until:
+            copy.uses = min(copy.uses, _MOST_USES) - 1
+            self._large.move_to_end(key)
+            return
+        self.drop(key)
+
+    @staticmethod
+    def _size(key: Key, copy: Copy) -> int:
+        words = sum(len(part) for part in key if isinstance(part, str | bytes))
+        return copy.size + _KEY_OVERHEAD + words
