@@ -89,12 +89,15 @@ def daphne(host: str, port: int) -> list[str]:
 
 def uvicorn(host: str, port: int) -> list[str]:
     """Return uvicorn's command line: the fast parser and loop, and the limits it leaves wide."""
+    proxies = ",".join(settings.TRUSTED_PROXIES)
     return [
         *(sys.executable, "-m", "uvicorn", "--host", host, "--port", str(port)),
         *("--http", "httptools", "--loop", "uvloop", "--ws", "websockets-sansio"),
         *("--ws-max-size", str(4 * settings.WS_MAX_MESSAGE_BYTES)),
         *("--ws-ping-interval", "20", "--ws-ping-timeout", "40"),
         *("--ws-per-message-deflate", "false", "--timeout-graceful-shutdown", "2"),
+        # Left alone it believes whatever connects from 127.0.0.1.
+        *(["--forwarded-allow-ips", proxies] if proxies else ["--no-proxy-headers"]),
         *("--log-level", "warning", "--no-access-log", "--no-server-header"),
         "lokifi.asgi:application",
     ]

@@ -5,6 +5,7 @@ Everything here raises ImproperlyConfigured. An empty value is the same as none.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import warnings
@@ -76,6 +77,19 @@ def hosts(name: str, default: str) -> list[str]:
 
 def symbols(name: str, default: str) -> list[str]:
     return _matching(name, words(name, default), _SYMBOL, "symbols such as BTC or crypto:BTC")
+
+
+def networks(name: str) -> list[str]:
+    """Return addresses and networks, such as 10.0.0.1 and 10.0.0.0/8."""
+    found = words(name)
+    for word in found:
+        try:
+            ipaddress.ip_network(word, strict=False)
+        except ValueError:
+            raise ImproperlyConfigured(
+                f"{name} must name addresses or networks such as 10.0.0.0/8, not {word!r}."
+            ) from None
+    return found
 
 
 def origins(name: str, *, may_be_any: bool) -> list[str]:

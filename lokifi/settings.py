@@ -283,6 +283,7 @@ WS_MAX_MISTAKES = read.whole("WS_MAX_MISTAKES", 50, least=1)
 WS_MAX_CONNECTIONS_PER_ADDRESS = read.whole("WS_MAX_CONNECTIONS_PER_ADDRESS", 200, least=1)
 WS_MAX_CONNECTIONS = read.whole("WS_MAX_CONNECTIONS", 20_000, least=1)
 WS_MAX_AGE_S = read.whole("WS_MAX_AGE_S", 86_400, least=60)
+TRUSTED_PROXIES = read.networks("TRUSTED_PROXIES")
 WS_ALLOWED_ORIGINS = read.origins("WS_ALLOWED_ORIGINS", may_be_any=True)
 CORS_ALLOWED_ORIGINS = read.origins("CORS_ALLOWED_ORIGINS", may_be_any=False)
 
@@ -319,13 +320,13 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "lokifi.middleware.AdminPolicy",
     "lokifi.middleware.Cors",
-    "lokifi.middleware.OnlyIfCached",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "lokifi.middleware.OnlyIfCached",
 ]
 ROOT_URLCONF = "lokifi.urls"
 ASGI_APPLICATION = "lokifi.asgi.application"

@@ -115,6 +115,8 @@ def test_notes_of_a_supervisor_that_is_gone_are_not_believed(tmp_path: Path) -> 
 
 WRONG = [
     ("TRACKED_SYMBOLS", "BTC,B$C"),
+    ("TRUSTED_PROXIES", "10.0.0.1,proxy.example.com"),
+    ("TRUSTED_PROXIES", "10.0.0.0/33"),
     ("WS_ALLOWED_ORIGINS", "foo.com"),
     ("WS_ALLOWED_ORIGINS", "https://foo.com/page"),
     ("CORS_ALLOWED_ORIGINS", "foo"),
@@ -168,6 +170,7 @@ def test_a_value_that_cannot_be_right_is_told_in_one_sentence_that_names_the_set
     ("name", "value"),
     [
         ("TRACKED_SYMBOLS", "btc, BRK.B, crypto:SOL, stock:BRK/B, coingecko:bitcoin"),
+        ("TRUSTED_PROXIES", "10.0.0.1,192.168.0.0/16,10.0.0.1/8,2001:db8::/32"),
         ("WS_ALLOWED_ORIGINS", "https://foo.com,http://localhost:3000/"),
         ("WS_ALLOWED_ORIGINS", "*"),
         ("CORS_ALLOWED_ORIGINS", "https://foo.com"),
