@@ -214,10 +214,18 @@ def _entry(symbol: str, quote: WireQuote, fields: Collection[str] | None) -> str
 
 def _due(tick: Tick, interval_s: int, every: int) -> str:
     """Return the rest of a heartbeat that says when the next update can come."""
+    key = ("due", interval_s, every)
+    text: str | None = tick.cache.get(key)
+    if text is None:
+        text = tick.cache[key] = due(tick.timestamp, _next_update_at(tick, interval_s, every))
+    return text
+
+
+def _next_update_at(tick: Tick, interval_s: int, every: int) -> str:
     try:
         at_s = datetime.fromisoformat(tick.timestamp).timestamp()
     except ValueError:
-        return due(tick.timestamp, tick.timestamp)
+        return tick.timestamp
     began_s = math.floor(at_s / interval_s + EARLY) * interval_s
     next_s = began_s + (every - tick.place.seq % every) * interval_s
-    return due(tick.timestamp, stamp(datetime.fromtimestamp(next_s, UTC)))
+    return stamp(datetime.fromtimestamp(next_s, UTC))
