@@ -9,9 +9,9 @@ BIN := $(VENV)/bin
 # Types are checked with Django's settings loaded, and these want a key.
 CHECKED := SECRET_KEY=only-for-the-type-checker
 
-.PHONY: run test lint types arch check setup lock help
+.PHONY: run test lint types arch check setup lock help chaos autobahn bench-stream
 help:  ## what there is (this list)
-	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: $(VENV)/run.stamp  ## start everything on PORT (8000); Ctrl-C stops it
 	@$(BIN)/python manage.py up
@@ -25,13 +25,22 @@ lint: $(VENV)/dev.stamp  ## ruff: faults and form
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/dev.stamp  ## mypy, strict
-	$(CHECKED) $(BIN)/mypy lokifi prices streaming tests manage.py
+	$(CHECKED) $(BIN)/mypy lokifi prices streaming tests bench manage.py
 
 arch: $(VENV)/dev.stamp  ## which package may import which
 	$(BIN)/lint-imports
 
 check: lint types arch
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+chaos: $(VENV)/dev.stamp  ## faults under real processes; ONLY=T2 SERVER=uvicorn CHAOS_SCALE=full
+	$(BIN)/python -m tests.chaos --only "$(ONLY)" --server "$(SERVER)" --scale "$(CHAOS_SCALE)"
+
+autobahn: $(VENV)/dev.stamp  ## Autobahn's fuzzing client against both servers; SERVER=daphne
+	$(BIN)/python -m tests.chaos.autobahn --server "$(SERVER)"
+
+bench-stream: $(VENV)/dev.stamp  ## the stream's figures beside peers; ROWS=crowd ROUNDS=3 PART=0.1
+	$(BIN)/python -m bench --rows "$(ROWS)" --rounds "$(ROUNDS)" --part "$(PART)"
 
 lock:  ## requirements*.txt anew from requirements*.in (needs uv)
 	sh docker/lock

@@ -70,13 +70,13 @@ class Proxy:
             return
         far_reader, far_writer = far
         self._open.add(far_writer)
-        try:
+        # Cancelled when the proxy itself ends.
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(
                 self._pass_on(reader, far_writer), self._pass_on(far_reader, writer)
             )
-        finally:
-            self._end(writer)
-            self._end(far_writer)
+        self._end(writer)
+        self._end(far_writer)
 
     async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         """Connect to a target, each in its turn; the next one where one is not there."""

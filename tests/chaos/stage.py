@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -61,6 +61,9 @@ class Stage(Product):
         """Await a call that blocks, or that starts a process."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, partial(call, *arguments, **more))
+
+    def in_thread(self, call: Callable[..., T], *arguments: Any) -> Future[T]:
+        return self._threads.submit(call, *arguments)
 
     def up(self, servers: Sequence[str], workers: int = 1, beats: int = 1) -> None:
         """Start everything at once; return when all of it is up."""

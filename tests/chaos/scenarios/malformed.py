@@ -130,8 +130,9 @@ def _fragments(count: int) -> Callable[[random.Random], bytes]:
     return make
 
 
-# The server's own reading ends these; what it cannot read it may also just drop.
-_PROTOCOL = (1002,)
+# The server's own reading ends these: uvicorn by a close, daphne's autobahn just drops the
+# connection, which the RFC allows too.
+_PROTOCOL = (1002, CUT)
 MESSAGES = [
     Kind("noise", _noise, (STAYS,), ("invalid_json", "invalid_message")),
     Kind("deep JSON", _deep, (STAYS, 1009), ("invalid_json", "invalid_message", "too_large")),
@@ -153,12 +154,12 @@ FRAMES = [
     Kind("no mask", _unmasked, _PROTOCOL),
     Kind("long control frame", _long_control, _PROTOCOL),
     Kind("control frame in parts", _cut_control, _PROTOCOL),
-    Kind("not UTF-8", _not_utf8, (1007,)),
+    Kind("not UTF-8", _not_utf8, (1007, CUT)),
     Kind("continuation of nothing", _lonely_rest, _PROTOCOL),
     Kind("a message within a message", _two_begins, _PROTOCOL),
     Kind("impossible close code", _bad_close, _PROTOCOL),
     Kind("close of one byte", _short_close, _PROTOCOL),
-    Kind("close reason not UTF-8", _close_not_utf8, (1002, 1007)),
+    Kind("close reason not UTF-8", _close_not_utf8, (1002, 1007, CUT)),
     Kind("16 KiB and a byte", _too_large(16 * 1024 + 1), (1009,)),
     Kind("64 KiB and a byte", _too_large(64 * 1024 + 1), (1009, CUT)),
 ]

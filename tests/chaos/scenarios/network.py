@@ -14,6 +14,7 @@ from tests.chaos.scenarios.truth import not_as_published, outcomes
 from tests.chaos.stage import Recorder, Stage
 
 _DEAD_AFTER_S = 5
+SETTINGS = {"WS_HEARTBEAT_S": "2", "WS_DEAD_AFTER_S": str(_DEAD_AFTER_S)}
 _WEATHERS = {
     "200 ms of delay": Weather(delay_s=0.2),
     "1 % of packets stall": Weather(stall_part=0.01, stall_s=0.4),
@@ -26,11 +27,11 @@ _WEATHERS = {
     "T19",
     "A bad network",
     sizes={
-        "short": {"clients": 2, "each_s": 1.5, "calm_s": 1},
+        "short": {"clients": 2, "each_s": 1, "calm_s": 0},
         "default": {"clients": 10, "each_s": 12, "calm_s": 6},
         "full": {"clients": 50, "each_s": 60, "calm_s": 20},
     },
-    settings={"WS_HEARTBEAT_S": "2", "WS_DEAD_AFTER_S": str(_DEAD_AFTER_S)},
+    settings=SETTINGS,
 )
 async def bad_network(stage: Stage, size: Size) -> list[Figure]:
     symbols = await stage.aside(stage.follow, 20)

@@ -115,7 +115,7 @@ def held_by(ports: set[int]) -> set[tuple[int, int]]:
 
 
 _SIZES = {
-    "short": {"deaf": 2, "sockets": 10, "symbols": 100, "before": 1, "at_least_s": 2, "wait": 0},
+    "short": {"deaf": 2, "sockets": 10, "symbols": 100, "before": 1, "at_least_s": 1, "wait": 0},
     "default": {
         "deaf": 20,
         "sockets": 200,

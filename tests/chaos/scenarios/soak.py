@@ -28,7 +28,7 @@ _LONG_S = 1500  # from there on the slope is told without an allowance
     "T17",
     "Clients come and go, 50 a second",
     sizes={
-        "short": {"seconds": 3, "a_second": 10},
+        "short": {"seconds": 2, "a_second": 10},
         "default": {"seconds": 180, "a_second": 50},
         "full": {"seconds": 1800, "a_second": 50},
     },
@@ -37,7 +37,7 @@ async def churn(stage: Stage, size: Size) -> list[Figure]:
     symbols = await stage.aside(stage.follow, 200)
     chance = random.Random(SEED)
     failed: list[str] = []
-    await _come_and_go(stage, symbols, min(20, size.seconds), size.a_second, chance, failed)
+    await _come_and_go(stage, symbols, min(20, size.seconds / 2), size.a_second, chance, failed)
     quiet = [await _quiet(stage, number) for number in range(len(stage.webs))]
     sights: list[tuple[float, list[Sight]]] = []
     looking = asyncio.create_task(_look(stage, sights))

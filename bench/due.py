@@ -1,0 +1,100 @@
+"""From the moment a tick is due to the moment it is published, with 500 symbols cached.
+
+Worker, beat and publisher are the product's own. The market stands in for CoinGecko and Finnhub
+in live mode, where a quote is asked for once a minute and cached in between.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+import urllib.request
+from typing import Any
+
+import redis
+
+from bench.row import How, Row, stage
+from streaming.demand import WANTED
+from streaming.protocol import UPDATES_CHANNEL
+from tests.chaos.figures import percentile
+from tests.chaos.stage import Stage
+
+_SYMBOLS = 500
+_CALM_S = 25  # for the first quotes of all to be there
+
+
+def due(how: How) -> Row:
+    row = Row("beat to publish", "from a tick's due time to publishing done, worker and beat real")
+    seconds = max(10, int(60 * how.part))
+    with stage(1) as made:
+        made.environment.update(_live(made))
+        made.manage("prepare")
+        with redis.Redis(port=made.redis.port, db=3) as client:
+            names = _names(made)
+            until_ms = int((time.time() + 3600) * 1000)
+            client.zadd(WANTED, dict.fromkeys(names, until_ms))
+            made.up([], workers=1, beats=1)
+            time.sleep(_CALM_S)
+            delays, counts = _observe(client, seconds)
+    row.about += f", 1 s cadence, {seconds} s"
+    row.table["worker"] = {
+        "ticks": len(delays),
+        "symbols": statistics.median(counts or [0]),
+        "median_ms": round(statistics.median(delays or [0]), 2),
+        "p90_ms": round(percentile(delays, 0.9), 2),
+    }
+    row.judge_least("symbols in the tick", row.table["worker"]["symbols"], _SYMBOLS)
+    row.judge("due to published, median", row.table["worker"]["median_ms"], 25, "ms")
+    return row
+
+
+def _live(made: Stage) -> dict[str, str]:
+    market = made.sandbox.url
+    return {
+        "UPSTREAM": "live",
+        "COINGECKO_URL": f"{market}/coingecko/api/v3",
+        "COINGECKO_PER_MINUTE": "1000",
+        "CHAIN_COIN_QUOTES": "coingecko",
+        "FINNHUB_URL": f"{market}/finnhub/api/v1",
+        "FINNHUB_KEY": "for-the-sandbox",
+        "FINNHUB_PER_SECOND": "1000",
+        "FINNHUB_PER_MINUTE": "100000",
+        "CHAIN_STOCK_QUOTES": "finnhub",
+        "REDIS_URL": f"{made.redis.url}/3",
+        "CELERY_BROKER_URL": f"{made.redis.url}/4",
+        "DATABASE_URL": f"sqlite:///{made.folder / 'live.sqlite3'}",
+    }
+
+
+def _names(made: Stage) -> list[str]:
+    """Return names for so many symbols: each coin by its id, stocks, and coins by ticker."""
+    coins = _asked(f"{made.sandbox.url}/coingecko/api/v3/coins/list")
+    stocks = _asked(f"{made.sandbox.url}/finnhub/files/us-symbols.json", {}) or []
+    names = [f"coingecko:{coin['id']}" for coin in coins]
+    names += [f"stock:{stock['symbol']}" for stock in stocks]
+    names += made.symbols(250)
+    return list(dict.fromkeys(names))[: _SYMBOLS + 60]  # some have no price
+
+
+def _asked(url: str, otherwise: Any = None) -> Any:
+    try:
+        with urllib.request.urlopen(url, timeout=20) as response:
+            return json.load(response)
+    except OSError:
+        return otherwise
+
+
+def _observe(client: redis.Redis, seconds: int) -> tuple[list[float], list[int]]:
+    """Return by how many milliseconds after the full second each tick was told, and its size."""
+    delays, counts = [], []
+    listener: Any = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    with listener:
+        listener.subscribe(UPDATES_CHANNEL)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            message = listener.get_message(timeout=1)
+            if message:
+                delays.append(time.time() % 1 * 1000)
+                counts.append(json.loads(message["data"])["count"])
+    return delays, counts

@@ -1,0 +1,30 @@
+"""Each scenario once, small, on one installation with both servers; no mark is about time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+import tests.chaos.scenarios  # noqa: F401 (fills the table)
+from tests.chaos.scenario import SCENARIOS, SHORT, Scenario
+from tests.chaos.scenarios.network import SETTINGS
+from tests.chaos.stage import Stage
+
+pytestmark = pytest.mark.xdist_group("chaos")
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with Stage(tmp_path_factory.mktemp("chaos"), **SETTINGS) as running:
+        running.up(["daphne", "uvicorn"], workers=1, beats=2)
+        yield running
+
+
+@pytest.mark.parametrize("one", SCENARIOS.values(), ids=lambda one: f"{one.id}: {one.title}")
+def test_what_has_to_hold_under_a_fault_holds_when(one: Scenario, stage: Stage) -> None:
+    figures = asyncio.run(one.run(stage, one.size(SHORT)))
+
+    missed = [figure for figure in figures if figure.passed is False and not figure.timed]
+    assert not missed, stage.logs[-4000:]
