@@ -38,16 +38,22 @@ class Share:
         return text
 
 
+# So many frames may wait while more are made for the same subscriber.
+_ROOM = 8
+
+
 class Feed:
     """One subscriber's frames, and the symbols it follows (which the hub alone changes)."""
 
     def __init__(self, told: Place) -> None:
         self.symbols: frozenset[str] = frozenset()
-        self._told = told
+        self.told = told
+        self.is_ended = False
         self._waiting: deque[str | Share | Close] = deque()
         self._tick: Share | None = None
         self._filled = asyncio.Event()
-        self._ended = False
+        self._taken = asyncio.Event()
+        self._is_held = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -57,8 +63,32 @@ class Feed:
         for frame in frames:
             self._add(frame if isinstance(frame, Share) else frame.text)
 
+    def hold(self) -> None:
+        """Take in no live ticks: whoever holds the feed brings them."""
+        self._is_held = True
+
+    def release(self) -> None:
+        self._is_held = False
+
+    def abandon(self) -> None:
+        """Keep nobody waiting for a subscriber that is gone."""
+        self.is_ended = True
+        self._taken.set()
+
+    async def room(self) -> None:
+        """Wait until the subscriber has taken most of what waits."""
+        await asyncio.sleep(0)
+        while len(self._waiting) > _ROOM and not self.is_ended:
+            self._taken.clear()
+            await self._taken.wait()
+
     def put_tick(self, share: Share) -> None:
-        """Add a tick, in place of one that still waits."""
+        """Add a tick, in place of one that still waits; one that was told already is dropped."""
+        is_told = share.place.epoch == self.told.epoch and share.place.seq <= self.told.seq
+        if not self._is_held and not is_told:
+            self._replace(share)
+
+    def _replace(self, share: Share) -> None:
         if self._tick is not None:
             self._waiting.remove(self._tick)
         self._tick = share
@@ -66,8 +96,8 @@ class Feed:
 
     def put_heartbeat(self, share: Share) -> None:
         """Add a sign of life, unless something waits that is one."""
-        if not self._waiting:
-            self.put_tick(share)
+        if not self._waiting and not self._is_held:
+            self._replace(share)
 
     def forget_tick(self) -> None:
         """Drop the tick that waits; a new epoch makes it meaningless."""
@@ -78,7 +108,7 @@ class Feed:
     def end(self, code: Close) -> None:
         """Let what waits be sent and then close; nothing more is taken in."""
         self._add(code)
-        self._ended = True
+        self.is_ended = True
 
     async def next(self) -> str | Close:
         """Return what is to be sent next; waits until there is something."""
@@ -86,17 +116,18 @@ class Feed:
             self._filled.clear()
             await self._filled.wait()
         item = self._waiting.popleft()
+        self._taken.set()
         return self._rendered(item) if isinstance(item, Share) else item
 
     def _add(self, item: str | Share | Close) -> None:
-        if not self._ended:
+        if not self.is_ended:
             self._waiting.append(item)
             self._filled.set()
 
     def _rendered(self, share: Share) -> str:
         if share is self._tick:
             self._tick = None
-        told, place = self._told, share.place
+        told, place = self.told, share.place
         if share.moves:
-            self._told = place
+            self.told = place
         return share.text(told.seq if told.epoch == place.epoch else 0)

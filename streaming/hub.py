@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -25,10 +26,12 @@ from redis.exceptions import RedisError
 
 from prices import redis_clients
 from streaming import ticks
+from streaming.choices import View
 from streaming.demand import LeaseKeeper
 from streaming.feed import Feed, Share
 from streaming.layer import layer
 from streaming.limits import Addresses
+from streaming.past import Past
 from streaming.protocol import (
     GROUP,
     Close,
@@ -67,6 +70,7 @@ class Tick:
         self.place = place
         self.timestamp = timestamp
         self.quotes = quotes
+        self.cache: dict[Any, Any] = {}  # what was made of this tick for those who chose
         self._entries: dict[str, str] = {}
 
     def entries(self, symbols: Iterable[str]) -> list[str]:
@@ -95,6 +99,8 @@ class Hub:
         self._tick = Tick(UNKNOWN, stamp(), {})
         self._registry: dict[frozenset[str], set[Feed]] = {}
         self._feeds: set[Feed] = set()
+        self._views: dict[Feed, View] = {}  # of those who chose what they are told
+        self.past = Past(self._client)
         self.addresses = Addresses()
         self._counts: Counter[str] = Counter()
         self._demand = LeaseKeeper(self._client, self._counts, self.interval_s)
@@ -152,6 +158,8 @@ class Hub:
             self.unfollow(feed, feed.symbols)
             self._delist(feed)
             self._feeds.discard(feed)
+            self._views.pop(feed, None)
+            feed.abandon()
 
     def expect(self, symbols: Collection[str]) -> None:
         """Have symbols in the next tick already that will be followed in a moment."""
@@ -173,6 +181,17 @@ class Hub:
                 # Its lease is left to lapse: another process may hold it too.
                 del self._counts[symbol]
         self._move(feed, feed.symbols - gone)
+
+    def choose(self, feed: Feed, view: View | None) -> None:
+        """Cut ticks for this subscriber as it chose; None gives it what all get."""
+        if feed not in self._feeds:
+            return
+        self._delist(feed)
+        if view is None:
+            self._views.pop(feed, None)
+        else:
+            self._views[feed] = view
+        self._enlist(feed)
 
     def known(self, symbols: Collection[str]) -> dict[str, WireQuote]:
         """Return what the newest tick here says of `symbols`; marked stale where it is overdue."""
@@ -231,9 +250,13 @@ class Hub:
             self._enlist(feed)
 
     def _enlist(self, feed: Feed) -> None:
+        if feed in self._views:
+            return
         self._registry.setdefault(feed.symbols, set()).add(feed)
 
     def _delist(self, feed: Feed) -> None:
+        if feed in self._views:
+            return
         feeds = self._registry[feed.symbols]
         feeds.discard(feed)
         if not feeds:
@@ -364,12 +387,16 @@ class Hub:
             self._begin_epoch()
 
     def _tell_all(self) -> None:
-        beat = self._heartbeat()
+        beat = self.heartbeat()
         for symbols, feeds in self._registry.items():
             entries = self._tick.entries(symbols)
             part = self._part(entries) if entries else beat
             for feed in feeds:
                 feed.put_tick(part)
+        for feed, view in self._views.items():
+            cut = view.part(self._tick, feed.symbols, self.interval_s)
+            if cut is not None:
+                feed.put_tick(cut)
 
     def _begin_epoch(self) -> None:
         self._demand.renew()  # the leases may be gone with the count
@@ -382,6 +409,9 @@ class Hub:
             for feed in feeds:
                 feed.forget_tick()
                 feed.put(notice, part)
+        for feed, view in self._views.items():
+            feed.forget_tick()
+            feed.put(notice, view.whole(self._tick, feed.symbols))
 
     def _part(self, entries: list[str], *, snapshot: bool = False) -> Share:
         rest = share(self._tick.timestamp, entries, snapshot=snapshot)
@@ -405,11 +435,12 @@ class Hub:
             self._heartbeat_at = coming + _HEARTBEAT_GRACE_S
             return
         self._heartbeat_at = now + self._heartbeat_s
-        beat = self._heartbeat()
+        beat = self.heartbeat()
         for feed in self._feeds:
-            feed.put_heartbeat(beat)
+            view = self._views.get(feed)
+            feed.put_heartbeat(view.beat(beat) if view else beat)
 
-    def _heartbeat(self) -> Share:
+    def heartbeat(self) -> Share:
         now = time.time()
         coming = (math.floor(now / self.interval_s) + 1) * self.interval_s
         rest = due(stamp(), stamp(datetime.fromtimestamp(coming, UTC)))

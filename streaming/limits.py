@@ -1,7 +1,8 @@
-"""How much one client may send, and how often it may be wrong. Pure: the time is an argument."""
+"""How much one client may send, and how often it may be wrong. The time is an argument."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from dataclasses import dataclass
 
@@ -13,6 +14,14 @@ from streaming.protocol import (
     Code,
     ProtocolError,
 )
+
+logger = logging.getLogger(__name__)
+
+# How many symbols a connection may take up: at once, and in the long run in SYMBOLS_WINDOW_S,
+# as many times as it may follow. Each may have to be asked of a source, and stays in
+# demand for some ticks after it was left.
+SYMBOLS_BURST = 2
+SYMBOLS_WINDOW_S = 60
 
 
 class Recent:
@@ -55,33 +64,55 @@ class Allowance:
     messages: int  # per MESSAGE_WINDOW_S, in the long run
     burst: int
     mistakes: int  # per MISTAKES_WINDOW_S
+    symbols: int = 500  # followed at the same time
+
+
+class Bucket:
+    """Holds tokens up to `most` and fills by `per_s`."""
+
+    def __init__(self, most: float, per_s: float, now: float) -> None:
+        self._most = most
+        self._per_s = per_s
+        self._held = most
+        self._at = now
+
+    def take(self, tokens: float, now: float) -> float:
+        """Take tokens; return 0, or after how many seconds there are enough, having taken none."""
+        self._held = min(self._most, self._held + (now - self._at) * self._per_s)
+        self._at = now
+        if self._held >= tokens:
+            self._held -= tokens
+            return 0.0
+        return (tokens - self._held) / self._per_s
 
 
 class Manners:
-    """The message rate and the mistakes of one connection."""
+    """The message rate, the symbols taken up, and the mistakes of one connection."""
 
     def __init__(self, allowance: Allowance, now: float) -> None:
-        self._per_s = allowance.messages / MESSAGE_WINDOW_S
-        self._burst = float(allowance.burst)
-        self._tokens = self._burst
-        self._at = now
+        self._messages = Bucket(allowance.burst, allowance.messages / MESSAGE_WINDOW_S, now)
+        most = allowance.symbols
+        self._symbols = Bucket(most * SYMBOLS_BURST, most / SYMBOLS_WINDOW_S, now)
         self._refusals = Recent(MAX_REFUSALS, 60)
         # One more than is allowed is too many.
         self._mistakes = Recent(allowance.mistakes + 1, MISTAKES_WINDOW_S)
 
     def message(self, now: float) -> None:
         """Count one message. Raises ProtocolError where it comes too soon."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_s)
-        self._at = now
-        if self._tokens >= 1:
-            self._tokens -= 1
-            return
-        raise ProtocolError(
-            Code.RATE_LIMITED,
-            "Too many messages (WS_MAX_MESSAGES); this one was not read.",
-            retry_after_ms=int((1 - self._tokens) / self._per_s * 1000) + 1,
-            close=Close.TOO_MUCH if self._refusals.add(now) else None,
-        )
+        self._allow(self._messages.take(1, now), "messages (WS_MAX_MESSAGES)", now)
+
+    def symbols(self, count: int, now: float) -> None:
+        """Count symbols taken up. Raises ProtocolError where they come too soon."""
+        self._allow(self._symbols.take(count, now), "new symbols (WS_MAX_SYMBOLS)", now)
+
+    def _allow(self, wait_s: float, what: str, now: float) -> None:
+        if wait_s > 0:
+            raise ProtocolError(
+                Code.RATE_LIMITED,
+                f"Too many {what}; this message was not heeded.",
+                retry_after_ms=int(wait_s * 1000) + 1,
+                close=Close.TOO_MUCH if self._refusals.add(now) else None,
+            )
 
     def mistake(self, now: float) -> None:
         """Count one mistake. Raises ProtocolError where that was one too many."""
@@ -91,3 +122,13 @@ class Manners:
                 "Too many mistakes (WS_MAX_MISTAKES); connect again in a minute.",
                 close=Close.TOO_MUCH,
             )
+
+
+_logged: set[str] = set()
+
+
+def log_once(setting: str) -> None:
+    """Name the setting behind a refusal, the first time it refuses anyone."""
+    if setting not in _logged:
+        _logged.add(setting)
+        logger.warning("a client met the limit %s; said once", setting)

@@ -1,0 +1,170 @@
+"""The ticks before the newest, for those who come back: read from Redis, shared by all who ask.
+
+After a server's restart thousands come back within seconds and have missed the
+same few ticks. Those are read once and kept a while, compressed; the few that
+were opened last are kept open, split into the texts of their symbols. Nothing
+more is decoded than a client gets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Collection
+
+import msgspec
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from streaming import ticks
+from streaming.protocol import WireQuote, entry_of, head, share
+from streaming.ticks import Kept, Place
+
+logger = logging.getLogger(__name__)
+
+# A part of the stream: a megabyte of large ticks, read within a moment.
+_AT_ONCE = 32
+_CACHED_BYTES = 8 * 1024 * 1024
+_OPEN = 8
+_TEXTS = 256
+
+
+class _Rest(msgspec.Struct):
+    timestamp: str
+    data: dict[str, msgspec.Raw]
+
+
+_rest = msgspec.json.Decoder(_Rest)
+_quote = msgspec.json.Decoder(WireQuote)
+
+
+class Opened:
+    """An old tick, and the texts that were made of it."""
+
+    def __init__(self, kept: Kept) -> None:
+        """Raise ValueError where the bytes are no tick."""
+        found = _rest.decode(b"{" + kept.rest())
+        self._place = kept.place
+        self._timestamp = found.timestamp
+        self._entries = found.data
+        self._texts: dict[object, str] = {}
+
+    def text(self, symbols: frozenset[str], fields: Collection[str] | None) -> str:
+        """Return the replay:true message with this tick's part for `symbols`."""
+        key = (symbols, None if fields is None else frozenset(fields))
+        text = self._texts.get(key)
+        if text is None:
+            if len(self._texts) >= _TEXTS:
+                self._texts.clear()
+            text = self._texts[key] = self._made(symbols, fields)
+        return text
+
+    def _made(self, symbols: frozenset[str], fields: Collection[str] | None) -> str:
+        entries = [
+            _entry(symbol, self._entries[symbol], fields)
+            for symbol in sorted(symbols)
+            if symbol in self._entries
+        ]
+        epoch, seq = self._place.epoch, self._place.seq
+        begin = head("price_update", epoch, seq, seq - 1)
+        return begin + share(self._timestamp, entries, replay=True)
+
+
+def _entry(symbol: str, raw: msgspec.Raw, fields: Collection[str] | None) -> str:
+    if fields is None:
+        return f"{msgspec.json.encode(symbol).decode()}:{bytes(raw).decode()}"
+    return entry_of(symbol, _quote.decode(raw), fields)
+
+
+class Past:
+    """Reads old ticks for one process."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self._reading = asyncio.Lock()
+        self._cached: OrderedDict[Place, Kept] = OrderedDict()
+        self._cached_bytes = 0
+        self._opened: OrderedDict[Place, Opened] = OrderedDict()
+        self._is_failing = False
+
+    async def between(self, after: Place, until: Place) -> list[Kept] | None:
+        """Return every tick behind `after` up to `until`, in order; None where one is missing.
+
+        None too where `after` is of another epoch, was never published, or Redis is away.
+        """
+        if after.epoch != until.epoch or until.seq - after.seq > ticks.KEPT_S:
+            # A tick a second is the fastest, so more than that is never kept.
+            return None
+        found = self._at_hand(after, until)
+        if found is not None:
+            return found
+        async with self._reading:
+            # Whoever read before may have read what is missing here.
+            found = self._at_hand(after, until)
+            return await self._read(after, until) if found is None else found
+
+    def text(
+        self, kept: Kept, symbols: frozenset[str], fields: Collection[str] | None
+    ) -> str | None:
+        """Return a tick as a replay:true message; None where its bytes are no tick."""
+        try:
+            found = self._opened.get(kept.place) or Opened(kept)
+            text = found.text(symbols, fields)
+        except ValueError as exc:
+            self._note(exc)
+            return None
+        self._opened[kept.place] = found
+        self._opened.move_to_end(kept.place)
+        if len(self._opened) > _OPEN:
+            self._opened.popitem(last=False)
+        return text
+
+    def _at_hand(self, after: Place, until: Place) -> list[Kept] | None:
+        """Return the ticks if all of them are here; what lies ahead of us only Redis can tell."""
+        if after.seq > until.seq:
+            return None
+        places = [Place(after.epoch, seq) for seq in range(after.seq + 1, until.seq + 1)]
+        if not all(place in self._cached for place in places):
+            return None
+        for place in places:
+            self._cached.move_to_end(place)
+        return [self._cached[place] for place in places]
+
+    async def _read(self, after: Place, until: Place) -> list[Kept] | None:
+        found: list[Kept] = []
+        at = after
+        try:
+            while True:
+                count, part = await ticks.kept(self._client, at, until.seq, _AT_ONCE)
+                if count.epoch != after.epoch or count.seq < after.seq:
+                    return None
+                if at.seq >= until.seq:
+                    break
+                if not part or [one.place.seq - at.seq for one in part] != [
+                    *range(1, len(part) + 1)
+                ]:
+                    return None
+                found += part
+                at = part[-1].place
+        except (RedisError, OSError) as exc:
+            self._note(exc)
+            return None
+        self._note(None)
+        self._keep(found)
+        return found
+
+    def _keep(self, found: list[Kept]) -> None:
+        for one in found:
+            if one.place not in self._cached:
+                self._cached[one.place] = one
+                self._cached_bytes += len(one.packed)
+        while self._cached_bytes > _CACHED_BYTES and len(self._cached) > 1:
+            _, gone = self._cached.popitem(last=False)
+            self._cached_bytes -= len(gone.packed)
+
+    def _note(self, exc: Exception | None) -> None:
+        """Log once that old ticks cannot be read."""
+        if exc is not None and not self._is_failing:
+            logger.warning("old ticks cannot be read (%s)", type(exc).__name__)
+        self._is_failing = exc is not None

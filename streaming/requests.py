@@ -1,0 +1,297 @@
+"""What a subscriber asks for, and the answers. Knows nothing of WebSockets."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+from django.conf import settings
+from msgspec import UNSET
+
+from prices.services.symbols import Resolution
+from streaming import protocol
+from streaming.choices import View
+from streaming.feed import Feed, Share
+from streaming.hub import Hub
+from streaming.limits import Manners, log_once
+from streaming.lookup import Lookup, literal
+from streaming.protocol import (
+    PLAIN,
+    Action,
+    Choices,
+    Code,
+    Command,
+    ProtocolError,
+    Since,
+    WireQuote,
+)
+from streaming.ticks import Kept, Place
+
+# From the request to its snapshot a second may pass, and the way to the client counts too.
+ANSWER_WITHIN_S = 0.9
+# So many symbols of one message are looked up at least, however few may be followed.
+_NAMES_AT_LEAST = 100
+# How often a replay goes back for what came while it was sent.
+_ROUNDS = 16
+
+
+class Requests:
+    """Answers the requests of one subscriber."""
+
+    def __init__(self, lookup: Lookup, feed: Feed, hub: Hub, manners: Manners) -> None:
+        self._lookup = lookup
+        self._feed = feed
+        self._hub = hub
+        self._manners = manners
+        self._choices = PLAIN
+        self._view: View | None = None
+
+    async def obey(self, command: Command) -> None:
+        """Answer one request. Raises ProtocolError."""
+        try:
+            await _OBEY[command.action](self, command)
+        except ProtocolError as exc:
+            exc.id = command.id
+            raise
+
+    # --- Subscribing ---------------------------------------------------------------------
+
+    async def _subscribe(self, command: Command) -> None:
+        feed, hub = self._feed, self._hub
+        until = _now() + ANSWER_WITHIN_S
+        names = self._readable(command.symbols)
+        found = await self._lookup.resolution(names, until) if names else None
+        accepted, rejected = self._sorted(command, found)
+        symbols = list(dict.fromkeys(accepted.values()))
+        self._manners.symbols(len(set(symbols) - feed.symbols), _now())
+        refs = {s: one.asset.ref for s, one in found.assets.items()} if found else {}
+        hub.expect(symbols)
+        missed = await self._missed(command.since, symbols)
+        # What a replay brings need not be asked for.
+        wanted = symbols if missed is None else [s for s in symbols if not hub.known([s])]
+        quotes = await self._quotes(wanted, refs, until)
+        self._choose(command.chosen)
+        # From here on nothing is awaited: a tick that came meanwhile is in the answer,
+        # and one that comes now is behind it.
+        quotes = _newest(wanted, _about(refs, hub.known(wanted)), quotes)
+        subscribed = protocol.Subscribed(
+            symbols=symbols,
+            count=len(feed.symbols | set(symbols)),
+            rejected=rejected,
+            pending=[symbol for symbol in wanted if symbol not in quotes],
+            resolved={n: s for n, s in found.resolved.items() if n in accepted} if found else {},
+            retry_after_ms=(
+                protocol.RETRY_AFTER_MS if Code.UPSTREAM_UNAVAILABLE in rejected.values() else UNSET
+            ),
+            recovered=UNSET if command.since is None else missed is not None,
+            id=_echo(command),
+            **self._chosen(command),
+        )
+        if missed is None or command.since is None:
+            hub.follow(feed, symbols)
+            feed.put(subscribed, self._snapshot(symbols, quotes))
+            return
+        feed.hold()
+        try:
+            feed.put(subscribed)
+            at = await self._replay(command.since, missed, frozenset(symbols))
+            # Here too nothing is awaited any more.
+            self._resume(at, symbols, wanted, quotes)
+        finally:
+            feed.release()
+
+    def _readable(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return as many names as are worth looking up for one connection."""
+        return names[: max(_NAMES_AT_LEAST, 2 * settings.WS_MAX_SYMBOLS)]
+
+    def _sorted(
+        self, command: Command, found: Resolution | None
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Return symbols of what is accepted and codes of what is not, by what was asked."""
+        accepted: dict[str, str] = {}
+        rejected: dict[str, str] = {}
+        held = set(self._feed.symbols)
+        for name in command.symbols:
+            if found is None:
+                # The catalogue itself could not be read; nothing is known of the symbol.
+                rejected[name] = Code.UPSTREAM_UNAVAILABLE
+            elif name in found.rejected:
+                code = found.rejected[name]
+                is_passing = code.startswith("upstream")
+                rejected[name] = Code.UPSTREAM_UNAVAILABLE if is_passing else code
+            elif name in found.found and _has_room(held, found.found[name]):
+                accepted[name] = found.found[name]
+                held.add(accepted[name])
+            else:
+                rejected[name] = Code.LIMIT
+        return accepted, rejected
+
+    async def _quotes(
+        self, symbols: list[str], refs: Mapping[str, str], until: float
+    ) -> dict[str, WireQuote]:
+        """Return what is known of `symbols` now, and what can be fetched in time."""
+        hub = self._hub
+        quotes = _about(refs, hub.known(symbols)) if hub.is_current else {}
+        for ask in (self._lookup.held, self._lookup.fetched):
+            missing = [symbol for symbol in symbols if symbol not in quotes]
+            if missing:
+                got = await ask(missing, until)
+                quotes |= _about(refs, {s: WireQuote.of(quote) for s, quote in got.items()})
+        return quotes
+
+    def _snapshot(self, symbols: list[str], quotes: Mapping[str, WireQuote]) -> Share:
+        if self._view is None:
+            return self._hub.snapshot(quotes)
+        return self._view.snapshot(symbols, quotes, self._hub.place)
+
+    # --- Choosing --------------------------------------------------------------------------
+
+    def _choose(self, chosen: Mapping[str, Any]) -> None:
+        choices = dataclasses.replace(self._choices, **chosen)
+        if choices != self._choices:
+            self._choices = choices
+            self._view = _view(choices, self._hub.place)
+            self._hub.choose(self._feed, self._view)
+
+    def _chosen(self, command: Command) -> dict[str, Any]:
+        """Return what `subscribed` says of choices: nothing where there never was one."""
+        if self._choices == PLAIN and not command.chosen:
+            return {}
+        return dataclasses.asdict(self._choices)
+
+    # --- Coming back -----------------------------------------------------------------------
+
+    async def _missed(self, since: Since | None, symbols: list[str]) -> list[Kept] | None:
+        """Return the ticks behind `since`; None where they cannot be had whole."""
+        if since is None or since.epoch is None or not symbols:
+            return None
+        return await self._hub.past.between(Place(since.epoch, since.seq), self._hub.place)
+
+    async def _replay(self, since: Since, missed: list[Kept], symbols: frozenset[str]) -> Place:
+        """Send what was missed and what comes meanwhile; return the tick that was sent last.
+
+        The feed is held: its own ticks come from here too, so that each comes once.
+        """
+        feed, hub = self._feed, self._hub
+        at = Place(since.epoch or "", since.seq)
+        found: list[Kept] | None = missed
+        # A reader slower than the ticks would be behind for ever.
+        for _ in range(_ROUNDS):
+            for kept in found or []:
+                text = hub.past.text(kept, symbols, self._choices.fields)
+                if text is None:
+                    return at
+                feed.put(_Replayed(kept.place, text))
+                at = kept.place
+                await feed.room()
+            if found is None or feed.is_ended or _is_behind(hub.place, at):
+                return at
+            symbols |= feed.symbols
+            found = await hub.past.between(at, hub.place)
+        return at
+
+    def _resume(
+        self, at: Place, symbols: list[str], wanted: list[str], quotes: Mapping[str, WireQuote]
+    ) -> None:
+        """Let live ticks come again, behind `at`."""
+        feed, hub = self._feed, self._hub
+        hub.follow(feed, symbols)
+        if self._view is not None:
+            self._view.forget(at)
+        if at.epoch == feed.told.epoch and at.seq > feed.told.seq:
+            feed.put(Share("heartbeat", at, hub.heartbeat().rest))
+        if not _is_behind(hub.place, at):
+            # It broke off: the newest of everything, and then live ticks.
+            wanted = sorted(feed.symbols)
+            quotes = {**quotes, **hub.known(wanted)}
+        if wanted:
+            feed.put(self._snapshot(wanted, quotes))
+
+    # --- The rest ----------------------------------------------------------------------------
+
+    async def _unsubscribe(self, command: Command) -> None:
+        feed = self._feed
+        until = _now() + ANSWER_WITHIN_S
+        names = self._readable(command.symbols)
+        found = await self._lookup.resolution(names, until) if names else None
+        meant = found.found if found else {}
+        symbols: list[str] = []
+        for name in names:
+            # The name it was followed by counts, even where it means another one by now.
+            held = [literal(name), *([meant[name]] if name in meant else [])]
+            symbols += [n for n in held if n in feed.symbols] or held[1:]
+        self._hub.unfollow(feed, symbols)
+        feed.put(
+            protocol.Unsubscribed(
+                symbols=list(dict.fromkeys(symbols)), count=len(feed.symbols), id=_echo(command)
+            )
+        )
+
+    async def _ping(self, command: Command) -> None:
+        self._feed.put(protocol.Pong(id=_echo(command)))
+
+    async def _get_subscriptions(self, command: Command) -> None:
+        symbols = sorted(self._feed.symbols)
+        self._feed.put(
+            protocol.Subscriptions(symbols=symbols, count=len(symbols), id=_echo(command))
+        )
+
+
+_OBEY: dict[Action, Callable[[Requests, Command], Awaitable[None]]] = {
+    Action.SUBSCRIBE: Requests._subscribe,
+    Action.UNSUBSCRIBE: Requests._unsubscribe,
+    Action.PING: Requests._ping,
+    Action.GET_SUBSCRIPTIONS: Requests._get_subscriptions,
+}
+
+
+class _Replayed(Share):
+    """An old tick, sent again; it stands outside the count of what a subscriber was told."""
+
+    __slots__ = ()
+
+    def __init__(self, place: Place, text: str) -> None:
+        super().__init__("price_update", place, text, moves=False)
+
+    def text(self, prev_seq: int) -> str:
+        return self.rest
+
+
+def _view(choices: Choices, place: Place) -> View | None:
+    return None if choices == PLAIN else View(choices, place, settings.WS_HEARTBEAT_S)
+
+
+def _is_behind(newest: Place, at: Place) -> bool:
+    """Return whether nothing newer than `at` is to be had here."""
+    return newest.epoch == at.epoch and newest.seq <= at.seq
+
+
+def _has_room(held: Collection[str], symbol: str) -> bool:
+    if symbol in held or len(held) < settings.WS_MAX_SYMBOLS:
+        return True
+    log_once("WS_MAX_SYMBOLS")
+    return False
+
+
+def _about(refs: Mapping[str, str], quotes: Mapping[str, WireQuote]) -> dict[str, WireQuote]:
+    """Leave out what is of an asset that its symbol does not mean any more."""
+    return {s: quote for s, quote in quotes.items() if refs.get(s, quote.ref) == quote.ref}
+
+
+def _newest(symbols: list[str], *known: Mapping[str, WireQuote]) -> dict[str, WireQuote]:
+    """Return the newest quote of each symbol, in the order of `symbols`."""
+    newest: dict[str, WireQuote] = {}
+    for symbol in symbols:
+        if found := [quotes[symbol] for quotes in known if symbol in quotes]:
+            newest[symbol] = max(found, key=lambda quote: (quote.last_updated, not quote.stale))
+    return newest
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _echo(command: Command) -> Any:
+    return UNSET if command.id is None else command.id
