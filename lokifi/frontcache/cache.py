@@ -9,7 +9,7 @@ from http import HTTPStatus
 from time import monotonic
 from typing import Any
 
-from lokifi.frontcache.capture import Capture, without_internals
+from lokifi.frontcache.capture import Capture, lowered, without_internals
 from lokifi.frontcache.copies import Copy, Form, compressed, varied
 from lokifi.frontcache.rules import (
     Fields,
@@ -321,7 +321,7 @@ class FrontCache:
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers, tags = without_internals(message["headers"])
+                headers, tags = without_internals(lowered(message["headers"]))
                 self.shelf.note(tags)
                 message = {**message, "headers": headers}
             await send(message)

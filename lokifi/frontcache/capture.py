@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping
 from time import monotonic
 from typing import Any
 
@@ -15,6 +15,11 @@ Message = MutableMapping[str, Any]
 # A longer answer goes out as it comes.
 MAX_HELD_BYTES = 8 * 2**20
 _INTERNAL = frozenset({b"surrogate-control", b"surrogate-key"})
+
+
+def lowered(headers: Iterable[Header]) -> list[Header]:
+    """Return headers as ASGI wants them; Django does not write their names in lower case."""
+    return [(bytes(name).lower(), bytes(value)) for name, value in headers]
 
 
 def without_internals(headers: Collection[Header]) -> tuple[list[Header], dict[str, int]]:
@@ -76,8 +81,8 @@ class Capture:
             await self._hold(message)
 
     async def _begin(self, message: Message) -> None:
-        self._start = message
-        fields = fields_of(message["headers"])
+        self._start = {**message, "headers": lowered(message["headers"])}
+        fields = fields_of(self._start["headers"])
         self.life = life(message["status"], fields)
         self.is_passing = is_passing(fields)
         length = fields.get(b"content-length", b"")
@@ -97,7 +102,7 @@ class Capture:
             self._finish()
 
     def _finish(self) -> None:
-        headers = [(bytes(n).lower(), bytes(v)) for n, v in self._start["headers"]]
+        headers = self._start["headers"]
         body = b"".join(self._parts)
         self.copy = Copy(
             self._start["status"],
