@@ -139,14 +139,15 @@ class Past:
                 count, part = await ticks.kept(self._client, at, until.seq, _AT_ONCE)
                 if count.epoch != after.epoch or count.seq < after.seq:
                     return None
-                if at.seq >= until.seq:
-                    break
-                if not part or [one.place.seq - at.seq for one in part] != [
-                    *range(1, len(part) + 1)
-                ]:
+                steps = [one.place.seq - at.seq for one in part]
+                if steps != list(range(1, len(part) + 1)):
                     return None
                 found += part
-                at = part[-1].place
+                at = part[-1].place if part else at
+                if at.seq >= until.seq:
+                    break
+                if not part:
+                    return None
         except (RedisError, OSError) as exc:
             self._note(exc)
             return None

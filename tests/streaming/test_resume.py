@@ -1,0 +1,323 @@
+"""Coming back: what was missed is sent again, whole and once, or said to be lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from pytest_django import Settings
+from redis import Redis
+
+from streaming import ticks
+from streaming.hub import Hub
+from streaming.ticks import UNKNOWN, Place
+from tests.streaming.sockets import Client, client, knowing, publish, running_hub, until, wire
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def hub() -> AsyncIterator[Hub]:
+    async with running_hub() as running:
+        yield running
+
+
+async def published(hub: Hub, *prices: float, known: Place = UNKNOWN, **more: Any) -> Place:
+    """Publish a tick for each price of BTC (and half of it of ETH); return the last."""
+    for price in prices:
+        place = await publish(BTC=price, ETH=price / 2, known=known, **more)
+    await until(lambda: hub.place == place)
+    return place
+
+
+async def resume(
+    socket: Client, since: int, epoch: str | None, *symbols: str, **more: Any
+) -> dict[str, Any]:
+    return await socket.ask("subscribe", *(symbols or ["BTC"]), since=since, epoch=epoch, **more)
+
+
+def nobody(wanted: Collection[str]) -> Collection[str]:
+    raise AssertionError(wanted)
+
+
+async def test_what_was_missed_is_sent_again_in_order_and_then_live_ticks(hub: Hub) -> None:
+    place = await published(hub, 1.0, 2.0, 3.0, 4.0)
+    async with client(knowing(fetched=nobody)) as socket:
+        subscribed = await resume(socket, 1, place.epoch, "BTC", "ETH")
+        replayed = [await socket.receive() for _ in range(3)]
+        await published(hub, 5.0)
+        live = await socket.receive()
+
+    assert subscribed == {
+        "type": "subscribed",
+        "symbols": ["BTC", "ETH"],
+        "count": 2,
+        "rejected": {},
+        "pending": [],
+        "resolved": {},
+        "recovered": True,
+    }
+    assert replayed[0] == {
+        "type": "price_update",
+        "epoch": place.epoch,
+        "seq": 2,
+        "prev_seq": 1,
+        "replay": True,
+        "timestamp": replayed[0]["timestamp"],
+        "count": 2,
+        "data": {"BTC": wire("BTC", 2.0), "ETH": wire("ETH", 1.0)},
+    }
+    assert [(m["seq"], m["prev_seq"], m["replay"]) for m in replayed] == [
+        (2, 1, True),
+        (3, 2, True),
+        (4, 3, True),
+    ]
+    assert ("replay" in live, live["seq"], live["prev_seq"]) == (False, 5, 4)
+
+
+async def test_who_missed_nothing_gets_nothing_again(hub: Hub) -> None:
+    place = await published(hub, 1.0, 2.0)
+    async with client(knowing(fetched=nobody)) as socket:
+        subscribed = await resume(socket, 2, place.epoch)
+        await published(hub, 3.0)
+        live = await socket.receive()
+
+    assert (subscribed["recovered"], subscribed["pending"]) == (True, [])
+    assert (live["seq"], live["prev_seq"], live["data"]) == (3, 2, {"BTC": wire("BTC", 3.0)})
+
+
+async def test_a_replay_holds_the_symbols_that_are_named_and_a_tick_without_them_is_empty(
+    hub: Hub,
+) -> None:
+    place = await published(hub, 1.0, 2.0)
+    async with client() as socket:
+        await socket.subscribe("ETH")
+        await resume(socket, 0, place.epoch, "BTC", "SOL")
+        replayed = [await socket.receive() for _ in range(2)]
+
+    assert [list(m["data"]) for m in replayed] == [["BTC"], ["BTC"]]
+
+
+async def test_what_ticks_do_not_hold_comes_behind_the_replay(hub: Hub) -> None:
+    place = await published(hub, 1.0, 2.0)
+    async with client(knowing(cached=["SOL"])) as socket:
+        subscribed = await resume(socket, 1, place.epoch, "BTC", "SOL")
+        replayed, snapshot = await socket.receive(), await socket.receive()
+
+    assert (subscribed["recovered"], subscribed["pending"]) == (True, [])
+    assert (replayed["replay"], list(replayed["data"])) == (True, ["BTC"])
+    assert (snapshot["snapshot"], snapshot["data"]) == (True, {"SOL": wire("SOL", 100.0)})
+
+
+@pytest.mark.parametrize(
+    ("since", "epoch"),
+    [
+        pytest.param(1, "another", id="another epoch"),
+        pytest.param(1, None, id="no epoch"),
+        pytest.param(9, "this", id="the future"),
+        pytest.param(2**53, "this", id="the far future"),
+    ],
+)
+async def test_what_cannot_be_had_is_said_and_a_snapshot_follows(
+    hub: Hub, since: int, epoch: str | None
+) -> None:
+    place = await published(hub, 1.0, 2.0)
+    async with client() as socket:
+        subscribed = await resume(socket, since, place.epoch if epoch == "this" else epoch)
+        snapshot = await socket.receive()
+        await published(hub, 3.0)
+        live = await socket.receive()
+
+    assert subscribed["recovered"] is False
+    assert (snapshot["snapshot"], snapshot["data"]) == (True, {"BTC": wire("BTC", 2.0)})
+    assert (live["seq"], live["prev_seq"]) == (3, 2)
+
+
+async def test_what_is_older_than_ten_minutes_is_lost(hub: Hub) -> None:
+    place = await published(hub, *range(1, 24))
+    async with client() as one, client() as two:
+        lost = await resume(one, 2, place.epoch)
+        kept = await resume(two, 3, place.epoch)
+
+    assert (lost["recovered"], kept["recovered"]) == (False, True)
+
+
+async def test_a_plain_subscribe_says_nothing_of_recovery(hub: Hub) -> None:
+    async with client() as socket:
+        subscribed, _ = await socket.subscribe("BTC")
+
+    assert "recovered" not in subscribed
+
+
+async def test_after_a_new_epoch_nothing_of_the_old_one_comes_back(
+    hub: Hub, redis_client: Redis
+) -> None:
+    before = await published(hub, 1.0, 2.0)
+    redis_client.flushall()
+    await published(hub, 3.0, known=before)
+    async with client() as socket:
+        subscribed = await resume(socket, 1, before.epoch)
+        snapshot = await socket.receive()
+
+    assert subscribed["recovered"] is False
+    assert snapshot["data"] == {"BTC": wire("BTC", 3.0)}
+
+
+async def test_a_client_that_is_ahead_of_this_process_gets_no_tick_twice(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await published(hub, 1.0)
+    look, may_look = ticks.look, asyncio.Event()
+
+    async def late(*arguments: Any) -> Any:
+        await may_look.wait()
+        return await look(*arguments)
+
+    monkeypatch.setattr(ticks, "look", late)
+    await publish(BTC=2.0)
+    async with client() as socket:
+        subscribed = await resume(socket, 2, place.epoch)
+        beat = await socket.receive()
+        may_look.set()
+        await until(lambda: hub.place.seq == 2)
+        await publish(BTC=3.0)
+        live = await socket.receive()
+
+    assert subscribed["recovered"] is True
+    assert (beat["type"], beat["seq"], beat["prev_seq"]) == ("heartbeat", 2, 1)
+    assert (live["seq"], live["prev_seq"]) == (3, 2)
+
+
+async def test_ticks_that_come_during_a_replay_come_once_and_behind_it(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await published(hub, *range(1, 6))
+    between = hub.past.between
+
+    async def while_more_come(after: Place, newest: Place) -> Any:
+        if hub.place.seq < 9:
+            await published(hub, float(hub.place.seq + 1))
+        return await between(after, newest)
+
+    monkeypatch.setattr(hub.past, "between", while_more_come)
+    async with client(knowing(fetched=nobody)) as socket:
+        got = [await resume(socket, 2, place.epoch)]
+        while (got[-1]["type"], got[-1].get("seq")) != ("heartbeat", 9):
+            got.append(await socket.receive())
+        await published(hub, 10.0)
+        live = await socket.receive()
+
+    updates = [m for m in got if m["type"] == "price_update"]
+    beats = [m for m in got if m["type"] == "heartbeat"]
+    assert [m["seq"] for m in updates] == list(range(3, 10))
+    assert all(m["replay"] for m in updates)
+    assert (live["seq"], live["prev_seq"], live["data"]["BTC"]["price"]) == (10, 9, 10.0)
+    assert [m["prev_seq"] for m in beats[1:]] == [m["seq"] for m in beats[:-1]]
+
+
+async def test_what_is_followed_already_misses_nothing_while_a_replay_is_sent(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await published(hub, 1.0, 2.0, 3.0)
+    async with client(knowing(fetched=nobody)) as socket:
+        await socket.subscribe("ETH")
+        between, is_new = hub.past.between, [4.0, 5.0]
+
+        async def while_more_come(after: Place, newest: Place) -> Any:
+            found = await between(after, newest)
+            if is_new:
+                await published(hub, is_new.pop(0))
+            return found
+
+        monkeypatch.setattr(hub.past, "between", while_more_come)
+        await resume(socket, 2, place.epoch, "BTC")
+        prices: list[float] = []
+        while 2.5 not in prices:
+            message = await socket.receive()
+            prices += [m["price"] for s, m in message.get("data", {}).items() if s == "ETH"]
+
+    assert prices == [2.0, 2.5], "ETH of ticks 4 and 5, each once"
+
+
+async def test_with_redis_away_a_client_is_told_that_nothing_was_recovered(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = await published(hub, 1.0, 2.0)
+
+    async def away(*arguments: Any) -> Any:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(ticks, "kept", away)
+    async with client() as one, client() as two:
+        for socket in (one, two):
+            subscribed = await resume(socket, 1, place.epoch)
+            snapshot = await socket.receive()
+            assert (subscribed["recovered"], snapshot["snapshot"]) == (False, True)
+            assert snapshot["data"] == {"BTC": wire("BTC", 2.0)}
+
+    assert caplog.text.count("old ticks cannot be read") == 1
+
+
+async def test_many_who_come_back_at_once_cost_one_read(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await published(hub, *range(1, 6))
+    reads, kept = [], ticks.kept
+
+    async def counted(*arguments: Any) -> Any:
+        reads.append(arguments)
+        return await kept(*arguments)
+
+    monkeypatch.setattr(ticks, "kept", counted)
+
+    async def come_back(number: int) -> list[int]:
+        async with client(knowing(fetched=nobody)) as socket:
+            await resume(socket, 2, place.epoch)
+            return [(await socket.receive())["seq"] for _ in range(3)]
+
+    got = await asyncio.gather(*(come_back(number) for number in range(20)))
+
+    assert got == [[3, 4, 5]] * 20
+    assert len(reads) == 1
+
+
+async def test_a_tick_that_cannot_be_read_ends_the_replay_and_a_snapshot_follows(
+    hub: Hub, redis_client: Redis
+) -> None:
+    place = await published(hub, 1.0, 2.0)
+    redis_client.xadd(ticks.STREAM, {place.epoch: "no tick"}, id="3-0")
+    redis_client.hset(ticks.COUNT, "seq", "3")
+    await published(hub, 4.0, known=place)
+    async with client(knowing(fetched=nobody)) as socket:
+        assert (await resume(socket, 1, place.epoch))["recovered"] is True
+        got = [await socket.receive() for _ in range(2)]
+
+    assert [m["seq"] for m in got] == [2, 4]
+    assert got[1]["snapshot"] is True
+    assert got[1]["data"] == {"BTC": wire("BTC", 4.0)}
+
+
+async def test_a_wrong_since_is_a_mistake_and_follows_nothing(hub: Hub) -> None:
+    async with client() as socket:
+        error = await resume(socket, -1, "a", id=4)
+        held = await socket.ask("get_subscriptions")
+
+    assert (error["type"], error["code"], error["id"]) == ("error", "invalid_since", 4)
+    assert held["symbols"] == []
+
+
+async def test_ten_minutes_of_one_second_ticks_come_back_whole(
+    settings: Settings, hub: Hub
+) -> None:
+    settings.PUBLISH_INTERVAL_S = 1
+    for price in range(1, 600):
+        await publish(BTC=float(price), interval_s=1, tell=False)
+    place = await published(hub, 600.0, interval_s=1)
+    async with client(knowing(fetched=nobody)) as socket:
+        await resume(socket, 0, place.epoch)
+        seqs = [(await socket.receive())["seq"] for _ in range(600)]
+
+    assert seqs == list(range(1, 601))
