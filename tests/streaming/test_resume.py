@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from pytest_django import Settings
 from redis import Redis
 
 from streaming import ticks
 from streaming.hub import Hub
 from streaming.ticks import UNKNOWN, Place
-from tests.streaming.sockets import Client, client, knowing, publish, running_hub, until, wire
+from tests.streaming.sockets import Client, client, knowing, publish, until, wire
 
-pytestmark = pytest.mark.asyncio
-
-
-@pytest_asyncio.fixture(autouse=True)
-async def hub() -> AsyncIterator[Hub]:
-    async with running_hub() as running:
-        yield running
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("hub")]
 
 
 async def published(hub: Hub, *prices: float, known: Place = UNKNOWN, **more: Any) -> Place:
