@@ -131,6 +131,39 @@ async def test_one_address_may_not_take_more_than_its_part(
     assert caplog.text.count("WS_MAX_CONNECTIONS_PER_ADDRESS") == 1
 
 
+async def test_behind_a_listed_proxy_each_client_counts_for_itself(
+    settings: Settings, hub: Hub
+) -> None:
+    settings.WS_MAX_CONNECTIONS_PER_ADDRESS = 1
+    settings.TRUSTED_PROXIES = ["192.0.2.1"]
+
+    async def code(peer: str, forwarded: str) -> str:
+        headers = [(b"x-forwarded-for", forwarded.encode())]
+        socket = WebsocketCommunicator(
+            PriceConsumer.as_asgi(lookup=knowing()), "/api/ws/prices", headers=headers
+        )
+        socket.scope["client"] = (peer, 50_000)
+        await socket.connect(timeout=5)
+        sockets.append(socket)
+        message = await socket.receive_json_from(timeout=5)
+        return str(message.get("code", message["type"]))
+
+    sockets: list[WebsocketCommunicator] = []
+    seen = [
+        await code("192.0.2.1", "198.51.100.1"),
+        await code("192.0.2.1", "198.51.100.2"),
+        await code("192.0.2.1", "203.0.113.5, 198.51.100.2"),
+        await code("192.0.2.9", "198.51.100.3"),
+        await code("192.0.2.9", "198.51.100.4"),
+        await code("192.0.2.1", "2001:db8::1"),
+        await code("192.0.2.1", "2001:db8::2"),
+    ]
+    for socket in sockets:
+        await socket.disconnect()
+
+    assert seen == ["welcome", "welcome", "limit", "welcome", "limit", "welcome", "limit"]
+
+
 async def test_a_connection_that_is_too_old_is_closed(settings: Settings) -> None:
     settings.WS_MAX_AGE_S = 0
     async with client() as socket:

@@ -58,3 +58,30 @@ def test_fifty_mistakes_a_minute_are_borne() -> None:
     manners = Manners(ALLOWANCE, now=0)
     for number in range(500):
         manners.mistake(number * 1.21)
+
+
+def test_twice_as_many_symbols_as_may_be_followed_may_be_taken_up_at_once() -> None:
+    manners = Manners(ALLOWANCE, now=0)
+    manners.symbols(500, 0)
+    manners.symbols(500, 0)
+
+    with pytest.raises(ProtocolError) as caught:
+        manners.symbols(250, 0)
+
+    assert (caught.value.code, caught.value.close) == (Code.RATE_LIMITED, None)
+    assert caught.value.retry_after_ms in {30_000, 30_001}
+    manners.symbols(0, 0)
+    manners.symbols(250, 30.001)
+
+
+def test_who_takes_up_too_many_symbols_again_and_again_is_sent_away() -> None:
+    manners = Manners(ALLOWANCE, now=0)
+    manners.symbols(1000, 0)
+
+    closes = []
+    for _ in range(3):
+        with pytest.raises(ProtocolError) as caught:
+            manners.symbols(500, 0)
+        closes.append(caught.value.close)
+
+    assert closes == [None, None, Close.TOO_MUCH]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 from pytest_django import Settings
 
-from tests.streaming.sockets import (
-    client,
-)
+from prices.services.symbols import Resolution
+from tests.streaming.sockets import client, knowing, resolve
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("hub")]
 
@@ -55,3 +56,45 @@ async def test_too_many_mistakes_end_the_connection(settings: Settings) -> None:
         got = [(await socket.receive())["code"] for _ in range(4)]
         assert got == ["invalid_json"] * 3 + ["too_many_mistakes"]
         assert await socket.closed() == 4429
+
+
+async def test_taking_up_symbols_over_and_over_is_refused_before_any_source_is_asked(
+    settings: Settings,
+) -> None:
+    settings.WS_MAX_SYMBOLS = 2
+    asked: list[str] = []
+
+    def counted(wanted: Collection[str]) -> Collection[str]:
+        asked.extend(wanted)
+        return wanted
+
+    async with client(knowing(fetched=counted)) as socket:
+        got = []
+        for _ in range(2):
+            got.append((await socket.subscribe("BTC", "ETH"))[0]["type"])
+            await socket.ask("unsubscribe", "BTC", "ETH")
+        refused = [await socket.ask("subscribe", "SOL", "AAPL", id=n) for n in range(3)]
+        code = await socket.closed()
+
+    assert got == ["subscribed", "subscribed"]
+    assert [(m["code"], m["id"]) for m in refused] == [("rate_limited", n) for n in range(3)]
+    assert refused[0]["retry_after_ms"] > 50_000
+    assert code == 4429
+    assert asked == ["BTC", "ETH"] * 2
+
+
+async def test_thousands_of_names_in_a_message_are_not_all_looked_up(settings: Settings) -> None:
+    settings.WS_MAX_MESSAGE_BYTES = 1024 * 1024
+    looked_up: list[str] = []
+
+    def counted(names: Collection[str]) -> Resolution:
+        looked_up.extend(names)
+        return resolve(names)
+
+    async with client(knowing(resolution=counted)) as socket:
+        subscribed, _ = await socket.subscribe(*(f"NONE{n}" for n in range(10_000)))
+
+    assert len(looked_up) == 1000
+    assert subscribed["symbols"] == []
+    assert subscribed["rejected"]["NONE0"] == "unknown_symbol"
+    assert subscribed["rejected"]["NONE9999"] == "limit"
