@@ -9,6 +9,7 @@ from http import HTTPStatus
 from time import monotonic
 from typing import Any
 
+from lokifi.frontcache import wire
 from lokifi.frontcache.capture import Capture, lowered, without_internals
 from lokifi.frontcache.copies import Copy, Form, compressed, varied
 from lokifi.frontcache.rules import (
@@ -180,7 +181,7 @@ class FrontCache:
                 return
             flight = self._flights.get(key)
             if flight is None or not self.shelf.max_bytes:
-                await self._lead(scope, receive, send, fields, key)
+                await self._lead(scope, receive, send, fields, key, self._begin(key))
                 return
             if self._is_alone(key):
                 await self._fetch(scope, receive, send, fields, key, None)
@@ -229,11 +230,14 @@ class FrontCache:
 
     # --- What the application is asked for ---------------------------------------------------
 
+    def _begin(self, key: Key) -> _Flight:
+        flight = self._flights[key] = _Flight()
+        return flight
+
     async def _lead(
-        self, scope: Scope, receive: Receive, send: Send, fields: Fields, key: Key
+        self, scope: Scope, receive: Receive, send: Send, fields: Fields, key: Key, flight: _Flight
     ) -> None:
         """Ask the application, for everybody who comes meanwhile."""
-        flight = self._flights[key] = _Flight()
         try:
             await self._fetch(scope, receive, send, fields, key, flight)
         finally:
@@ -304,10 +308,10 @@ class FrontCache:
             await asyncio.Future[None]()
             raise AssertionError
 
-        async def renew() -> None:
-            await self._lead({**scope, "method": "GET"}, forever, nobody, fields, key)
-
-        task = asyncio.get_running_loop().create_task(renew())
+        leading = self._lead(
+            {**scope, "method": "GET"}, forever, nobody, fields, key, self._begin(key)
+        )
+        task = asyncio.get_running_loop().create_task(leading)
         self._renewals.add(task)
         task.add_done_callback(self._end_renewal)
 
@@ -377,11 +381,18 @@ async def _send(
     method: str,
     if_none_match: bytes | None,
 ) -> None:
-    head, body = form.head, form.body
+    head, body, lines = form.head, form.body, form.lines
     if if_none_match is not None and status == 200 and is_known(if_none_match, form.etag):
-        status, head, body = 304, form.unchanged, b""
+        status, head, body, lines = 304, form.unchanged, b"", form.unchanged_lines
+    if method == "HEAD":
+        body = b""
+    if lines and (status == 200 or status == 304):
+        connection = wire.connection_of(send)
+        if connection is not None:
+            wire.answer(connection, status, lines, extra, body)
+            return
     await send({"type": "http.response.start", "status": status, "headers": head + extra})
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _suits(copy: Copy, fields: Fields, key: Key) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Hashable
 from functools import lru_cache
 from http import HTTPStatus
 
+from lokifi.frontcache import wire
 from lokifi.frontcache.rules import Fields, Header, Life, takes_gzip
 
 # What says something of one transfer, or to us alone; the rest is the answer's.
@@ -38,17 +39,19 @@ def _shared(pair: Header) -> Header:
 class Form:
     """An answer in one encoding."""
 
-    __slots__ = ("body", "etag", "head", "unchanged")
+    __slots__ = ("body", "etag", "head", "lines", "unchanged", "unchanged_lines")
 
     def __init__(self, headers: Collection[Header], body: bytes) -> None:
         self.body = body
         self.etag = next((value for name, value in headers if name == b"etag"), b"")
         self.head = [*map(_shared, headers), (b"content-length", b"%d" % len(body))]
         self.unchanged = [pair for pair in self.head if pair[0] not in _OF_THE_BODY]
+        self.lines = wire.lines(self.head)
+        self.unchanged_lines = wire.lines(self.unchanged)
 
     @property
     def size(self) -> int:
-        return len(self.body) + 2 * len(self.etag)
+        return len(self.body) + 2 * len(self.etag) + 2 * len(self.lines)
 
 
 class Copy:

@@ -9,9 +9,9 @@ tenth of the room, and a hit costs no more than one addition.
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterator, Mapping
+from time import monotonic
 
 from lokifi.frontcache.copies import Copy
 
@@ -146,7 +146,7 @@ class Shelf:
         """Take the oldest out of the small queue: on to the large one, or away."""
         key = next(iter(self._small))
         copy = self.copies[key]
-        if copy.uses and time.monotonic() < copy.stale_until:
+        if copy.uses and monotonic() < copy.stale_until:
             del self._small[key]
             self._small_bytes -= self._sizes[key]
             self._large[key] = None
@@ -161,7 +161,7 @@ class Shelf:
         """Take the oldest of the large queue: to its end if it was used, else away."""
         key = next(iter(self._large))
         copy = self.copies[key]
-        if copy.uses and time.monotonic() < copy.stale_until:
+        if copy.uses and monotonic() < copy.stale_until:
             copy.uses = min(copy.uses, _MOST_USES) - 1
             self._large.move_to_end(key)
             return

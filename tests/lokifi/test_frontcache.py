@@ -1,0 +1,541 @@
+"""The cache in front by the rules of HTTP, before an application that is not ours."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from lokifi.frontcache import cache, capture, shelf
+from tests.lokifi.origin import PUBLIC, Origin, ask, front
+
+pytestmark = pytest.mark.asyncio
+
+LONG = b'{"prices":[' + b"12345," * 500 + b"1]}"
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let so many seconds pass for the cache."""
+
+    def pass_s(seconds: float) -> None:
+        for module in (cache, capture):
+            monkeypatch.setattr(module, "monotonic", lambda: monotonic() + seconds)
+        monkeypatch.setattr(shelf, "monotonic", lambda: monotonic() + seconds)
+
+    return pass_s
+
+
+async def test_what_may_be_kept_is_asked_for_once_and_marked_as_a_hit() -> None:
+    origin = Origin()
+    app = front(origin)
+    first, second = await ask(app), await ask(app)
+
+    assert origin.count == 1
+    assert first.body == second.body == origin.body
+    assert "age" not in first.headers
+    assert (second.headers["age"], second.headers["x-cache"]) == ("0", "HIT")
+
+
+async def test_a_copy_tells_its_age_and_leaves_when_its_life_is_over(
+    later: Callable[[float], None],
+) -> None:
+    origin = Origin()
+    app = front(origin)
+    await ask(app)
+    later(59.5)
+    old = await ask(app)
+    later(60.5)
+    new = await ask(app)
+
+    assert (old.headers["age"], old.headers["cache-control"]) == ("59", PUBLIC)
+    assert "age" not in new.headers
+    assert origin.count == 2
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Cache-Control": "max-age=60"},
+        {"Cache-Control": "public"},
+        {"Cache-Control": "public, max-age=0"},
+        {"Cache-Control": "public, max-age=-5"},
+        {"Cache-Control": "public, max-age=many"},
+        {"Cache-Control": "public, max-age=60, no-store"},
+        {"Cache-Control": "public, max-age=60, no-cache"},
+        {"Cache-Control": "private, max-age=60"},
+        {"Cache-Control": PUBLIC, "Set-Cookie": "who=you"},
+        {"Cache-Control": PUBLIC, "Vary": "*"},
+        {"Cache-Control": PUBLIC, "Vary": "Accept, *"},
+        {"Cache-Control": PUBLIC, "Age": "60"},
+        {"Cache-Control": PUBLIC, "Surrogate-Control": "no-store"},
+    ],
+    ids=str,
+)
+async def test_what_does_not_say_that_it_may_be_kept_is_not(headers: dict[str, str]) -> None:
+    origin = Origin(headers=headers)
+    app = front(origin)
+    await ask(app)
+    await ask(app)
+
+    assert origin.count == 2
+
+
+@pytest.mark.parametrize("status", [206, 304])
+async def test_a_part_of_an_answer_is_not_kept(status: int) -> None:
+    origin = Origin(status=status)
+    app = front(origin)
+    await ask(app)
+    await ask(app)
+
+    assert origin.count == 2
+
+
+async def test_an_error_is_kept_for_seconds_whatever_it_claims(
+    later: Callable[[float], None],
+) -> None:
+    origin = Origin(status=404, headers={"Cache-Control": "public, max-age=3600"})
+    app = front(origin)
+    await ask(app)
+    assert (await ask(app)).status == 404
+    later(5.1)
+    await ask(app)
+
+    assert origin.count == 2
+
+
+async def test_the_life_for_us_alone_comes_before_that_for_all(
+    later: Callable[[float], None],
+) -> None:
+    headers = {"Cache-Control": "public, max-age=1, s-maxage=30", "Surrogate-Control": "max-age=50"}
+    origin = Origin(headers=headers)
+    app = front(origin)
+    answer = await ask(app)
+    later(49)
+    await ask(app)
+
+    assert origin.count == 1
+    assert "surrogate-control" not in answer.headers
+
+
+async def test_parameters_in_another_order_are_the_same_question() -> None:
+    origin = Origin()
+    app = front(origin)
+    await ask(app, "/api/x?b=2&a=1")
+    await ask(app, "/api/x?a=1&b=2")
+
+    assert origin.count == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("/api/x?a=1&a=2", "/api/x?a=2&a=1"),
+        ("/api/x?a=1&%61=2", "/api/x?%61=2&a=1"),
+        ("/api/x", "/api/X"),
+        ("/api/x?a=1", "/api/x?a=2"),
+        ("/api/x", "/api/x/"),
+    ],
+)
+async def test_what_may_mean_something_else_is_another_question(one: str, other: str) -> None:
+    origin = Origin()
+    app = front(origin)
+    await ask(app, one)
+    await ask(app, other)
+
+    assert origin.count == 2
+
+
+async def test_what_the_answer_varies_by_is_part_of_the_question() -> None:
+    origin = Origin(headers={"Cache-Control": PUBLIC, "Vary": "Origin, Accept-Encoding"})
+    app = front(origin)
+    for _ in range(2):
+        await ask(app, origin="https://a.example")
+        await ask(app, origin="https://b.example")
+        await ask(app)
+
+    assert origin.count == 3
+
+
+async def test_another_host_and_another_scheme_are_other_questions() -> None:
+    origin = Origin()
+    app = front(origin)
+    await ask(app)
+    await ask(app, host="evil.example")
+    await ask(app, host=["testserver", "evil.example"])
+
+    assert origin.count == 3
+
+
+async def test_what_a_client_holds_already_is_not_sent_again() -> None:
+    origin = Origin(headers={"Cache-Control": PUBLIC, "ETag": '"one"'})
+    app = front(origin)
+    first = await ask(app, if_none_match='"one"')
+    assert origin.header(b"if-none-match") is None
+    known = [
+        await ask(app, if_none_match=tag)
+        for tag in ('"one"', 'W/"one"', "*", '"two", "one"', '"two"')
+    ]
+
+    assert origin.count == 1
+    assert first.status == 304
+    assert [answer.status for answer in known] == [304, 304, 304, 304, 200]
+    assert known[0].body == b""
+    assert "content-length" not in known[0].headers
+    assert known[0].headers["etag"] == '"one"'
+
+
+async def test_head_gets_the_headers_of_get_from_the_same_copy() -> None:
+    origin = Origin()
+    app = front(origin)
+    head, got = await ask(app, method="HEAD"), await ask(app)
+
+    assert origin.count == 1
+    assert head.body == b""
+    assert head.headers["content-length"] == got.headers["content-length"] == str(len(got.body))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"cache_control": "no-cache"}, {"cache_control": "max-age=0"}, {"pragma": "no-cache"}],
+    ids=str,
+)
+async def test_a_client_that_wants_it_new_gets_it_new_and_so_do_those_after(
+    headers: dict[str, str],
+) -> None:
+    origin = Origin()
+    app = front(origin)
+    await ask(app)
+    origin.body = b'{"price":2}'
+
+    assert (await ask(app, **headers)).body == origin.body
+    assert (await ask(app)).body == origin.body
+    assert origin.count == 2
+
+
+async def test_a_client_says_how_old_it_may_be(later: Callable[[float], None]) -> None:
+    origin = Origin()
+    app = front(origin)
+    await ask(app)
+    later(20)
+    await ask(app, cache_control="max-age=30")
+    await ask(app, cache_control="min-fresh=30")
+    assert origin.count == 1
+    await ask(app, cache_control="max-age=10")
+    assert origin.count == 2
+
+
+async def test_only_if_cached_asks_nobody() -> None:
+    origin = Origin()
+    app = front(origin)
+    assert (await ask(app, cache_control="only-if-cached")).status == 504
+    assert origin.count == 0
+    await ask(app)
+    assert (await ask(app, cache_control="only-if-cached")).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"cache_control": "no-store"},
+        {"authorization": "Bearer x"},
+        {"range": "bytes=0-3"},
+        {"if_match": '"one"'},
+        {"content_length": "5"},
+    ],
+    ids=str,
+)
+async def test_what_asks_for_more_than_the_answer_passes_by(headers: dict[str, str]) -> None:
+    origin = Origin()
+    app = front(origin)
+    await ask(app, **headers)
+    await ask(app, **headers)
+    assert origin.count == 2
+    assert len(app.shelf) == 0
+
+
+async def test_a_thousand_first_requests_enter_the_application_once() -> None:
+    origin = Origin(gate=asyncio.Event())
+    app = front(origin)
+    asking = [asyncio.create_task(ask(app)) for _ in range(1000)]
+    await asyncio.sleep(0)
+    assert origin.gate
+    origin.gate.set()
+    answers = await asyncio.gather(*asking)
+
+    assert origin.count == 1
+    assert {answer.body for answer in answers} == {origin.body}
+
+
+async def test_those_who_wait_for_what_is_public_but_has_no_life_share_it() -> None:
+    stale = {"Cache-Control": "public, max-age=0", "X-Cache": "STALE"}
+    origin = Origin(gate=asyncio.Event(), headers=stale)
+    app = front(origin)
+    asking = [asyncio.create_task(ask(app)) for _ in range(50)]
+    await asyncio.sleep(0)
+    assert origin.gate
+    origin.gate.set()
+    answers = await asyncio.gather(*asking)
+
+    assert origin.count == 1
+    assert {answer.headers["x-cache"] for answer in answers} == {"STALE"}
+    assert len(app.shelf) == 0
+
+
+async def test_nobody_is_given_an_answer_that_was_for_another_alone() -> None:
+    origin = Origin(gate=asyncio.Event(), headers={"Cache-Control": "no-store"})
+    app = front(origin)
+    asking = [asyncio.create_task(ask(app)) for _ in range(50)]
+    await asyncio.sleep(0)
+    assert origin.gate
+    origin.gate.set()
+    await asyncio.gather(*asking)
+
+    assert origin.count == 50
+
+
+async def test_after_an_answer_for_one_alone_the_others_share_the_next() -> None:
+    class TwoFaced(Origin):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            is_first = not self.asked
+            self.body = b"first" if is_first else b"kept"
+            self.headers = {"Cache-Control": PUBLIC}
+            if is_first:
+                self.headers["Surrogate-Control"] = "no-store"
+            await super().__call__(scope, receive, send)
+
+    origin = TwoFaced(gate=asyncio.Event())
+    app = front(origin)
+    asking = [asyncio.create_task(ask(app)) for _ in range(50)]
+    await asyncio.sleep(0)
+    assert origin.gate
+    origin.gate.set()
+    answers = await asyncio.gather(*asking)
+
+    assert origin.count == 2
+    assert sorted({answer.body for answer in answers}) == [b"first", b"kept"]
+    assert [answer.body for answer in answers].count(b"first") == 1
+
+
+async def test_a_client_that_leaves_does_not_take_the_answer_from_the_others() -> None:
+    origin = Origin(gate=asyncio.Event())
+    app = front(origin)
+    first = asyncio.create_task(ask(app))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(ask(app))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    assert origin.gate
+    origin.gate.set()
+
+    assert (await second).body == origin.body
+    assert (await ask(app)).headers["x-cache"] == "HIT"
+
+
+async def test_an_old_copy_that_may_be_is_served_at_once_marked_and_renewed_behind(
+    later: Callable[[float], None],
+) -> None:
+    headers = {"Cache-Control": "public, max-age=10, stale-while-revalidate=20"}
+    origin = Origin(headers=headers)
+    app = front(origin)
+    await ask(app)
+    before, origin.body = origin.body, b'{"price":2}'
+    origin.gate = asyncio.Event()
+    later(15)
+    old = [await ask(app) for _ in range(3)]
+    origin.gate.set()
+    await asyncio.sleep(0.01)
+    new = await ask(app)
+
+    assert [(one.body, one.headers["x-cache"], one.headers["age"]) for one in old] == [
+        (before, "STALE", "15")
+    ] * 3
+    assert (new.body, new.headers["x-cache"]) == (origin.body, "HIT")
+    assert origin.count == 2
+
+
+async def test_past_that_too_it_is_asked_for(later: Callable[[float], None]) -> None:
+    headers = {"Cache-Control": "public, max-age=10, stale-while-revalidate=20"}
+    origin = Origin(headers=headers)
+    app = front(origin)
+    await ask(app)
+    later(31)
+    assert "age" not in (await ask(app)).headers
+
+
+async def test_a_purge_drops_what_bears_the_tag_and_nothing_else() -> None:
+    origin = Origin(headers={"Cache-Control": PUBLIC, "Surrogate-Key": "a b"})
+    other = Origin(headers={"Cache-Control": PUBLIC, "Surrogate-Key": "c"})
+
+    async def both(scope: Any, receive: Any, send: Any) -> None:
+        await (origin if scope["path"] == "/api/x" else other)(scope, receive, send)
+
+    app = front(both)
+    await ask(app)
+    await ask(app, "/api/y")
+    app.purge(["b", "unheard"])
+    answer = await ask(app)
+    await ask(app, "/api/y")
+
+    assert (origin.count, other.count) == (2, 1)
+    assert "surrogate-key" not in answer.headers
+
+
+async def test_what_was_being_fetched_at_a_purge_is_not_kept_nor_given_to_those_after() -> None:
+    origin = Origin(
+        headers={"Cache-Control": PUBLIC, "Surrogate-Key": "a"}, gate=asyncio.Event(), body=b"old"
+    )
+    app = front(origin)
+    before = asyncio.create_task(ask(app))
+    await asyncio.sleep(0)
+    app.purge(["a"])
+    assert origin.gate
+    first_gate, origin.gate, origin.body = origin.gate, None, b"new"
+    after = await ask(app)
+    first_gate.set()
+
+    assert (await before).body == b"old"
+    assert after.body == b"new"
+    assert (await ask(app)).body == b"new"
+
+
+async def test_nobody_is_given_an_older_version_after_a_newer_one() -> None:
+    """Whether the newer one came by another address, or by a method that nobody keeps."""
+    version = {"/api/x": 1, "/api/y": 1}
+    asked: list[str] = []
+
+    async def versioned(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(scope["path"])
+        key = f"price:BTC={version[scope['path']]}"
+        origin = Origin(headers={"Cache-Control": PUBLIC, "Surrogate-Key": key})
+        await origin(scope, receive, send)
+
+    app = front(versioned)
+    await ask(app)
+    version["/api/y"] = 2
+    await ask(app, "/api/y")
+    version["/api/x"] = 2
+    await ask(app)
+    await ask(app)
+    assert asked == ["/api/x", "/api/y", "/api/x"]
+    version["/api/y"] = 3
+    posted = await ask(app, "/api/y", method="POST")
+    await ask(app)
+    assert asked[3:] == ["/api/y", "/api/x"]
+    assert "surrogate-key" not in posted.headers
+    assert len(app.shelf) == 0  # /api/x still says 2, and 3 was seen
+
+
+async def test_gzip_is_made_once_and_has_a_tag_of_its_own() -> None:
+    origin = Origin(
+        headers={"Cache-Control": PUBLIC, "ETag": '"one"', "Content-Type": "application/json"},
+        body=LONG,
+    )
+    app = front(origin)
+    plain = await ask(app)
+    zipped = [await ask(app, accept_encoding="gzip, br") for _ in range(2)]
+    known = await ask(app, accept_encoding="gzip", if_none_match='"one-gzip"')
+    unknown = await ask(app, accept_encoding="gzip", if_none_match='"one"')
+
+    assert origin.count == 1
+    assert origin.header(b"accept-encoding") is None
+    assert gzip.decompress(zipped[0].body) == plain.body == LONG
+    assert zipped[0].body is zipped[1].body
+    assert (zipped[0].headers["etag"], plain.headers["etag"]) == ('"one-gzip"', '"one"')
+    assert plain.headers["vary"] == zipped[0].headers["vary"] == "Accept-Encoding"
+    assert zipped[0].headers["content-length"] == str(len(zipped[0].body))
+    assert (known.status, unknown.status) == (304, 200)
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "is_zipped"),
+    [
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("identity", False),
+        ("*", False),
+        ("br;q=1, GZIP;q=0.1", True),
+    ],
+)
+async def test_gzip_is_sent_to_those_who_name_it(accept_encoding: str, is_zipped: bool) -> None:
+    headers = {"Cache-Control": PUBLIC, "Content-Type": "application/json"}
+    app = front(Origin(headers=headers, body=LONG))
+    answer = await ask(app, accept_encoding=accept_encoding)
+
+    assert ("content-encoding" in answer.headers) is is_zipped
+
+
+async def test_a_long_body_is_compressed_once_for_all_who_wait() -> None:
+    headers = {"Cache-Control": PUBLIC, "Content-Type": "application/json"}
+    app = front(Origin(headers=headers, body=LONG * 100), max_bytes=2**23)
+    await ask(app)
+    answers = await asyncio.gather(*(ask(app, accept_encoding="gzip") for _ in range(8)))
+
+    assert len({id(answer.body) for answer in answers}) == 1
+    assert gzip.decompress(answers[0].body) == LONG * 100
+
+
+async def test_a_client_that_does_not_take_the_copys_type_is_left_to_the_application() -> None:
+    origin = Origin(headers={"Cache-Control": PUBLIC, "Content-Type": "application/json"})
+    app = front(origin)
+    await ask(app)
+    for accept in ("*/*", "application/json", "text/html, application/*;q=0.5", "application/JSON"):
+        await ask(app, accept=accept)
+    assert origin.count == 1
+    await ask(app, accept="text/csv")
+    await ask(app, accept="application/json;q=0, */*")
+    assert origin.count == 3
+
+
+async def test_a_stream_goes_out_as_it_comes_and_nobody_waits_for_it() -> None:
+    origin = Origin(headers={"Cache-Control": "no-cache"}, is_announced=False, parts=3, body=b"abc")
+    app = front(origin)
+    answers = await asyncio.gather(*(ask(app) for _ in range(5)))
+
+    assert {answer.body for answer in answers} == {b"abc"}
+    assert (await ask(app, method="HEAD")).body == b""
+    assert len(app.shelf) == 0
+
+
+async def test_with_no_bytes_nothing_is_kept_and_answers_are_the_same() -> None:
+    origin = Origin(
+        headers={"Cache-Control": PUBLIC, "ETag": '"one"', "Content-Type": "application/json"},
+        body=LONG,
+    )
+    off, on = front(origin, max_bytes=0), front(origin)
+    await ask(on)
+    for headers in ({}, {"accept_encoding": "gzip"}, {"if_none_match": '"one"'}):
+        without, kept = await ask(off, **headers), await ask(on, **headers)
+        for name in ("age", "x-cache"):
+            kept.headers.pop(name)
+        assert without == kept
+    assert origin.count == 4
+
+
+async def test_what_stands_elsewhere_and_other_methods_are_not_touched() -> None:
+    origin = Origin()
+    app = front(origin)
+    for _ in range(2):
+        await ask(app, "/admin/")
+        await ask(app, method="POST")
+    assert origin.count == 4
+
+
+async def test_hits_are_counted_by_the_kind_of_their_tags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_REPORT_EVERY_S", 0.01)
+    loop = asyncio.get_running_loop()
+    counted: asyncio.Future[Any] = loop.create_future()
+    origin = Origin(headers={"Cache-Control": PUBLIC, "Surrogate-Key": "price:A=1 price:B=1"})
+    app = front(
+        origin,
+        count=lambda hits: loop.call_soon_threadsafe(counted.set_result, hits),
+    )
+    for _ in range(4):
+        await ask(app)
+    assert await asyncio.wait_for(counted, 5) == {"price": 6}
