@@ -75,9 +75,10 @@ class NoBodyForHead(MiddlewareMixin):
             # Both would speak of the body that is not sent.
             response.headers.pop("Content-Type", None)
             response.headers.pop("Content-Length", None)
-        elif request.method == "HEAD" and isinstance(response, HttpResponse):
+        elif isinstance(response, HttpResponse):
             response.headers.setdefault("Content-Length", str(len(response.content)))
-            response.content = b""
+            if request.method == "HEAD":
+                response.content = b""
         return response
 
 

@@ -31,8 +31,8 @@ def without_internals(headers: Collection[Header]) -> tuple[list[Header], dict[s
 class Capture:
     """The two ends that the application is given. `copy` is its answer, once that is whole.
 
-    What has no announced length and may not be kept is a stream: it goes through to
-    the client as it comes, and `goes_through` is called with its tags.
+    What comes in parts, has no announced length and may not be kept is a stream: it goes
+    through to the client as it comes, and `goes_through` is called with its tags.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Capture:
         self._start: Message = {}
         self._parts: list[bytes] = []
         self._length = 0
+        self._is_stream = False
         self._is_through = False
         self._is_over = False
         self._was_asked = False
@@ -86,11 +87,17 @@ class Capture:
         self.life = life(message["status"], fields)
         self.is_passing = is_passing(fields)
         length = fields.get(b"content-length", b"")
-        is_short = length.isdigit() and int(length) <= MAX_HELD_BYTES
-        if not is_short and not self.life.may_be_kept:
+        is_long = length.isdigit() and int(length) > MAX_HELD_BYTES
+        is_live = fields.get(b"content-type", b"").startswith(b"text/event-stream")
+        self._is_stream = not length and not self.life.may_be_kept
+        if is_long or is_live:
             await self._let_through()
 
     async def _hold(self, message: Message) -> None:
+        if self._is_stream and message.get("more_body", False):
+            await self._let_through()
+            await self._forward(message)
+            return
         part = bytes(message.get("body", b""))
         self._parts.append(part)
         self._length += len(part)

@@ -1,0 +1,404 @@
+"""The front cache before the product itself, in real servers: the same answers, only sooner."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import random
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lokifi.embedded import free_port
+from tests.lokifi.raw import OWN, Line, Reply
+from tests.processes import responds, until
+from tests.product import Product, Web
+
+ROOT = "/api/v1/prices"
+Connect = Callable[..., Line]
+KNOWN = [
+    f"{ROOT}/BTC",
+    f"{ROOT}/AAPL",
+    f"{ROOT}/ETH/history?period=1w",
+    f"{ROOT}/BTC/history",
+    f"{ROOT}/BTC/ohlcv?period=1m",
+    f"{ROOT}/AAPL/ohlcv?period=1m&resolution=D",
+    f"{ROOT}/crypto/top?limit=100",
+    f"{ROOT}/crypto/top?limit=5&page=2",
+    f"{ROOT}/crypto/search?q=doge",
+    f"{ROOT}/crypto/mapping",
+    f"{ROOT}/symbols/search?q=app",
+    f"{ROOT}?symbols=BTC,ETH,AAPL",
+    "/api/schema",
+]
+ODD = [
+    f"{ROOT}/btc",
+    f"{ROOT}/crypto:BTC",
+    f"{ROOT}/crypto%3ABTC",
+    f"{ROOT}/coingecko:bitcoin",
+    f"{ROOT}/BTC/history?period=1W",
+    f"{ROOT}/ETH/history?junk=1&period=1w",
+    f"{ROOT}/ETH/history?period=1w&junk=1",
+    f"{ROOT}/ETH/history?period=1y&period=1w",
+    f"{ROOT}/ETH/history?period=1w&period=1y",
+    f"{ROOT}/ETH/history?%70eriod=1w",
+    f"{ROOT}/ETH/history?%70eriod=1y&period=1w",
+    f"{ROOT}/ETH/history?period=1w&%70eriod=1y",
+    f"{ROOT}/ETH/history?&&period=1w&",
+    f"{ROOT}/ETH/history?period=1w;period=1y",
+    f"{ROOT}/crypto/top?limit=100&page=1",
+    f"{ROOT}/crypto/top?page=1&limit=100",
+    f"{ROOT}/crypto/search?q=%20doge",
+    f"{ROOT}?symbols=BTC&symbols=ETH",
+    f"{ROOT}?symbols=ETH&symbols=BTC",
+]
+BAD = [
+    f"{ROOT}/BTC/history?period=never",
+    f"{ROOT}/crypto/top?limit=0",
+    f"{ROOT}/crypto/top?limit=%00",
+    f"{ROOT}/crypto/top?limit=" + "9" * 3000,
+    f"{ROOT}/{'A' * 3000}",
+    f"{ROOT}/%ff%fe",
+    f"{ROOT}/..%2f..%2fadmin",
+    f"{ROOT}/BTC/",
+    f"{ROOT}/BTC?" + "&".join(f"a{n}=1" for n in range(200)),
+    "/api/nothing",
+    "/api//v1/prices/BTC",
+]
+HEADERS: list[dict[str, str]] = [
+    {},
+    {},
+    {"Accept": "*/*"},
+    {"Accept": "application/json"},
+    {"Accept": "application/problem+json"},
+    {"Accept": "text/csv"},
+    {"Accept": "application/json;q=0, */*"},
+    {"Accept-Encoding": "gzip"},
+    {"Accept-Encoding": "br, gzip;q=0.5, *;q=0"},
+    {"Accept-Encoding": "gzip;q=0"},
+    {"Origin": "https://page.example"},
+    {"Origin": "null", "Cookie": "sessionid=" + "x" * 32},
+    {"If-None-Match": '"never"'},
+    {"If-None-Match": "*"},
+    {"If-None-Match": "THE-ETAG"},
+    {"If-None-Match": 'W/THE-ETAG, "x"'},
+    {"If-Modified-Since": "Tue, 24 Nov 2026 00:00:00 GMT"},
+    {"Cache-Control": "no-cache"},
+    {"Cache-Control": "max-age=0"},
+    {"Cache-Control": "no-store"},
+    {"Range": "bytes=0-10"},
+    {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"},
+    {"X-Forwarded-For": "1.2.3.4", "X-Original-URL": "/admin/"},
+    {"X-Http-Method-Override": "DELETE", "X-Forwarded-Prefix": "/evil"},
+    {"Daphne-Root-Path": "/api"},
+    {"Surrogate-Capability": "me", "Surrogate-Key": "price:BTC"},
+    {"Host": "evil.example"},
+    {"Host": "localhost"},
+    {"Host": "127.0.0.1:1"},
+]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two servers on the same Redis and database: ours, and Django without anything in front."""
+
+    front: Web
+    alone: Web
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with Product(tmp_path_factory.mktemp("pair")) as product:
+        front = product.web("uvicorn")
+        yield Pair(front, serve_alone(product))
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Return what opens a connection to a server; all are closed behind the test."""
+    with ExitStack() as stack:
+
+        def opened(web: Web, timeout_s: float = 20) -> Line:
+            line = Line(web.port, timeout_s)
+            stack.callback(line.close)
+            return line
+
+        yield opened
+
+
+def serve_alone(product: Product) -> Web:
+    port = free_port()
+    words = ["uvicorn", "--port", str(port), "--no-access-log", "--no-server-header"]
+    command = [sys.executable, "-m", *words, "tests.lokifi.django_alone:application"]
+    process = product.start(f"alone-{port}", command)
+    url = f"http://127.0.0.1:{port}/livez"
+    until(lambda: responds(url), "Django alone", told=lambda: process.said)
+    return Web(process, port)
+
+
+def same(reply: Reply) -> dict[str, str]:
+    """Return the headers that have to be the same, in Django's own words for the plain form."""
+    # Django tells a cache in front what it asks about; who plays one is told too.
+    headers = {
+        name: value
+        for name, value in reply.headers
+        if name not in OWN and not name.startswith("surrogate-")
+    }
+    if headers.pop("content-encoding", None) == "gzip":
+        headers["content-length"] = "of gzip"
+    if headers.get("vary", "").endswith("Accept-Encoding"):
+        headers["vary"] = headers["vary"].removesuffix("Accept-Encoding").removesuffix(", ")
+        if not headers["vary"]:
+            del headers["vary"]
+    headers["etag"] = headers.get("etag", "").replace("-gzip", "")
+    if "max-age" in headers.get("cache-control", ""):
+        headers["cache-control"] = "public, max-age=N"
+    return headers
+
+
+def plain(body: bytes) -> Any:
+    """Return a body without the id that each problem bears."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return body
+    if isinstance(value, dict) and "request_id" in value:
+        value["request_id"] = "ID"
+    return value
+
+
+def check_same(target: str, method: str, headers: dict[str, str], ours: Reply, its: Reply) -> None:
+    said = f"{method} {target[:100]} {headers}\n{ours.headers}\n{its.headers}"
+    assert ours.status == its.status, said
+    ours_same, its_same = same(ours), same(its)
+    if ours_same.get("content-length") == "of gzip":
+        its_same["content-length"] = "of gzip"
+    assert ours_same == its_same, said
+    assert plain(ours.content) == plain(its.content), said
+    assert "surrogate-key" not in dict(ours.headers), said
+    assert ours.life_left <= its.life_left + 1, said
+    # Quotes and the schema have the same life in every answer of Django's, and ours age.
+    if its.max_age > 300:
+        assert its.life_left <= ours.life_left + 1, said
+
+
+def test_every_answer_is_the_one_that_django_alone_gives(pair: Pair, connect: Connect) -> None:
+    """Two thousand questions at random, of a fixed seed, each to both."""
+    dice = random.Random(4711)
+    ours, its = connect(pair.front), connect(pair.alone)
+    hits = 0
+    for number in range(2000):
+        target = dice.choice(dice.choice([KNOWN, KNOWN, ODD, BAD]))
+        method = dice.choice(["GET", "GET", "GET", "HEAD", "OPTIONS", "DELETE"])
+        headers = dict(dice.choice(HEADERS)) | (dice.choice(HEADERS) if number % 3 == 0 else {})
+        # Quotes change with the second: a question is put until both saw the same moment.
+        for _ in range(5):
+            if "If-None-Match" in headers:
+                etag = ours.ask(target).header("etag") or '"none"'
+                headers["If-None-Match"] = headers["If-None-Match"].replace("THE-ETAG", etag)
+            one = ours.ask(target, method, headers)
+            other = its.ask(target, method, headers)
+            again = ours.ask(target, method, headers)
+            if one.header("etag") == again.header("etag") and "MISS" not in {
+                one.header("x-cache"),
+                other.header("x-cache"),
+            }:
+                break
+        if "gzip" in headers.get("Accept-Encoding", "") and "If-None-Match" in headers:
+            continue  # Tags are of an encoding each; that is tested by itself.
+        check_same(target, method, headers, one, other)
+        hits += one.header("x-cache") == "HIT" and one.header("age") is not None
+    assert hits > 500
+
+
+def test_security_cors_and_ids_hold_on_both_paths_header_by_header(
+    pair: Pair, connect: Connect
+) -> None:
+    for target in KNOWN:
+        line = connect(pair.front)
+        line.ask(target)
+        first, kept = line.ask(target), line.ask(target)
+        other = connect(pair.alone).ask(target)
+        assert kept.header("age") is not None, target
+        assert kept.header("x-cache") == "HIT"
+        assert {n for n, _ in kept.headers} - OWN == {n for n, _ in other.headers} - OWN | (
+            {"vary"} if kept.header("vary") else set()
+        )
+        ids = [reply.header("x-request-id") or "" for reply in (first, kept)]
+        assert len(set(ids)) == 2
+        assert [len(one) for one in ids] == [32, 32]
+        given = line.ask(target, headers={"X-Request-ID": "mine-1"})
+        refused = line.ask(target, headers={"X-Request-ID": "not a word"})
+        assert given.header("x-request-id") == "mine-1"
+        assert len(refused.header("x-request-id") or "") == 32
+
+
+def test_an_answer_that_caused_an_upstream_call_is_not_given_to_anyone_else(
+    pair: Pair, connect: Connect
+) -> None:
+    line = connect(pair.front)
+    target = f"{ROOT}/SOL/history?period=3m"
+    first, second, third = (line.ask(target) for _ in range(3))
+
+    assert [json.loads(one.body)["cached"] for one in (first, second, third)] == [False, True, True]
+    marks = [one.header("x-cache") for one in (first, second, third)]
+    assert (marks, second.header("age"), third.header("age")) == (["MISS", "HIT", "HIT"], None, "0")
+
+
+def test_a_forced_refresh_is_neither_kept_nor_hidden_by_what_is(
+    pair: Pair, connect: Connect
+) -> None:
+    line = connect(pair.front)
+    target = f"{ROOT}/DOGE/history?period=1m"
+    for _ in range(3):
+        kept = line.ask(target)
+    forced = line.ask(target + "&force_refresh=true")
+    again = line.ask(target + "&force_refresh=true")
+    after = line.ask(target)
+
+    assert kept.header("age") is not None
+    assert forced.header("cache-control") == "no-store"
+    assert again.header("age") is None
+    assert json.loads(after.body)["fetched_at"] >= json.loads(forced.body)["fetched_at"]
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        b"GET /api/v1/prices/BTC HTTP/1.0\r\n\r\n",
+        b"GET /api/v1/prices/BTC HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n",
+        b"GET /api/v1/prices/BTC HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        b"GET http://evil.example/api/v1/prices/BTC HTTP/1.1\r\nHost: localhost\r\n"
+        b"Connection: close\r\n\r\n",
+        b"GET /api/v1/prices/BTC HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n"
+        b"Connection: close\r\n\r\n",
+        b"GET /api/v1/prices/BTC?\xc3\xa9=\xff HTTP/1.1\r\nHost: localhost\r\n"
+        b"Connection: close\r\n\r\n",
+    ],
+)
+def test_odd_ways_to_write_a_request_get_what_django_alone_gives(
+    pair: Pair, connect: Connect, request_line: bytes
+) -> None:
+    connect(pair.front).ask(f"{ROOT}/BTC", headers={"Host": "localhost"})
+    ours, its = (spoken(web.port, request_line) for web in (pair.front, pair.alone))
+    assert ours.split(b"\r\n")[0] == its.split(b"\r\n")[0]
+
+
+def spoken(port: int, said: bytes) -> bytes:
+    """Return all that comes back on a connection within a second."""
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=1)) as connection:
+        connection.sendall(said)
+        heard = b""
+        try:
+            while part := connection.recv(65536):
+                heard += part
+        except TimeoutError:
+            return heard
+        return heard
+
+
+def test_requests_sent_in_one_go_are_answered_in_their_order(pair: Pair, connect: Connect) -> None:
+    targets = [f"{ROOT}/BTC", f"{ROOT}/crypto/top?limit=5", "/livez", f"{ROOT}/BTC", "/api/none"]
+    for target in targets:
+        connect(pair.front).ask(target, headers={"Host": "localhost"})
+    said = b"".join(
+        b"GET %b HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: n%d\r\n\r\n" % (target.encode(), n)
+        for n, target in enumerate(targets)
+    )
+    heard = spoken(pair.front.port, said)
+
+    places = [heard.find(b"x-request-id: n%d\r\n" % n) for n in range(len(targets))]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("server", ["daphne", "granian"])
+def test_every_server_serves_copies_alike(tmp_path: Path, connect: Connect, server: str) -> None:
+    if server == "granian" and importlib.util.find_spec("granian") is None:
+        pytest.skip("granian is not installed")
+    with Product(tmp_path) as product:
+        web = product.web() if server == "daphne" else serve_granian(product)
+        line = connect(web)
+        for _ in range(3):
+            reply = line.ask(f"{ROOT}/BTC/history?period=1w")
+        zipped = line.ask(f"{ROOT}/BTC/history?period=1w", headers={"Accept-Encoding": "gzip"})
+        etag = {"If-None-Match": reply.header("etag") or ""}
+        known = line.ask(f"{ROOT}/BTC/history?period=1w", headers=etag)
+        head = line.ask(f"{ROOT}/BTC/history?period=1w", "HEAD")
+
+    assert (reply.status, reply.header("x-cache")) == (200, "HIT")
+    assert reply.header("age") is not None
+    assert zipped.content == reply.body
+    assert (known.status, known.body) == (304, b"")
+    assert (head.body, head.header("content-length")) == (b"", str(len(reply.body)))
+
+
+def serve_granian(product: Product) -> Web:
+    port = free_port()
+    command = [sys.executable, "-m", "granian", "--interface", "asginl", "--port", str(port)]
+    process = product.start(f"granian-{port}", [*command, "lokifi.asgi:application"])
+    url = f"http://127.0.0.1:{port}/livez"
+    until(lambda: responds(url), "granian", told=lambda: process.said)
+    return Web(process, port)
+
+
+@pytest.mark.parametrize("fault", ["killed", "hung"])
+def test_with_redis_away_what_is_known_is_served_at_once_and_nothing_hangs(
+    tmp_path: Path, connect: Connect, fault: str
+) -> None:
+    with Product(tmp_path) as product:
+        line = connect(product.web("uvicorn"), timeout_s=10)
+        target = f"{ROOT}/BTC/history?period=1w"
+        for _ in range(3):
+            line.ask(target)
+        if fault == "killed":
+            product.redis.kill()
+        else:
+            product.redis.pause()
+        try:
+            kept = [line.ask(target) for _ in range(20)]
+            quote = line.ask(f"{ROOT}/BTC")
+        finally:
+            if fault == "hung":
+                product.redis.resume()
+
+    assert {(one.status, one.header("x-cache")) for one in kept} == {(200, "HIT")}
+    assert all(one.life_left > 0 for one in kept)
+    assert quote.status in {200, 503}
+
+
+def test_while_prices_tick_no_answer_is_older_than_it_says_and_none_goes_back(
+    tmp_path: Path, connect: Connect
+) -> None:
+    with Product(tmp_path, PUBLISH_INTERVAL_S="1", TRACKED_SYMBOLS="BTC,ETH") as product:
+        web = product.web("uvicorn")
+        product.worker()
+        product.beat()
+        line = connect(web)
+        targets = [f"{ROOT}/BTC", f"{ROOT}?symbols=BTC,ETH", f"{ROOT}/ETH"]
+        newest: dict[str, str] = {}
+        seen: set[str] = set()
+        hits = 0
+        end = time.monotonic() + 8
+        while time.monotonic() < end:
+            for target in targets:
+                reply = line.ask(target)
+                hits += reply.header("age") is not None
+                body = json.loads(reply.body)
+                assert reply.status == 200, body
+                assert reply.max_age <= 5
+                assert reply.header("age") is None or reply.life_left > 0
+                for quote in body.get("data", {body.get("symbol"): body}).values():
+                    symbol, at = quote["symbol"], quote["fetched_at"]
+                    assert at >= newest.get(symbol, ""), (symbol, at, newest)
+                    newest[symbol] = at
+                    seen.add(at)
+    assert hits > 100
+    assert len(seen) > 6
