@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokifi.settings")
 
-app = Celery("lokifi")
+app = Celery("lokifi", amqp="lokifi.broker:Broker")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 

@@ -7,6 +7,9 @@ from celery import shared_task
 from lokifi.celery import app as app
 from prices import redis_clients
 
+# Named on the command line; a pool in the settings would win over `--pool prefork`.
+app.conf.worker_pool = ""
+
 TASK = "chaos.publish_again"
 DONE = "chaos:published:"
 _TRIES = 50

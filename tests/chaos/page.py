@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.figures import Figure
-from tests.chaos.scenario import SCENARIOS
+from tests.chaos.scenario import SCENARIOS, Scenario
 from tests.processes import ROOT
 
 PAGE = ROOT / "docs" / "reliability.md"
@@ -77,7 +77,7 @@ def write(results: list[Result], page: Path = PAGE) -> None:
 
 def text(results: list[Result]) -> str:
     parts = [_BEGIN, _overview(results)]
-    for one in SCENARIOS.values():
+    for one in in_order():
         own = [r for r in results if r.id == one.id]
         if own:
             parts.append(f"## {one.id}: {one.title}\n")
@@ -85,9 +85,13 @@ def text(results: list[Result]) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
+def in_order() -> list[Scenario]:
+    return sorted(SCENARIOS.values(), key=lambda one: int(one.id[1:]))
+
+
 def _overview(results: list[Result]) -> str:
     rows = ["| | fault | measured on | all marks met |", "| --- | --- | --- | --- |"]
-    for one in SCENARIOS.values():
+    for one in in_order():
         for result in (r for r in results if r.id == one.id):
             verdict = "yes" if result.passed else "**no**"
             rows.append(f"| {one.id} | {one.title} | {_NAMES[result.server]} | {verdict} |")

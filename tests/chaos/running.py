@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import tempfile
 import traceback
@@ -21,7 +20,7 @@ def measure(one: Scenario, servers: Sequence[str], scale: str) -> list[Figure]:
     try:
         with Stage(folder, **one.settings) as stage:
             stage.up([s for s in servers for _ in range(one.webs)], one.workers, one.beats)
-            figures = asyncio.run(one.run(stage, one.size(scale)))
+            figures = one.measure(stage, scale)
     except Exception as exc:  # noqa: BLE001 (the next scenario still runs)
         traceback.print_exc()
         figures = [Figure("ended early", repr(exc)[:200].replace("|", "/"), "no", passed=False)]

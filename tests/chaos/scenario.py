@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,16 @@ class Scenario:
 
     def size(self, scale: str) -> Size:
         return Size(self.sizes[scale])
+
+    def measure(self, stage: Stage, scale: str) -> list[Figure]:
+        """Run it to its end, on an event loop of its own."""
+        return asyncio.run(self._measure(stage, scale))
+
+    async def _measure(self, stage: Stage, scale: str) -> list[Figure]:
+        stage.forget_traces()
+        figures = await self.run(stage, self.size(scale))
+        await asyncio.sleep(0.2)  # for the last connections to be closed
+        return figures
 
 
 SCENARIOS: dict[str, Scenario] = {}

@@ -47,6 +47,7 @@ class Stage(Product):
         self.webs: list[Web] = []
         self.workers: list[Process] = []
         self.beats: list[Process] = []
+        self._known_traces: dict[int, int] = {}
         # What a thread has started ends with that thread (see lokifi/leash.py), so these stay.
         self._threads = ThreadPoolExecutor(32, thread_name_prefix="stage")
 
@@ -128,8 +129,15 @@ class Stage(Product):
         return paths
 
     def traces(self) -> int:
-        """Return how many stack traces the servers have written."""
-        return sum(web.process.said.count("Traceback (most recent") for web in self.webs)
+        """Return how many stack traces the servers have written in this scenario."""
+        return sum(_traces(web) - self._known_traces.get(web.port, 0) for web in self.webs)
+
+    def forget_traces(self) -> None:
+        self._known_traces = {web.port: _traces(web) for web in self.webs}
+
+
+def _traces(web: Web) -> int:
+    return web.process.said.count("Traceback (most recent")
 
 
 def kill(process: Process) -> None:

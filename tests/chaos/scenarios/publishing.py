@@ -173,7 +173,7 @@ async def every_pool(stage: Stage, size: Size) -> list[Figure]:
 def _pool(stage: Stage, pool: str) -> Process:
     command = [
         *(sys.executable, "-m", "celery", "-A", "tests.chaos.burst", "worker"),
-        *("--pool", pool, "--concurrency", "2", "--queues", f"burst-{pool}"),
+        *("--pool", pool, "--concurrency", "1", "--queues", f"burst-{pool}"),
         *("--hostname", f"{pool}@%h", "--without-gossip", "--without-mingle"),
         *("--loglevel", "INFO"),
     ]
