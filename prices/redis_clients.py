@@ -88,6 +88,11 @@ class _Outage:
         self._until = 0.0
         self._since: float | None = None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the last question went unanswered."""
+        return self._since is not None
+
     def is_on(self) -> bool:
         return time.monotonic() < self._until
 
@@ -109,6 +114,11 @@ class _Outage:
 
 
 _outage = _Outage()
+
+
+def is_away() -> bool:
+    """Return whether Redis did not answer when it was asked last."""
+    return _outage.is_known
 
 
 def ask(question: Callable[[redis.Redis], T]) -> T:

@@ -7,9 +7,12 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from msgspec import UNSET
 
+from prices import redis_clients
+from prices.answers import QuoteAnswer
 from prices.services.symbols import Resolution
 from streaming import protocol
 from streaming.choices import View
@@ -138,7 +141,7 @@ class Requests:
             missing = [symbol for symbol in symbols if symbol not in quotes]
             if missing:
                 got = await ask(missing, until)
-                quotes |= _about(refs, {s: WireQuote.of(quote) for s, quote in got.items()})
+                quotes |= _about(refs, {s: _told(quote) for s, quote in got.items()})
         return quotes
 
     def _snapshot(self, symbols: list[str], quotes: Mapping[str, WireQuote]) -> Share:
@@ -273,6 +276,13 @@ def _has_room(held: Collection[str], symbol: str) -> bool:
         return True
     log_once("WS_MAX_SYMBOLS")
     return False
+
+
+def _told(quote: QuoteAnswer) -> WireQuote:
+    """Return a quote as it is told: a copy counts as stale while Redis could not renew it."""
+    told = WireQuote.of(quote)
+    is_old = quote.cached and redis_clients.is_away()
+    return msgspec.structs.replace(told, stale=True) if is_old else told
 
 
 def _about(refs: Mapping[str, str], quotes: Mapping[str, WireQuote]) -> dict[str, WireQuote]:

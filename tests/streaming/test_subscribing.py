@@ -6,16 +6,14 @@ import threading
 from collections.abc import Collection
 
 import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
+from prices import redis_clients
+from prices.redis_clients import RedisAwayError
 from streaming import demand
 from streaming.hub import Hub
-from tests.streaming.sockets import (
-    client,
-    knowing,
-    publish,
-    until,
-    wire,
-)
+from tests.streaming.sockets import client, knowing, publish, until, wire
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("hub")]
 
@@ -135,3 +133,24 @@ async def test_a_source_that_fails_leaves_the_symbol_pending() -> None:
 
         assert (subscribed["symbols"], subscribed["pending"]) == (["ETH"], ["ETH"])
         assert snapshot["data"] == {}
+
+
+async def test_copies_are_told_as_stale_while_redis_cannot_be_asked() -> None:
+    def lost(client: Redis) -> None:
+        raise RedisConnectionError
+
+    def is_back() -> bool:
+        try:
+            return bool(redis_clients.ask(lambda client: client.ping()))
+        except RedisAwayError:
+            return False
+
+    with pytest.raises(RedisAwayError):
+        redis_clients.ask(lost)
+    async with client(knowing(cached=["BTC"])) as socket:
+        _, during = await socket.subscribe("BTC")
+        await until(is_back)
+        _, after = await socket.subscribe("BTC")
+
+    assert during["data"] == {"BTC": wire("BTC", stale=True)}
+    assert after["data"] == {"BTC": wire("BTC")}
