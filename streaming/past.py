@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 32
 _CACHED_BYTES = 8 * 1024 * 1024
 _OPEN = 8
-_TEXTS = 256
+_TEXT_CHARS = 1024 * 1024  # of one tick that is open
 
 
 class _Rest(msgspec.Struct):
@@ -49,16 +49,23 @@ class Opened:
         self._timestamp = found.timestamp
         self._entries = found.data
         self._texts: dict[object, str] = {}
+        self._chars = 0
 
     def text(self, symbols: frozenset[str], fields: Collection[str] | None) -> str:
         """Return the replay:true message with this tick's part for `symbols`."""
         key = (symbols, None if fields is None else frozenset(fields))
         text = self._texts.get(key)
         if text is None:
-            if len(self._texts) >= _TEXTS:
-                self._texts.clear()
-            text = self._texts[key] = self._made(symbols, fields)
+            text = self._made(symbols, fields)
+            self._keep(key, text)
         return text
+
+    def _keep(self, key: object, text: str) -> None:
+        if self._chars + len(text) > _TEXT_CHARS:
+            self._texts.clear()
+            self._chars = 0
+        self._texts[key] = text
+        self._chars += len(text)
 
     def _made(self, symbols: frozenset[str], fields: Collection[str] | None) -> str:
         entries = [

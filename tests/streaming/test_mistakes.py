@@ -8,6 +8,7 @@ import pytest
 from pytest_django import Settings
 
 from prices.services.symbols import Resolution
+from streaming.lookup import Lookup
 from tests.streaming.sockets import client, knowing, resolve
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("hub")]
@@ -98,3 +99,18 @@ async def test_thousands_of_names_in_a_message_are_not_all_looked_up(settings: S
     assert subscribed["symbols"] == []
     assert subscribed["rejected"]["NONE0"] == "unknown_symbol"
     assert subscribed["rejected"]["NONE9999"] == "limit"
+
+
+async def test_our_own_fault_is_told_as_such_and_ends_the_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Lookup):
+        async def resolution(self, names: Collection[str], until: float) -> Resolution | None:
+            raise RuntimeError("a fault of ours")
+
+    async with client(Broken()) as socket:
+        error = await socket.ask("subscribe", "BTC", id=1)
+        code = await socket.closed()
+
+    assert (error["type"], error["code"], code) == ("error", "internal_error", 1011)
+    assert "a fault of ours" in caplog.text

@@ -10,7 +10,7 @@ import pytest
 from pytest_django import Settings
 from redis import Redis
 
-from streaming import ticks
+from streaming import past, ticks
 from streaming.hub import Hub
 from streaming.ticks import UNKNOWN, Place
 from tests.streaming.sockets import Client, client, knowing, publish, until, wire
@@ -314,3 +314,20 @@ async def test_ten_minutes_of_one_second_ticks_come_back_whole(
         seqs = [(await socket.receive())["seq"] for _ in range(600)]
 
     assert seqs == list(range(1, 601))
+
+
+async def test_what_is_kept_for_those_who_come_back_is_bounded(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(past, "_TEXT_CHARS", 1000)
+    monkeypatch.setattr(past, "_CACHED_BYTES", 1000)
+    place = await published(hub, *range(1, 21))
+    async with client(knowing(fetched=nobody)) as socket:
+        for symbols in (["BTC"], ["ETH"], ["BTC", "ETH"]):
+            await resume(socket, 0, place.epoch, *symbols)
+            seqs = [(await socket.receive())["seq"] for _ in range(20)]
+            assert seqs == list(range(1, 21))
+
+    assert sum(len(one.packed) for one in hub.past._cached.values()) <= 1000
+    assert len(hub.past._opened) <= 8
+    assert all(sum(map(len, one._texts.values())) <= 1000 for one in hub.past._opened.values())
