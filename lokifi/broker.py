@@ -18,9 +18,18 @@ Errback = Callable[[Exception, float], None]
 
 
 class PatientConnection(Connection):
-    def _ensure_connection(self, errback: Errback | None = None, *rest: Any, **more: Any) -> Any:
-        more = {"interval_start": _EVERY_S, "interval_step": 0, "interval_max": _EVERY_S, **more}
-        return super()._ensure_connection(errback and _once(errback), *rest, **more)
+    def _ensure_connection(
+        self,
+        errback: Errback | None = None,
+        max_retries: int | None = None,
+        *rest: Any,
+        **more: Any,
+    ) -> Any:
+        if not rest:
+            # Nobody said how: not a message's own few tries, then, but a part that waits.
+            rest = (_EVERY_S, 0, _EVERY_S)
+            errback = errback and _once(errback)
+        return super()._ensure_connection(errback, max_retries, *rest, **more)
 
 
 class Broker(AMQP):

@@ -405,6 +405,8 @@ CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONCURRENCY = 4
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# For ever: a worker that gives up is missed when the broker is back (see lokifi/broker.py).
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 # Every value written out: redis-py's own defaults hide a server that hangs.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 15,
