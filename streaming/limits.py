@@ -22,6 +22,10 @@ logger = logging.getLogger(__name__)
 # demand for some ticks after it was left.
 SYMBOLS_BURST = 2
 SYMBOLS_WINDOW_S = 60
+# Old ticks sent again to one connection: so many at once (all that are kept, twice), and
+# so many a second after that. Each is cut anew for its client.
+REPLAYED_BURST = 1200
+REPLAYED_PER_S = 10
 
 
 class Recent:
@@ -93,6 +97,7 @@ class Manners:
         self._messages = Bucket(allowance.burst, allowance.messages / MESSAGE_WINDOW_S, now)
         most = allowance.symbols
         self._symbols = Bucket(most * SYMBOLS_BURST, most / SYMBOLS_WINDOW_S, now)
+        self._replayed = Bucket(REPLAYED_BURST, REPLAYED_PER_S, now)
         self._refusals = Recent(MAX_REFUSALS, 60)
         # One more than is allowed is too many.
         self._mistakes = Recent(allowance.mistakes + 1, MISTAKES_WINDOW_S)
@@ -104,6 +109,10 @@ class Manners:
     def symbols(self, count: int, now: float) -> None:
         """Count symbols taken up. Raises ProtocolError where they come too soon."""
         self._allow(self._symbols.take(count, now), "new symbols (WS_MAX_SYMBOLS)", now)
+
+    def may_replay(self, ticks: int, now: float) -> bool:
+        """Count old ticks to be sent again; return whether they are not too many."""
+        return self._replayed.take(ticks, now) == 0
 
     def _allow(self, wait_s: float, what: str, now: float) -> None:
         if wait_s > 0:

@@ -170,7 +170,10 @@ class Requests:
         """Return the ticks behind `since`; None where they cannot be had whole."""
         if since is None or since.epoch is None or not symbols:
             return None
-        return await self._hub.past.between(Place(since.epoch, since.seq), self._hub.place)
+        found = await self._hub.past.between(Place(since.epoch, since.seq), self._hub.place)
+        if found is None or not self._manners.may_replay(len(found), _now()):
+            return None
+        return found
 
     async def _replay(self, since: Since, missed: list[Kept], symbols: frozenset[str]) -> Place:
         """Send what was missed and what comes meanwhile; return the tick that was sent last.

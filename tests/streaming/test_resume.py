@@ -10,7 +10,7 @@ import pytest
 from pytest_django import Settings
 from redis import Redis
 
-from streaming import past, ticks
+from streaming import limits, past, ticks
 from streaming.hub import Hub
 from streaming.ticks import UNKNOWN, Place
 from tests.streaming.sockets import Client, client, knowing, publish, until, wire
@@ -331,3 +331,22 @@ async def test_what_is_kept_for_those_who_come_back_is_bounded(
     assert sum(len(one.packed) for one in hub.past._cached.values()) <= 1000
     assert len(hub.past._opened) <= 8
     assert all(sum(map(len, one._texts.values())) <= 1000 for one in hub.past._opened.values())
+
+
+async def test_who_asks_for_the_same_ticks_again_and_again_gets_a_snapshot(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REPLAYED_BURST", 5)
+    monkeypatch.setattr(limits, "REPLAYED_PER_S", 0.001)
+    place = await published(hub, 1.0, 2.0, 3.0)
+    async with client(knowing(fetched=nobody)) as socket:
+        first = await resume(socket, 1, place.epoch)
+        got = [await socket.receive() for _ in range(2)]
+        second = await resume(socket, 0, place.epoch)
+        got += [await socket.receive() for _ in range(3)]
+        third = await resume(socket, 1, place.epoch)
+        got.append(await socket.receive())
+
+    assert [m["recovered"] for m in (first, second, third)] == [True, True, False]
+    assert [m["seq"] for m in got] == [2, 3, 1, 2, 3, 3]
+    assert got[-1]["snapshot"] is True
