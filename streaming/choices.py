@@ -21,6 +21,8 @@ from streaming.ticks import EARLY, Place
 
 # With mode "delta", everything is sent with each tick whose number this divides.
 EVERYTHING_EACH = 10
+# Texts made of one tick that are kept for others with the same choices.
+CACHED_CHARS = 8 * 1024 * 1024
 # Fields that change without anything having happened.
 TIMES = frozenset({"last_updated"})
 
@@ -139,7 +141,11 @@ class View:
         if text is None:
             entries = [self._entry(tick, symbol) for symbol in news]
             begin = head("price_update", tick.place.epoch, tick.place.seq, prev_seq)
-            text = tick.cache[key] = begin + share(tick.timestamp, entries, merged=merged)
+            text = begin + share(tick.timestamp, entries, merged=merged)
+            kept = tick.cache.get("chars", 0) + len(text)
+            if kept <= CACHED_CHARS:
+                tick.cache["chars"] = kept
+                tick.cache[key] = text
         return text
 
     def _merged(self, place: Place) -> int:

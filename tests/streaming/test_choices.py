@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from streaming import choices
 from streaming.choices import View
 from streaming.protocol import Choices, Mode, WireQuote
 from streaming.ticks import Place
@@ -270,3 +271,16 @@ def test_what_was_replayed_is_told_anew() -> None:
     chosen.forget(Place("a", 3))
 
     assert names(told(chosen, tick(4, BTC=1.0))) == ["BTC"]
+
+
+def test_what_a_tick_keeps_for_others_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "CACHED_CHARS", 1000)
+    now = tick(1, BTC=1.0, ETH=2.0)
+
+    for at in range(20):
+        part = view(mode=Mode.DELTA).part(now, BOTH, 1)
+        assert part is not None
+        assert names(json.loads(part.text(at))) == ["BTC", "ETH"]
+
+    kept = [value for key, value in now.cache.items() if key[0] == "text"]
+    assert 0 < sum(map(len, kept)) <= 1000
