@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Types are checked with Django's settings loaded, and these want a key.
 CHECKED := SECRET_KEY=only-for-the-type-checker
 
-.PHONY: run test lint types arch check setup lock help chaos autobahn bench-stream
+.PHONY: run test lint types arch check setup lock help chaos autobahn bench bench-stream
 help:  ## what there is (this list)
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -38,6 +38,9 @@ chaos: $(VENV)/dev.stamp  ## faults under real processes; ONLY=T2 SERVER=uvicorn
 
 autobahn: $(VENV)/dev.stamp  ## Autobahn's fuzzing client against both servers; SERVER=daphne
 	$(BIN)/python -m tests.chaos.autobahn --server "$(SERVER)"
+
+bench: $(VENV)/dev.stamp  ## REST figures beside peers; needs wrk; ROWS=known,gzip ROUNDS=3
+	$(BIN)/python -m bench.http --rows "$(ROWS)" --rounds "$(ROUNDS)"
 
 bench-stream: $(VENV)/dev.stamp  ## the stream's figures beside peers; ROWS=crowd ROUNDS=3 PART=0.1
 	$(BIN)/python -m bench --rows "$(ROWS)" --rounds "$(ROUNDS)" --part "$(PART)"

@@ -1,0 +1,1 @@
+"""How fast REST answers leave, beside peers that serve the same bytes from the same Redis."""

@@ -1,0 +1,233 @@
+"""The rows of the table in docs/performance-http.md, each with what it is to reach."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections.abc import Callable, Mapping
+
+from bench.http.rounds import Figures, Target, rounds
+from bench.http.servers import API, KNOWN, Servers
+from bench.row import How, Row
+from tests.lokifi.raw import Line
+from tests.product import Web
+
+TOP = KNOWN["top 100"][0]
+_SECONDS = 2
+# Keys that nobody has asked for before, from 1 to MANY, in no order.
+MANY = 10_000
+AT_RANDOM = """
+math.randomseed(os.time())
+request = function() return wrk.format("GET", "PATH?junk=" .. math.random(MANY)) end
+"""
+
+
+def target(name: str, web: Web, path: str, **more: object) -> Target:
+    return Target(name, web.port, path, web.process.pid, **more)  # type: ignore[arg-type]
+
+
+def note(row: Row, found: Mapping[str, Figures]) -> None:
+    for name, one in found.items():
+        row.table[name] = {
+            "requests/s": one.per_s,
+            "p50 ms": one.p50_ms,
+            "p99 ms": one.p99_ms,
+            "CPU us": one.cpu_us,
+        }
+
+
+def known(how: How, at: Servers) -> Row:
+    row = Row("known", "Known in the process, 16 connections")
+    ours = at.ours()
+    at.fill(ours)
+    peer, bare = at.starlette(1), at.bare()
+    for name, (path, _) in KNOWN.items():
+        at.fill(ours)
+        servers = {"ours": ours, "Starlette": peer, "bare": bare}
+        found = rounds(
+            [target(f"{name}, {s}", w, path) for s, w in servers.items()], 16, _SECONDS, how.rounds
+        )
+        note(row, found)
+        mine, its, floor = (found[f"{name}, {s}"].per_s for s in servers)
+        row.judge_least(f"{name}: times Starlette with its copy", mine / its, 1.3)
+        row.judge_least(f"{name}: part of the bare responder", mine / floor, 0.25)
+    return row
+
+
+def one_connection(how: How, at: Servers) -> Row:
+    row = Row("one", "Top 100 over one connection")
+    ours, peer = at.ours(), at.starlette(1)
+    at.fill(ours)
+    pair = [target("ours", ours, TOP), target("Starlette", peer, TOP)]
+    found = rounds(pair, 1, _SECONDS, how.rounds)
+    note(row, found)
+    row.judge("p50 against Starlette's", found["ours"].p50_ms, found["Starlette"].p50_ms, "ms")
+    return row
+
+
+def unchanged(how: How, at: Servers) -> Row:
+    row = Row("304", "Top 100, whole and as 304")
+    ours = at.ours()
+    at.fill(ours)
+    etag = target("", ours, TOP).sample().header("etag") or ""
+    whole = target("200", ours, TOP)
+    known_already = target(
+        "304", ours, TOP, headers={"If-None-Match": etag}, status=304, is_compared=False
+    )
+    found = rounds([whole, known_already], 16, _SECONDS, how.rounds)
+    note(row, found)
+    row.judge_least("304 against 200", found["304"].per_s / found["200"].per_s, 1.3)
+    return row
+
+
+def zipped(how: How, at: Servers) -> Row:
+    row = Row("gzip", "Plain and gzip")
+    ours = at.ours()
+    for name in ("history 1w", "top 100"):
+        at.fill(ours)
+        path = KNOWN[name][0]
+        pair = [
+            target(f"{name}, plain", ours, path),
+            target(f"{name}, gzip", ours, path, headers={"Accept-Encoding": "gzip"}),
+        ]
+        found = rounds(pair, 16, _SECONDS, how.rounds)
+        note(row, found)
+        part = found[f"{name}, gzip"].per_s / found[f"{name}, plain"].per_s
+        row.judge_least(f"{name}: gzip against plain", part, 0.9)
+    return row
+
+
+def daphne(how: How, at: Servers) -> Row:
+    row = Row("daphne", "Under daphne, history 1w")
+    ours, alone = at.ours("daphne"), at.django_alone("daphne")
+    path = KNOWN["history 1w"][0]
+    at.fill(ours)
+    pair = [target("ours", ours, path), target("the view alone", alone, path)]
+    found = rounds(pair, 16, _SECONDS, how.rounds)
+    note(row, found)
+    times = found["ours"].per_s / found["the view alone"].per_s
+    row.judge_least("times the plain view under daphne", times, 6)
+    return row
+
+
+def processes(how: How, at: Servers) -> Row:
+    row = Row("processes", "One process and two, history 1w, 64 connections")
+    path = KNOWN["history 1w"][0]
+    one, two = at.workers(1), at.workers(2)
+    for web in (one, two, one, two):
+        at.fill(web)
+        for _ in range(10):
+            at.fill(web)
+    found = rounds([target("one", one, path), target("two", two, path)], 64, _SECONDS, how.rounds)
+    note(row, found)
+    row.judge_least("two against one", found["two"].per_s / found["one"].per_s, 1.4)
+    return row
+
+
+def many_keys(how: How, at: Servers) -> Row:
+    """Ask at random for keys of which a tenth has room."""
+    row = Row("many keys", f"{MANY} keys at random, room for a tenth of them, 64 connections")
+    size = 5000
+    web = at.ours(FRONT_CACHE_BYTES=str(MANY * size // 10))
+    path = f"{API}/crypto/top"
+    script = AT_RANDOM.replace("PATH", f"{path}?limit=5&").replace("??", "?")
+    script = script.replace("&?junk", "&junk").replace("MANY", str(MANY))
+    before_kib = _rss_kib(web)
+    one = Target(
+        "ours", web.port, f"{path}?limit=5", web.process.pid, script=script, is_compared=False
+    )
+    found = rounds([one], 64, 5, how.rounds)
+    note(row, found)
+    grown = (_rss_kib(web) - before_kib) / 1024
+    row.notes.append(
+        f"The server grew by {grown:.1f} MiB; the bound is {MANY * size / 10 / 2**20:.1f} MiB."
+    )
+    return row
+
+
+def _rss_kib(web: Web) -> int:
+    from bench.proc import rss_kib
+
+    return rss_kib([web.process.pid])
+
+
+def thousand(how: How, at: Servers) -> Row:
+    """1,000 clients ask for one thing that nobody knows, of a source that takes a second."""
+    row = Row("thousand", "1,000 clients, one unknown thing, a source that takes 1 s")
+    count = 1000
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    )
+    web = at.ours()
+    line = Line(web.port)
+    line.ask(f"{API}/XRP")
+    line.close()
+    slowest = []
+    for period in ("1w", "3m", "1y")[: how.rounds]:
+        market = at.product.sandbox
+        market.reset()
+        market.fault("delay", delay_s=1, seconds=30)
+        times_s, wrong = asyncio.run(_crowd(web.port, f"{API}/XRP/history?period={period}", count))
+        calls = market.count("/coingecko/api/v3/coins/") + market.count("/coinbase")
+        market.heal()
+        slowest.append(max(times_s))
+        row.judge(f"{period}: upstream calls", calls, 1)
+        row.judge(f"{period}: answers that were not 200", wrong, 0)
+        row.judge(f"{period}: the last is answered", max(times_s), 1.5, "s")
+    return row
+
+
+async def _crowd(port: int, path: str, count: int) -> tuple[list[float], int]:
+    said = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(count)]
+    begun = time.monotonic()
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[float, bool]:
+        writer.write(said)
+        heard = await reader.read(-1)
+        took_s = time.monotonic() - begun
+        writer.close()
+        return took_s, heard.startswith(b"HTTP/1.1 200")
+
+    found = await asyncio.gather(*(ask(*one) for one in opened))
+    return [took_s for took_s, _ in found], sum(not is_right for _, is_right in found)
+
+
+def growth(how: How, at: Servers) -> Row:
+    row = Row("growth", "By connections (history 1w) and by size of the body (top N)")
+    ours = at.ours()
+    path = KNOWN["history 1w"][0]
+    for label in ("requests/s", "p99 ms"):
+        row.lines[f"{label} by connections"] = []
+        row.lines[f"{label} by KB"] = []
+    for connections in (1, 4, 16, 64, 256, 1024):
+        at.fill(ours)
+        one = rounds([target("ours", ours, path)], connections, _SECONDS, 1)["ours"]
+        row.table[f"{connections} connections"] = {"requests/s": one.per_s, "p99 ms": one.p99_ms}
+        row.lines["requests/s by connections"].append((connections, one.per_s))
+        row.lines["p99 ms by connections"].append((connections, one.p99_ms))
+    for path in (
+        f"{API}/crypto/top?limit=1",
+        *(f"{API}/crypto/top?limit={n}" for n in (10, 50, 150, 300)),
+    ):
+        sample = [target("ours", ours, path).sample() for _ in range(3)][-1]
+        one = rounds([target("ours", ours, path)], 16, _SECONDS, 1)["ours"]
+        kb = len(sample.body) / 1000
+        row.table[f"{kb:.0f} KB"] = {"requests/s": one.per_s, "p99 ms": one.p99_ms}
+        row.lines["requests/s by KB"].append((kb, one.per_s))
+        row.lines["p99 ms by KB"].append((kb, one.p99_ms))
+    return row
+
+
+ROWS: dict[str, Callable[[How, Servers], Row]] = {
+    "known": known,
+    "one": one_connection,
+    "304": unchanged,
+    "gzip": zipped,
+    "daphne": daphne,
+    "thousand": thousand,
+    "many": many_keys,
+    "processes": processes,
+    "growth": growth,
+}
