@@ -7,7 +7,7 @@ first tick after it. Here it is tried every second, and told of once an outage i
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from celery.app.amqp import AMQP
 from kombu import Connection
@@ -18,18 +18,11 @@ Errback = Callable[[Exception, float], None]
 
 
 class PatientConnection(Connection):
-    def _ensure_connection(
-        self,
-        errback: Errback | None = None,
-        max_retries: int | None = None,
-        *rest: Any,
-        **more: Any,
-    ) -> Any:
-        if not rest:
-            # Nobody said how: not a message's own few tries, then, but a part that waits.
-            rest = (_EVERY_S, 0, _EVERY_S)
-            errback = errback and _once(errback)
-        return super()._ensure_connection(errback, max_retries, *rest, **more)
+    """Waits as a worker and a beat should; a message that is sent keeps its own few tries."""
+
+    def ensure_connection(self, errback: Errback | None = None, *rest: Any, **more: Any) -> Self:
+        more = {"interval_start": _EVERY_S, "interval_step": 0, "interval_max": _EVERY_S, **more}
+        return super().ensure_connection(errback and _once(errback), *rest, **more)
 
 
 class Broker(AMQP):

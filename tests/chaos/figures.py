@@ -53,6 +53,8 @@ def percentile(values: list[float], part: float) -> float:
 
 
 def _said(value: float, unit: str) -> str:
+    if value == float("inf"):
+        return "never"
     if value == int(value) and abs(value) < 1e15:
         text = f"{int(value):,}"
     else:

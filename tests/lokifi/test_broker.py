@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from kombu.exceptions import OperationalError
+
 from lokifi.celery import app
 from lokifi.embedded import EmbeddedServer, free_port
 
@@ -25,3 +28,9 @@ def test_a_broker_that_is_away_is_tried_every_second_and_told_of_once(tmp_path: 
 
     assert is_connected
     assert told == [1]
+
+
+def test_a_message_is_not_held_up_for_long_by_a_broker_that_is_away() -> None:
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    with app.connection_for_write(url=url) as connection, pytest.raises(OperationalError):
+        app.send_task("nothing", connection=connection, retry=False)
