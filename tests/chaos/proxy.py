@@ -113,6 +113,7 @@ class Proxy:
         self, queue: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter
     ) -> None:
         loop = asyncio.get_running_loop()
+        is_deaf = False
         while True:
             due, data = await queue.get()
             if not data:
@@ -124,7 +125,9 @@ class Proxy:
             if weather.bytes_per_s:
                 await asyncio.sleep(len(data) / weather.bytes_per_s)
             await asyncio.sleep(max(0.0, due - loop.time()))
-            if weather.is_half_open or writer.transport.is_closing():
+            # For good: what comes after lost bytes cannot arrive either.
+            is_deaf = is_deaf or weather.is_half_open
+            if is_deaf or writer.transport.is_closing():
                 continue
             writer.write(data)
             await writer.drain()

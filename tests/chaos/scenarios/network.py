@@ -13,8 +13,8 @@ from tests.chaos.scenario import SEED, Size, scenario
 from tests.chaos.scenarios.truth import not_as_published, outcomes
 from tests.chaos.stage import Recorder, Stage
 
-_DEAD_AFTER_S = 5
-SETTINGS = {"WS_HEARTBEAT_S": "2", "WS_DEAD_AFTER_S": str(_DEAD_AFTER_S)}
+_DEAD_AFTER_S = 3
+SETTINGS = {"WS_HEARTBEAT_S": "1", "WS_DEAD_AFTER_S": str(_DEAD_AFTER_S)}
 _WEATHERS = {
     "200 ms of delay": Weather(delay_s=0.2),
     "1 % of packets stall": Weather(stall_part=0.01, stall_s=0.4),
