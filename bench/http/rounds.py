@@ -16,9 +16,10 @@ from bench.proc import cpu_s
 from tests.lokifi.raw import Line, Reply
 
 _REPORT = """
+share = function() return 0 end
 done = function(summary, latency, requests)
-  io.write(string.format('\\n{"requests":%d,"us":%d,"bytes":%d,"bad":%d,"p50":%f,"p99":%f}\\n',
-    summary.requests, summary.duration, summary.bytes, summary.errors.status
+  io.write(string.format('\\n{"share":%f,"requests":%d,"us":%d,"bytes":%d,"bad":%d,"p50":%f,"p99":%f}\\n',
+    share(), summary.requests, summary.duration, summary.bytes, summary.errors.status
     + summary.errors.connect + summary.errors.read + summary.errors.write
     + summary.errors.timeout, latency:percentile(50) / 1000, latency:percentile(99) / 1000))
 end
@@ -59,6 +60,7 @@ class Figures:
     p50_ms: float
     p99_ms: float
     cpu_us: float
+    share: float = 0.0  # of answers that a script counts
 
 
 def rounds(
@@ -79,7 +81,7 @@ def rounds(
 
 
 def _median(several: Sequence[Figures]) -> Figures:
-    values = [(f.per_s, f.p50_ms, f.p99_ms, f.cpu_us) for f in several]
+    values = [(f.per_s, f.p50_ms, f.p99_ms, f.cpu_us, f.share) for f in several]
     return Figures(*(statistics.median(column) for column in zip(*values, strict=True)))
 
 
@@ -116,7 +118,7 @@ def _once(target: Target, script: Path, connections: int, seconds: int) -> Figur
     if target.is_compared and abs(each - size) > _SLACK_BYTES + 40:
         raise DoesNotCountError(f"{target.name}: {each:.0f} bytes an answer, not {size}")
     per_s = said["requests"] / said["us"] * 1e6
-    return Figures(per_s, said["p50"], said["p99"], used_s / said["requests"] * 1e6)
+    return Figures(per_s, said["p50"], said["p99"], used_s / said["requests"] * 1e6, said["share"])
 
 
 @contextmanager

@@ -19,7 +19,15 @@ _SECONDS = 2
 MANY = 10_000
 AT_RANDOM = """
 math.randomseed(os.time())
+hits, answers = 0, 0
+local threads = {}
+setup = function(thread) table.insert(threads, thread) end
 request = function() return wrk.format("GET", "PATH?junk=" .. math.random(MANY)) end
+response = function(status, headers)
+  answers = answers + 1
+  if headers["age"] then hits = hits + 1 end
+end
+share = function() return threads[1]:get("hits") / threads[1]:get("answers") end
 """
 
 
@@ -139,6 +147,7 @@ def many_keys(how: How, at: Servers) -> Row:
     )
     found = rounds([one], 64, 5, how.rounds)
     note(row, found)
+    row.table["ours"]["hits %"] = 100 * found["ours"].share
     grown = (_rss_kib(web) - before_kib) / 1024
     row.notes.append(
         f"The server grew by {grown:.1f} MiB; the bound is {MANY * size / 10 / 2**20:.1f} MiB."

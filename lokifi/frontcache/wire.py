@@ -26,7 +26,7 @@ _NEEDED = frozenset(
 _STATUS = {200: b"HTTP/1.1 200 OK\r\n", 304: b"HTTP/1.1 304 Not Modified\r\n"}
 _FORBIDDEN = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 # Up to here one write with a copy of the body is cheaper than two.
-_JOINED = 4096
+_JOINED = 32 * 1024
 _is_known: dict[type, bool] = {}
 
 
