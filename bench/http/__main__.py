@@ -40,7 +40,7 @@ def main() -> int:
             row = ROWS[name](how, at)
         for what, value, reached in row.marks:
             print(f"  {what:<70} {value:>16}   {'reached' if reached else 'MISSED'}", flush=True)
-        for line in page.table(row):
+        for line in (*page.table(row), *row.notes):
             print(f"  {line}")
         print(f"  took {time.monotonic() - begun:.0f} s", flush=True)
         has_missed = has_missed or not all(reached for _, _, reached in row.marks)

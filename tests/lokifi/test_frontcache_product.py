@@ -21,6 +21,8 @@ from tests.lokifi.raw import OWN, Line, Reply
 from tests.processes import responds, until
 from tests.product import Product, Web
 
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("frontcache")]
+
 ROOT = "/api/v1/prices"
 Connect = Callable[..., Line]
 KNOWN = [
