@@ -1,0 +1,36 @@
+"""WebSocket frames (RFC 6455) of texts, ready to be written to any connection."""
+
+from __future__ import annotations
+
+import socket
+from struct import Struct
+from typing import Any
+
+_TEXT = 0x81  # a whole text message in one frame
+_SHORT = Struct("!BB").pack
+_MEDIUM = Struct("!BBH").pack
+_LONG = Struct("!BBQ").pack
+
+# What the kernel may hold of a connection that was not sent yet. Beyond it a
+# socket takes no more, so that a slow reader is known to be one while what waits
+# for it can still be replaced by something newer. What is on its way does not
+# count: a far reader is no slow one.
+_UNSENT_BYTES = 32 * 1024
+_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+
+
+def framed(text: str) -> bytes:
+    """Return the frame of a text."""
+    payload = text.encode()
+    size = len(payload)
+    if size < 126:
+        return _SHORT(_TEXT, size) + payload
+    if size < 65_536:
+        return _MEDIUM(_TEXT, 126, size) + payload
+    return _LONG(_TEXT, 127, size) + payload
+
+
+def keep_little_unsent(sock: Any) -> None:
+    """Have a TCP socket say early that its reader is slow, where the system can."""
+    if _NOTSENT_LOWAT is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
+        sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)

@@ -1,0 +1,209 @@
+"""Who follows what in this process, and the handing out of a tick.
+
+Subscribers are kept by the set of symbols they follow: a tick's part is made
+once for all who follow the same, and nothing is looked up for a subscriber.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from streaming.choices import View
+from streaming.feed import Feed, Share
+from streaming.protocol import Frame, WireQuote, entry, share
+from streaming.ticks import Place
+
+# So many are told before the event loop does other things: some milliseconds.
+_SLICE = 256
+
+
+class _Texts(dict[str, str]):
+    """Each symbol's text, made when it is first wanted."""
+
+    def __init__(self, quotes: Mapping[str, WireQuote]) -> None:
+        super().__init__()
+        self._quotes = quotes
+
+    def __missing__(self, symbol: str) -> str:
+        text = self[symbol] = entry(symbol, self._quotes[symbol])
+        return text
+
+
+class Tick:
+    """The newest tick this process has: each symbol's text is made once."""
+
+    def __init__(self, place: Place, timestamp: str, quotes: Mapping[str, WireQuote]) -> None:
+        self.place = place
+        self.timestamp = timestamp
+        self.quotes = quotes
+        self.cache: dict[Any, Any] = {}  # what was made of this tick for those who chose
+        self._texts = _Texts(quotes)
+
+    def share(self, symbols: Iterable[str], *, snapshot: bool = False) -> Share | None:
+        """Return what a tick holds of symbols, in their order; None where that is nothing."""
+        texts, quotes = self._texts, self.quotes
+        entries = [texts[symbol] for symbol in symbols if symbol in quotes]
+        if not entries and not snapshot:
+            return None
+        rest = share(self.timestamp, entries, snapshot=snapshot)
+        return Share("price_update", self.place, rest)
+
+
+class _Group:
+    """Those who follow the same symbols."""
+
+    __slots__ = ("feeds", "names")
+
+    def __init__(self, symbols: Collection[str]) -> None:
+        self.names = tuple(sorted(symbols))  # the order of the wire
+        self.feeds: set[Feed] = set()
+
+
+class Registry:
+    """All subscribers of a process."""
+
+    def __init__(self) -> None:
+        self.feeds: dict[Feed, None] = {}  # the oldest first
+        self.views: dict[Feed, View] = {}  # of those who chose what they are told
+        self.counts: Counter[str] = Counter()
+        self._groups: dict[frozenset[str], _Group] = {}
+        # While a tick is being handed out: tells one subscriber, whose turn may not have come.
+        self._tell: Callable[[Feed], None] | None = None
+
+    def join(self, feed: Feed) -> None:
+        self.feeds[feed] = None
+        self._enlist(feed)
+
+    def leave(self, feed: Feed) -> None:
+        """Forget a subscriber that has joined."""
+        self.unfollow(feed, feed.symbols)
+        self._delist(feed)
+        del self.feeds[feed]
+        self.views.pop(feed, None)
+
+    def follow(self, feed: Feed, symbols: Collection[str]) -> set[str]:
+        """Return those symbols that nobody followed before."""
+        added = set(symbols) - feed.symbols
+        self.counts.update(added)
+        self._move(feed, feed.symbols | added)
+        return {symbol for symbol in added if self.counts[symbol] == 1}
+
+    def unfollow(self, feed: Feed, symbols: Collection[str]) -> None:
+        gone = feed.symbols & set(symbols)
+        for symbol in gone:
+            self.counts[symbol] -= 1
+            if not self.counts[symbol]:
+                # Its lease is left to lapse: another process may hold it too.
+                del self.counts[symbol]
+        self._move(feed, feed.symbols - gone)
+
+    def choose(self, feed: Feed, view: View | None) -> None:
+        """Cut ticks for this subscriber as it chose; None gives it what all get."""
+        self._before_change(feed)
+        self._delist(feed)
+        if view is None:
+            self.views.pop(feed, None)
+        else:
+            self.views[feed] = view
+        self._enlist(feed)
+
+    def _move(self, feed: Feed, symbols: frozenset[str]) -> None:
+        if symbols != feed.symbols:
+            self._before_change(feed)
+            self._delist(feed)
+            feed.symbols = symbols
+            self._enlist(feed)
+
+    def _before_change(self, feed: Feed) -> None:
+        if self._tell is not None and not feed.is_ended:
+            self._tell(feed)
+
+    def _enlist(self, feed: Feed) -> None:
+        if feed in self.views:
+            return
+        group = self._groups.get(feed.symbols)
+        if group is None:
+            group = self._groups[feed.symbols] = _Group(feed.symbols)
+        group.feeds.add(feed)
+
+    def _delist(self, feed: Feed) -> None:
+        if feed in self.views:
+            return
+        group = self._groups[feed.symbols]
+        group.feeds.discard(feed)
+        if not group.feeds:
+            del self._groups[feed.symbols]
+
+    # --- Handing out ----------------------------------------------------------------------
+
+    async def tell(self, tick: Tick, beat: Share, interval_s: int) -> None:
+        """Tell everyone of a tick; `beat` is for whoever follows nothing that it holds."""
+
+        def part(feed: Feed, view: View) -> None:
+            cut = view.part(tick, feed.symbols, interval_s)
+            if cut is not None:
+                feed.put_tick(cut)
+
+        def one(feed: Feed) -> None:
+            view = self.views.get(feed)
+            if view is None:
+                feed.put_tick(tick.share(sorted(feed.symbols)) or beat)
+            else:
+                part(feed, view)
+
+        self._tell = one
+        try:
+            left = _SLICE
+            for feed, mine in self._shares(tick, beat):
+                feed.put_tick(mine)
+                left -= 1
+                if not left:
+                    await asyncio.sleep(0)
+                    left = _SLICE
+            for feed, view in list(self.views.items()):
+                if self.views.get(feed) is view:
+                    part(feed, view)
+                left -= 1
+                if not left:
+                    await asyncio.sleep(0)
+                    left = _SLICE
+        finally:
+            self._tell = None
+
+    def _shares(self, tick: Tick, beat: Share) -> Iterator[tuple[Feed, Share]]:
+        for group in list(self._groups.values()):
+            # Whoever comes to a group or leaves it meanwhile has been told already.
+            mine = tick.share(group.names) or beat
+            for feed in list(group.feeds):
+                yield feed, mine
+
+    async def begin(self, tick: Tick, notice: Frame) -> None:
+        """Begin an epoch: a notice, and then all that each one follows."""
+        epoch = tick.place.epoch
+
+        def one(feed: Feed) -> None:
+            if feed.epoch == epoch:
+                return
+            feed.epoch = epoch
+            view = self.views.get(feed)
+            whole = (
+                tick.share(sorted(feed.symbols), snapshot=True)
+                if view is None
+                else view.whole(tick, feed.symbols)
+            )
+            feed.forget_tick()
+            if whole is not None:
+                feed.put(notice, whole)
+
+        self._tell = one
+        try:
+            for number, feed in enumerate(list(self.feeds), 1):
+                if not feed.is_ended:
+                    one(feed)
+                if not number % _SLICE:
+                    await asyncio.sleep(0)
+        finally:
+            self._tell = None

@@ -1,0 +1,132 @@
+"""Ready frames straight to the socket, under uvicorn's sans-IO WebSocket.
+
+What ASGI's `send` costs a message is then saved: a frame that is the same for
+many is made once and leaves without a coroutine. uvicorn's command line takes no
+protocol class of ours, so a connection of its own is given our class when the
+application asks for its line: whatever started the server, nothing is to be set.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from streaming.frames import framed, keep_little_unsent
+from streaming.protocol import Close
+
+if TYPE_CHECKING:
+    from streaming.feed import Feed
+
+# For the client's own close frame; and for one that does not even read ours.
+_CLOSE_WITHIN_S = 5.0
+_CUT_WITHIN_S = 1.0
+
+
+class Protocol(WebSocketsSansIOProtocol):
+    """uvicorn's protocol, accepted already, that also tells its line how writing goes."""
+
+    line: UvicornLine | None
+
+    def adopt(self) -> UvicornLine:
+        """Return the line of a connection that has just become one of this class."""
+        # Whatever the kernel does not take at once is told to us: one frame is all that
+        # is ever buffered here. With uvloop it also means that a frame leaves at once.
+        self.transport.set_write_buffer_limits(high=0)
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            keep_little_unsent(sock)
+        self.line = UvicornLine(self)
+        return self.line
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.line is not None:
+            self.line.is_free = False
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.line is not None:
+            self.line.freed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        line, self.line = self.line, None
+        if line is not None:
+            line.lost()
+        super().connection_lost(exc)
+
+    def send_receive_event_to_app(self) -> None:
+        # The base class knows as well what is no UTF-8, and writes a stack trace for each.
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
+    def close(self, code: int, within_s: float) -> None:
+        """Send a close frame behind what is buffered, and be gone within that time."""
+        if self.close_sent or self.transport.is_closing() or not self.handshake_complete:
+            return
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
+        self.conn.send_close(code)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.stop_keepalive()
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        # Not `close`, which would wait for whoever reads nothing.
+        self.close_timer = self.loop.call_later(within_s, self.transport.abort)
+
+
+class UvicornLine:
+    """The way to one subscriber through uvicorn's transport."""
+
+    __slots__ = ("_protocol", "_write", "feed", "is_free")
+
+    form = staticmethod(framed)
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.feed: Feed | None = None
+        self.is_free = True
+        self._protocol = protocol
+        self._write = protocol.transport.write
+
+    def freed(self) -> None:
+        self.is_free = not self._protocol.close_sent
+        if self.feed is not None:
+            self.feed.flush()
+
+    def lost(self) -> None:
+        self.is_free = False
+        if self.feed is not None:
+            self.feed.abandon()
+
+    def write(self, made: bytes) -> None:
+        self._write(made)
+
+    def end(self, code: Close) -> None:
+        self.is_free = False
+        self._protocol.close(code, _CLOSE_WITHIN_S)
+
+    def cut(self, code: Close) -> None:
+        self.is_free = False
+        self._protocol.close(code, _CUT_WITHIN_S)
+
+    def stop(self) -> None:
+        self.is_free = False
+
+    def hold_back(self, is_held: bool) -> None:
+        """Do nothing: uvicorn reads a message only when the last one was taken."""
+
+
+def line(connection: Any) -> UvicornLine | None:
+    """Return a line on a connection that was accepted; None where it is closed already."""
+    if type(connection) is not WebSocketsSansIOProtocol or connection.close_sent:
+        return None
+    connection.__class__ = Protocol
+    found: UvicornLine = connection.adopt()
+    return found
