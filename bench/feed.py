@@ -13,6 +13,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 
 def main(symbols: list[str], interval_s: int) -> None:
     import django
@@ -31,21 +33,25 @@ def main(symbols: list[str], interval_s: int) -> None:
         entries = []
         for symbol in symbols:
             price = round(chance.uniform(0.01, 70_000), 4)
-            quote = WireQuote(
-                symbol=symbol,
-                ref=f"coingecko:{symbol.lower()}",
-                price=price,
-                change=round(price * 0.0187, 4),
-                change_percent=1.8712,
-                high=round(price * 1.02, 4),
-                low=round(price * 0.98, 4),
-                volume=31_234_567_890.12,
-                market_cap=1_320_000_000_000.5,
-                last_updated=now,
-                source="sandbox",
-                stale=False,
-            )
-            entries.append(entry(symbol, quote))
+            quote = {
+                "symbol": symbol,
+                "ref": f"coingecko:{symbol.lower()}",
+                "price": price,
+                "change": round(price * 0.0187, 4),
+                "change_percent": 1.8712,
+                "high": round(price * 1.02, 4),
+                "low": round(price * 0.98, 4),
+                "volume": 31_234_567_890.12,
+                "market_cap": 1_320_000_000_000.5,
+                "last_updated": now,
+                "source": "sandbox",
+                "stale": False,
+                "freshness": "live",
+                "market": None,
+                "session": None,
+                "disputed": False,
+            }
+            entries.append(entry(symbol, msgspec.convert(quote, WireQuote)))
         known = ticks.publish(client, known, interval_s, share(stamp(), entries))
         publisher.announce(known)
         due += interval_s

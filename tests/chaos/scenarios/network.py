@@ -27,7 +27,7 @@ _WEATHERS = {
     "T19",
     "A bad network",
     sizes={
-        "short": {"clients": 2, "each_s": 1, "calm_s": 0},
+        "short": {"clients": 2, "each_s": 0.7, "calm_s": 0},
         "default": {"clients": 10, "each_s": 12, "calm_s": 6},
         "full": {"clients": 50, "each_s": 60, "calm_s": 20},
     },

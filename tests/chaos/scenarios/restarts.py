@@ -25,9 +25,9 @@ _MOST_IN_A_SECOND = 0.4
     "T24",
     "A rolling restart under open sockets",
     sizes={
-        "short": {"sockets": 20, "calm_s": 0},
-        "default": {"sockets": 500, "calm_s": 4},
-        "full": {"sockets": 500, "calm_s": 20},
+        "short": {"sockets": 20, "restarts": 1, "calm_s": 0},
+        "default": {"sockets": 500, "restarts": 2, "calm_s": 4},
+        "full": {"sockets": 500, "restarts": 2, "calm_s": 20},
     },
     webs=2,
 )
@@ -41,7 +41,7 @@ async def rolling(stage: Stage, size: Size) -> list[Figure]:
                 for number in range(size.sockets)
             ]
             await until(lambda: all(c.is_up for c in clients), within_s=60)
-            for number in range(len(stage.webs)):
+            for number in range(size.restarts):
                 held = len(proxy.accepted)
                 begin = time.monotonic()
                 exits.append(await _replace(stage, proxy, number))
@@ -60,7 +60,9 @@ async def rolling(stage: Stage, size: Size) -> list[Figure]:
         exactly("sockets closed otherwise than by 1001 or 1012", _others(reasons), 0),
         exactly("closed without a notice of when to come back", closed - told_to, 0),
         within("all back and with ticks after", slowest, 15),
-        at_most("busiest second's part of those who come back", busiest, _MOST_IN_A_SECOND),
+        at_most(
+            "busiest second's part of those who come back", busiest, _MOST_IN_A_SECOND, timed=True
+        ),
         told("recovered, started over", outcomes(histories)),
         exactly("ticks shown twice or out of order", sum(doubles(h.ticks) for h in histories), 0),
         exactly("ticks missing without a word", sum(map(gaps, histories)), 0),

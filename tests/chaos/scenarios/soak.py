@@ -38,12 +38,12 @@ async def churn(stage: Stage, size: Size) -> list[Figure]:
     chance = random.Random(SEED)
     failed: list[str] = []
     await _come_and_go(stage, symbols, min(20, size.seconds / 2), size.a_second, chance, failed)
-    quiet = [await _quiet(stage, number) for number in range(len(stage.webs))]
+    quiet = await _all_quiet(stage)
     sights: list[tuple[float, list[Sight]]] = []
     looking = asyncio.create_task(_look(stage, sights))
     await _come_and_go(stage, symbols, size.seconds, size.a_second, chance, failed)
     looking.cancel()
-    after = [await _quiet(stage, number) for number in range(len(stage.webs))]
+    after = await _all_quiet(stage)
     slope = max(_slope(sights, number) for number in range(len(stage.webs)))
     # A short run tells a slope only roughly: one MiB in all is allowed.
     most = max(1.0, 600 / size.seconds) if size.seconds < _LONG_S else 1.0
@@ -99,11 +99,11 @@ async def _look(stage: Stage, sights: list[tuple[float, list[Sight]]]) -> None:
         sights.append((time.monotonic(), found))
 
 
-async def _quiet(stage: Stage, number: int) -> Sight:
-    """Look at a server when all clients are gone."""
-    await until(lambda: not seen(stage.webs[number]).sockets, within_s=20)
+async def _all_quiet(stage: Stage) -> list[Sight]:
+    """Look at the servers when all clients are gone."""
+    await until(lambda: not any(seen(web).sockets for web in stage.webs), within_s=20)
     await asyncio.sleep(1)
-    return seen(stage.webs[number])
+    return [seen(web) for web in stage.webs]
 
 
 def _slope(sights: list[tuple[float, list[Sight]]], number: int) -> float:
