@@ -144,6 +144,8 @@ def _provider(
     plan: str,
     *,
     refresh_s: int,
+    changes_s: int = 60,
+    delay_s: int = 0,
     key: str = "",
     needs: str = "",
     symbols_a_call: int = 1,
@@ -151,7 +153,8 @@ def _provider(
     """Return one entry of PRICE_PROVIDERS.
 
     A quote is not asked for again sooner than `refresh_s`: the source's own data
-    changes no faster, or its plan allows no more (docs/providers.md).
+    changes no faster, or its plan allows no more (docs/providers.md). While there is
+    trade its own time moves every `changes_s`, `delay_s` behind the market.
     """
     if _IS_SANDBOX and SANDBOX_PLAN == "all":
         plan, refresh_s = "sandbox", 0
@@ -160,6 +163,8 @@ def _provider(
         "OPTIONS": {"base_url": url, "api_key": _key(key), "plan": plan},
         "LIMITS": _limits(name, plan),
         "REFRESH_S": refresh_s,
+        "CHANGES_S": changes_s,
+        "DELAY_S": delay_s,
         "KEY_SETTING": needs,
         "SYMBOLS_A_CALL": symbols_a_call,
     }
@@ -205,7 +210,7 @@ PRICE_PROVIDERS: dict[str, dict[str, Any]] = {
         needs="TIINGO_KEY",
         refresh_s=300,
     ),
-    "yahoo": _provider("yahoo", "yahoo.Yahoo", YAHOO_URL, "free", refresh_s=60),
+    "yahoo": _provider("yahoo", "yahoo.Yahoo", YAHOO_URL, "free", refresh_s=60, delay_s=900),
 }
 
 
@@ -283,6 +288,8 @@ WS_MAX_MISTAKES = read.whole("WS_MAX_MISTAKES", 50, least=1)
 WS_MAX_CONNECTIONS_PER_ADDRESS = read.whole("WS_MAX_CONNECTIONS_PER_ADDRESS", 200, least=1)
 WS_MAX_CONNECTIONS = read.whole("WS_MAX_CONNECTIONS", 20_000, least=1)
 WS_MAX_AGE_S = read.whole("WS_MAX_AGE_S", 86_400, least=60)
+WS_MAX_BUFFERED_BYTES = read.whole("WS_MAX_BUFFERED_BYTES", 2**20, least=65_536)
+WS_SLOW_AFTER_S = read.whole("WS_SLOW_AFTER_S", 30, least=1, most=600)
 TRUSTED_PROXIES = read.networks("TRUSTED_PROXIES")
 WS_ALLOWED_ORIGINS = read.origins("WS_ALLOWED_ORIGINS", may_be_any=True)
 CORS_ALLOWED_ORIGINS = read.origins("CORS_ALLOWED_ORIGINS", may_be_any=False)

@@ -12,7 +12,21 @@ from typing import Annotated
 
 import msgspec
 
-from prices.types import AssetKind, Candle, Origin, Pair, Period, Point, Resolution, TruncatedBy
+from prices.sessions import phase
+from prices.types import (
+    Adjustment,
+    AssetKind,
+    Candle,
+    Freshness,
+    MarketState,
+    Origin,
+    Pair,
+    Period,
+    Point,
+    Resolution,
+    TradingSession,
+    TruncatedBy,
+)
 
 LAST_SECOND = 4_102_444_800  # the year 2100
 
@@ -34,6 +48,26 @@ class Skipped(msgspec.Struct, frozen=True):
 
     source: str
     code: str
+
+
+class Market(msgspec.Struct, frozen=True):
+    """What New York does, and when that changes next."""
+
+    state: MarketState
+    next_change_at: Moment
+
+
+def market_at(now: datetime) -> Market:
+    """Return what New York does at that moment."""
+    return Market(*phase(now))
+
+
+class Segment(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """The part of a series that came from one source, by its first and last stamp."""
+
+    from_: int
+    to: int
+    source: str
 
 
 class Answer(msgspec.Struct, kw_only=True, frozen=True):
@@ -67,7 +101,9 @@ class QuoteAnswer(Answer, kw_only=True, frozen=True):
 
     quote_currency is what the source's price was in: a stand-in for the dollar
     (USDT, USDC) was converted by its own price. fallback_from are the sources
-    that would have come first, and why they did not answer.
+    that would have come first, and why they did not answer. disputed says that
+    two fresh sources differ, or that the price jumped and awaits a second look;
+    market and session are null for coins.
     """
 
     symbol: str
@@ -82,6 +118,10 @@ class QuoteAnswer(Answer, kw_only=True, frozen=True):
     volume: float | None
     market_cap: float | None
     last_updated: Moment
+    freshness: Freshness
+    market: Market | None
+    session: TradingSession | None
+    disputed: bool
     quote_currency: str
     fallback_from: list[Skipped]
     change_basis: str
@@ -112,6 +152,7 @@ class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
 
     A series comes from one source and is never converted: `currency` and
     `quote_currency` both name a stand-in for the dollar where it is in one.
+    segments is empty but where a seam between two sources could not be avoided.
     """
 
     success: bool = True
@@ -126,6 +167,10 @@ class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
     truncated_by: TruncatedBy | None
     available_from: int | None
     volume_basis: str | None
+    freshness: Freshness
+    market: Market | None
+    adjustment: Adjustment
+    segments: list[Segment]
     quote_currency: str
     fallback_from: list[Skipped]
     alternatives: list[Alternative]
@@ -146,9 +191,14 @@ class HistoryAnswer(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "f
 
 
 class CandlesAnswer(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "from"}):
-    """GET /{symbol}/ohlcv; oldest first, strictly increasing."""
+    """GET /{symbol}/ohlcv; oldest first, strictly increasing.
+
+    coverage is the share of the bars to be expected that are here, 0 to 1, for
+    recorded bars; null for others, whose source leaves out what had no trade.
+    """
 
     origin: Origin
+    coverage: float | None
     dropped: int
     candles: list[Candle]
 

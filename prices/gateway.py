@@ -48,8 +48,9 @@ _PASSED_OVER = (
 class Sourced(Generic[T]):
     """A value and where it came from.
 
-    calls counts the HTTP calls it took; skipped are the sources that would have
-    come first, and why they did not answer.
+    source is what answers call it, name what the settings do. calls counts the
+    HTTP calls it took; skipped are the sources that would have come first, and
+    why they did not answer.
     """
 
     value: T
@@ -57,6 +58,7 @@ class Sourced(Generic[T]):
     fetched_at: datetime
     calls: int
     skipped: list[Skipped] = field(default_factory=list)
+    name: str = ""
 
 
 def ask(
@@ -92,7 +94,7 @@ def ask(
                 skipped.append(Skipped(source=registry.skipped_name(name), code=exc.code))
                 continue
             return Sourced(
-                value, registry.public_name(name), datetime.now(UTC), tally.calls, skipped
+                value, registry.public_name(name), datetime.now(UTC), tally.calls, skipped, name
             )
     raise _telling(errors, kind, capability)
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import F, Q
 
-from prices.types import AssetKind, Instrument
+from prices.types import Adjustment, AssetKind, Instrument, Resolution
 
 
 class Asset(models.Model):
@@ -42,6 +42,23 @@ class Asset(models.Model):
     pinned = models.BooleanField(default=False, help_text="an operator's choice for the ticker")
     tracked = models.BooleanField(
         default=False, db_index=True, help_text="kept current even when nobody follows it"
+    )
+    figi = models.CharField(
+        max_length=20,
+        blank=True,
+        db_index=True,
+        help_text="of a stock's share class; outlives tickers",
+    )
+    successor = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="predecessors",
+        help_text="what it trades as now, where it was renamed",
+    )
+    last_day = models.DateField(
+        null=True, blank=True, help_text="its last day of trading, where it is gone"
     )
     listed_at = models.DateTimeField(auto_now_add=True)
     seen_at = models.DateTimeField(
@@ -109,3 +126,105 @@ class ExchangePair(models.Model):
 
     def __str__(self) -> str:
         return f"{self.source}:{self.symbol or 'none'}"
+
+
+class Series(models.Model):
+    """Bars of one asset and width that one source gave, or that we recorded from its quotes.
+
+    `reached` is the moment (Unix seconds) back to which the source was asked; null
+    where it gave all there is. `currency` is what the bars are in.
+    """
+
+    asset = models.ForeignKey(Asset, on_delete=models.CASCADE, related_name="series")
+    source = models.CharField(max_length=40, help_text="a source's name, or recorded")
+    resolution = models.CharField(max_length=3, choices=[(r.value, r.value) for r in Resolution])
+    currency = models.CharField(max_length=10, default="USD")
+    adjustment = models.CharField(
+        max_length=10, choices=[(a.value, a.value) for a in Adjustment], default=Adjustment.NONE
+    )
+    reached = models.BigIntegerField(null=True, blank=True)
+    renewed_at = models.DateTimeField(help_text="when bars were last added")
+
+    class Meta:
+        verbose_name_plural = "series"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["asset", "source", "resolution"], name="one_series_per_source_and_width"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.asset_id}:{self.source}:{self.resolution}"
+
+
+class Bar(models.Model):
+    """A closed bar of a series; of a recorded one also the bar under way.
+
+    `opens` is in Unix seconds.
+    """
+
+    pk = models.CompositePrimaryKey("series_id", "opens")
+    series = models.ForeignKey(
+        Series, on_delete=models.CASCADE, related_name="bars", db_index=False
+    )
+    opens = models.BigIntegerField()
+    open = models.FloatField()
+    high = models.FloatField()
+    low = models.FloatField()
+    close = models.FloatField()
+    volume = models.FloatField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.series_id}@{self.opens}"
+
+
+class StockSplit(models.Model):
+    """A split of a stock: `ratio` new shares for one old, from the session of `day` on."""
+
+    asset = models.ForeignKey(Asset, on_delete=models.CASCADE, related_name="splits")
+    day = models.DateField()
+    ratio = models.FloatField()
+    source = models.CharField(max_length=40, help_text="who told of it, or how it was found")
+    learned_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-day"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["asset", "day"], name="one_split_per_day")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.asset_id}: {self.ratio:g} for 1 on {self.day}"
+
+
+class Dispute(models.Model):
+    """Two sources that differed about a price, or a price that jumped beyond reason.
+
+    `ended_at` is null while it lasts.
+    """
+
+    asset = models.ForeignKey(Asset, on_delete=models.CASCADE, related_name="disputes")
+    kind = models.CharField(max_length=10, choices=[("sources", "sources"), ("jump", "jump")])
+    source = models.CharField(max_length=40)
+    price = models.FloatField(help_text="US dollars, as that source said last")
+    against = models.CharField(max_length=40, help_text="the other source, or our own last price")
+    other_price = models.FloatField()
+    apart_percent = models.FloatField()
+    began_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-seen_at"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["asset", "kind"],
+                condition=Q(ended_at=None),
+                name="one_open_dispute_of_a_kind",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.asset_id}: {self.source} and {self.against}, {self.apart_percent:.1f} % apart"
+        )

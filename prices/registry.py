@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 from prices.breaker import Breaker
 from prices.budget import Budget, BudgetGate, Limits
 from prices.errors import ProviderNotConfiguredError
+from prices.freshness import Cadence
 from prices.providers.base import HttpProvider
 from prices.types import AssetKind, Capability
 
@@ -97,6 +98,12 @@ def skipped_name(source: str) -> str:
 def refresh_s(source: str) -> float:
     """Return how old a quote of that source must be before asking again makes sense."""
     return float(settings.PRICE_PROVIDERS[source]["REFRESH_S"])
+
+
+def cadence(source: str) -> Cadence:
+    """Return how a source's own time moves."""
+    config = settings.PRICE_PROVIDERS[source]
+    return Cadence(float(config.get("CHANGES_S", 60)), float(config.get("DELAY_S", 0)))
 
 
 def forget() -> None:

@@ -1,8 +1,8 @@
 """When the New York stock exchange trades: sessions, holidays and half days.
 
 Times are aware and in UTC; days are the exchange's own calendar days. Regular
-hours are 09:30 to 16:00 in New York, with an earlier close on half days. Nothing
-here imports Django or our own code.
+hours are 09:30 to 16:00 in New York, with an earlier close on half days. Of our own
+code only the nouns are imported here.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from prices.types import MarketState
+
 NEW_YORK = ZoneInfo("America/New_York")
 
 _OPENS = time(9, 30)
 _CLOSES = time(16, 0)
+# Trade before and after the regular session; after a half day it ends earlier too.
+_PRE_OPENS = time(4, 0)
+_POST_LASTS = timedelta(hours=4)
 _EARLY_CLOSE = re.compile(r"\s*\(markets close at (\d{1,2}):(\d{2})pm\)")
 
 
@@ -95,6 +100,29 @@ def next_change(at: datetime) -> datetime:
     """Return when the exchange next opens or closes, strictly after `at`."""
     latest = latest_session(at)
     return latest.closes if at < latest.closes else next_session(at).opens
+
+
+def pre_opens(session: Session) -> datetime:
+    """Return when trading before the regular session begins on its day."""
+    return _utc(session.day, _PRE_OPENS)
+
+
+def post_closes(session: Session) -> datetime:
+    """Return when trading after the regular session ends on its day."""
+    return session.closes + _POST_LASTS
+
+
+def phase(at: datetime) -> tuple[MarketState, datetime]:
+    """Return what New York does at `at`, and when that changes next, strictly after it."""
+    latest = latest_session(at)
+    if at < latest.closes:
+        return MarketState.OPEN, latest.closes
+    if at < post_closes(latest):
+        return MarketState.POST, post_closes(latest)
+    coming = next_session(at)
+    if at < pre_opens(coming):
+        return MarketState.CLOSED, pre_opens(coming)
+    return MarketState.PRE, coming.opens
 
 
 @lru_cache(maxsize=128)

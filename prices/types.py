@@ -12,7 +12,7 @@ Units, everywhere in this project:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 
@@ -42,11 +42,56 @@ class Origin(StrEnum):
 
 
 class TruncatedBy(StrEnum):
-    """Why a series begins later than its period: the plan, our own limit, or the asset's age."""
+    """Why a series begins later than its period.
+
+    The plan, our own limit, the asset's age, or a split that could not be adjusted for.
+    """
 
     PLAN = "plan"
     LIMIT = "limit"
     LISTING = "listing"
+    SPLIT = "split"
+
+
+class Freshness(StrEnum):
+    """How far a price can be taken for the present one, by its source's own time.
+
+    live      the source's time moves as it should
+    delayed   it moves, behind the market by what that source is known to lag
+    closed    the market is closed, and this is what it closed at
+    stale     the source's time stands still, or lies before the last close
+    unknown   the source does not tell when its price held
+    """
+
+    LIVE = "live"
+    DELAYED = "delayed"
+    CLOSED = "closed"
+    STALE = "stale"
+    UNKNOWN = "unknown"
+
+
+class MarketState(StrEnum):
+    """What New York does: the regular session is `open`; `pre` and `post` are its edges."""
+
+    PRE = "pre"
+    OPEN = "open"
+    POST = "post"
+    CLOSED = "closed"
+
+
+class TradingSession(StrEnum):
+    """Which part of its day a stock's price is of."""
+
+    PRE = "pre"
+    REGULAR = "regular"
+    POST = "post"
+
+
+class Adjustment(StrEnum):
+    """Whether a series is adjusted for splits; coins have none to adjust for."""
+
+    SPLITS = "splits"
+    NONE = "none"
 
 
 class Period(StrEnum):
@@ -140,6 +185,15 @@ class Quote:
     low: float | None = None
     volume: float | None = None
     market_cap: float | None = None
+    is_timed: bool = True  # False where the source tells no time of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """`ratio` new shares for one old, from the session of `day` (New York) on."""
+
+    day: date
+    ratio: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +225,7 @@ class Points:
     points: list[Point]
     truncated_by: TruncatedBy | None = None
     volume_basis: str | None = None
+    adjustment: Adjustment = Adjustment.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +237,8 @@ class Candles:
     dropped: int = 0
     truncated_by: TruncatedBy | None = None
     volume_basis: str | None = None
+    adjustment: Adjustment = Adjustment.NONE
+    splits: tuple[Split, ...] = ()  # those within the series that its source tells of
 
 
 @dataclass(frozen=True, slots=True)

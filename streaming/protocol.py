@@ -18,7 +18,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from prices.answers import QuoteAnswer
+from prices.answers import Market, QuoteAnswer
+from prices.types import Freshness, TradingSession
 
 SUBPROTOCOL = "lokifi.prices.v1"
 VERSION = 1
@@ -392,6 +393,10 @@ class WireQuote(msgspec.Struct, frozen=True, kw_only=True):
     last_updated: datetime
     source: str
     stale: bool
+    freshness: Freshness
+    market: Market | None
+    session: TradingSession | None
+    disputed: bool
 
     @classmethod
     def of(cls, quote: QuoteAnswer, name: str = "") -> WireQuote:
@@ -409,6 +414,10 @@ class WireQuote(msgspec.Struct, frozen=True, kw_only=True):
             last_updated=quote.last_updated,
             source=quote.source,
             stale=quote.stale,
+            freshness=quote.freshness,
+            market=quote.market,
+            session=quote.session,
+            disputed=quote.disputed,
         )
 
 

@@ -156,6 +156,7 @@ def _quote(row: Mapping[str, Any], as_of: datetime) -> Quote | None:
             high=price(number(row["h"][1])),
             low=price(number(row["l"][1])),
             volume=None if traded is None or mean is None else float(f"{traded * mean:.10g}"),
+            is_timed=False,
         )
     )
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from prices import cache, gateway
-from prices.answers import CandlesAnswer, HistoryAnswer
+from prices import cache, freshness, gateway, registry
+from prices.answers import CandlesAnswer, HistoryAnswer, market_at
 from prices.budget import Purpose
 from prices.cache import Held
 from prices.errors import (
@@ -124,6 +124,13 @@ def _history(resolved: Resolved, period: Period, purpose: Purpose) -> HistoryAns
         as_of=_time(points[-1].timestamp),
         period=period,
         resolution=step,
+        freshness=freshness.of_points(
+            AssetKind(asset.kind),
+            _time(points[-1].timestamp),
+            step,
+            got.fetched_at,
+            registry.cadence(got.name),
+        ).freshness,
         data=points,
     )
 
@@ -154,6 +161,9 @@ def _told(
         "truncated_by": cut,
         "available_from": items[0].timestamp if cut is not None else None,
         "volume_basis": series.volume_basis,
+        "market": market_at(got.fetched_at) if resolved.asset.kind == AssetKind.STOCK else None,
+        "adjustment": series.adjustment,
+        "segments": [],
         "alternatives": resolved.alternatives,
     }
 
@@ -201,7 +211,15 @@ def _candles_answer(
         as_of=min(now, _time(bars[-1].timestamp) + timedelta(minutes=resolution.minutes)),
         period=period,
         resolution=resolution,
+        freshness=freshness.of_series(
+            AssetKind(resolved.asset.kind),
+            _time(bars[-1].timestamp),
+            resolution,
+            now,
+            registry.cadence(got.name),
+        ).freshness,
         origin=series.origin,
+        coverage=None,
         dropped=series.dropped,
         candles=bars,
     )

@@ -12,8 +12,8 @@ from functools import partial
 import msgspec
 from django.conf import settings
 
-from prices import cache, gateway, registry
-from prices.answers import QuoteAnswer, Skipped
+from prices import cache, freshness, gateway, registry
+from prices.answers import QuoteAnswer, Skipped, market_at
 from prices.budget import Purpose, spending
 from prices.cache import Held
 from prices.errors import (
@@ -338,6 +338,10 @@ def _answer(
     volume_basis = "24h_currency" if is_coin else "session_shares"
     currency = pairs.quote_currency(resolved.asset, source)
     rate = 1.0 if currency == "USD" else pairs.dollars(currency)
+    kind = AssetKind(resolved.asset.kind)
+    verdict = freshness.of_quote(
+        kind, quote.as_of, fetched_at, registry.cadence(source), is_timed=quote.is_timed
+    )
     return QuoteAnswer(
         source=registry.public_name(source),
         as_of=quote.as_of,
@@ -347,7 +351,7 @@ def _answer(
         symbol=resolved.symbol,
         ref=resolved.asset.ref,
         name=resolved.asset.name,
-        kind=AssetKind(resolved.asset.kind),
+        kind=kind,
         price=quote.price * rate,
         change=_times(quote.change, rate),
         change_percent=quote.change_percent,
@@ -356,6 +360,10 @@ def _answer(
         volume=_times(quote.volume, rate if is_coin else 1.0),
         market_cap=quote.market_cap,
         last_updated=quote.as_of,
+        freshness=verdict.freshness,
+        market=None if is_coin else market_at(fetched_at),
+        session=None if is_coin else freshness.session_of(quote.as_of),
+        disputed=False,
         quote_currency=currency,
         fallback_from=list(skipped),
         change_basis="24h" if is_coin else "previous_close",

@@ -12,7 +12,7 @@ from django.test import Client
 from prices import cache
 from prices.answers import HistoryAnswer, QuoteAnswer
 from prices.models import Asset
-from prices.types import AssetKind, Period, Point, Resolution
+from prices.types import Adjustment, AssetKind, Freshness, Period, Point, Resolution
 
 LIST = "/admin/prices/asset/"
 STATUS = "/admin/prices/asset/status/"
@@ -67,6 +67,10 @@ def told(asset: Asset, symbol: str, price: float, *, age_s: float = 0, name: str
         volume=None,
         market_cap=None,
         last_updated=at,
+        freshness=Freshness.LIVE,
+        market=None,
+        session=None,
+        disputed=False,
         quote_currency="USD",
         fallback_from=[],
         change_basis="24h",
@@ -98,6 +102,10 @@ def charted(asset: Asset, symbol: str, prices: list[float], period: Period = Per
         truncated_by=None,
         available_from=None,
         volume_basis=None,
+        freshness=Freshness.LIVE,
+        market=None,
+        adjustment=Adjustment.NONE,
+        segments=[],
         quote_currency="USD",
         fallback_from=[],
         alternatives=[],

@@ -15,13 +15,13 @@ from prices import redis_clients
 from prices.answers import QuoteAnswer
 from prices.models import Asset
 from prices.services.symbols import Resolution, Resolved
-from prices.types import AssetKind
+from prices.types import AssetKind, Freshness
 from streaming import hub as hubs
 from streaming import publisher, ticks
 from streaming.consumers import PriceConsumer
 from streaming.feed import Feed
 from streaming.lookup import Lookup
-from streaming.protocol import WireQuote, entry, share, stamp
+from streaming.protocol import Close, WireQuote, entry, share, stamp
 from streaming.ticks import UNKNOWN, Place
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -49,6 +49,10 @@ def quote(
         volume=5e9,
         market_cap=None,
         last_updated=AT,
+        freshness=Freshness.LIVE,
+        market=None,
+        session=None,
+        disputed=False,
         quote_currency="USD",
         fallback_from=[],
         change_basis="24h",
@@ -74,6 +78,10 @@ def wire(
         "last_updated": "2026-11-23T12:00:00Z",
         "source": "sandbox",
         "stale": stale,
+        "freshness": "live",
+        "market": None,
+        "session": None,
+        "disputed": False,
     }
 
 
@@ -111,8 +119,53 @@ async def until(holds: Callable[[], object], within_s: float = 10) -> None:
             await asyncio.sleep(0.01)
 
 
+class Inbox:
+    """A line whose reader takes one frame at a time, when it asks for one."""
+
+    form = staticmethod(str)
+
+    def __init__(self) -> None:
+        self.feed: Feed | None = None
+        self.is_free = False
+        self.was_cut: Close | None = None
+        self._got: asyncio.Queue[str | Close] = asyncio.Queue()
+
+    def write(self, made: str) -> None:
+        self._give(made)
+
+    def end(self, code: Close) -> None:
+        self._give(code)
+
+    def cut(self, code: Close) -> None:
+        self.was_cut = code
+        self.is_free = False
+
+    def stop(self) -> None:
+        self.is_free = False
+
+    def hold_back(self, is_held: bool) -> None:
+        """Do nothing: this reader asks for nothing."""
+
+    def _give(self, item: str | Close) -> None:
+        self.is_free = False
+        self._got.put_nowait(item)
+
+    async def next(self) -> str | Close:
+        """Return the next frame, or the code the line is closed with."""
+        if self._got.empty() and self.feed is not None:
+            self.is_free = True
+            self.feed.flush()
+        return await self._got.get()
+
+
+def inbox(feed: Feed) -> Inbox:
+    """Return the line of a feed of `following`."""
+    assert isinstance(feed.line, Inbox)
+    return feed.line
+
+
 async def following(hub: hubs.Hub, *symbols: str) -> Feed:
-    feed = hub.join()
+    feed = hub.join(Inbox())
     hub.follow(feed, symbols)
     return feed
 

@@ -1,0 +1,154 @@
+"""How far a number can be taken for the present one. Pure: the time is an argument.
+
+Decided by the source's own time, against New York's calendar for stocks and
+against how often that source changes. That a price repeats says nothing: a coin
+may stand at one dollar for an hour. That its time stands still does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from prices.sessions import Session, latest_session, next_session, post_closes, pre_opens
+from prices.types import AssetKind, Freshness, Resolution, TradingSession
+
+# So many of a source's usual steps may its time stand still before it counts as frozen.
+PATIENCE = 5
+# Trades of the closing auction are stamped some moments after it.
+AUCTION = timedelta(minutes=1)
+# A thinly traded stock's last trade may lie so long before the close.
+LAST_TRADE = timedelta(minutes=15)
+# What a series may lag beside the width of its bars: sources take a while to make them.
+MAKING = timedelta(minutes=10)
+LONGEST_WAIT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """How a source's own time moves: every `changes_s`, `delay_s` behind the market."""
+
+    changes_s: float
+    delay_s: float = 0.0
+
+    @property
+    def patience(self) -> timedelta:
+        return timedelta(seconds=PATIENCE * self.changes_s)
+
+    @property
+    def delay(self) -> timedelta:
+        return timedelta(seconds=self.delay_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a number's time comes to, and the rule that decided it, as a sentence."""
+
+    freshness: Freshness
+    why: str
+
+
+def of_quote(
+    kind: AssetKind, as_of: datetime, now: datetime, cadence: Cadence, *, is_timed: bool = True
+) -> Verdict:
+    """Return how fresh a price is that held at `as_of` by its source."""
+    if not is_timed:
+        return Verdict(Freshness.UNKNOWN, "the source tells no time of its own")
+    if kind is AssetKind.CRYPTO:
+        return _moving(as_of, now, cadence)
+    session = latest_session(now)
+    if now >= session.closes:
+        return _after_close(as_of, now, session, cadence)
+    if as_of < session.opens and now < session.opens + cadence.patience + cadence.delay:
+        return Verdict(Freshness.DELAYED, "the session has begun; its first price is awaited")
+    return _moving(as_of, now, cadence)
+
+
+def _moving(as_of: datetime, now: datetime, cadence: Cadence) -> Verdict:
+    age = now - as_of
+    if age <= cadence.patience:
+        return Verdict(
+            Freshness.LIVE, f"its time is {_told(age)} old, of {_told(cadence.patience)}"
+        )
+    if cadence.delay and age <= cadence.patience + cadence.delay:
+        return Verdict(Freshness.DELAYED, f"the source lags by up to {_told(cadence.delay)}")
+    return Verdict(Freshness.STALE, f"its time stands still since {_told(age)}")
+
+
+def _after_close(as_of: datetime, now: datetime, session: Session, cadence: Cadence) -> Verdict:
+    if as_of >= session.closes - LAST_TRADE:
+        return Verdict(Freshness.CLOSED, "the market is closed; it is of the last session's end")
+    if now < session.closes + cadence.patience + cadence.delay and as_of >= session.opens:
+        return Verdict(Freshness.DELAYED, "the session is just over; its last price is awaited")
+    return Verdict(Freshness.STALE, "it is older than the last session's end")
+
+
+def of_series(
+    kind: AssetKind, last: datetime, step: Resolution, now: datetime, cadence: Cadence
+) -> Verdict:
+    """Return how fresh a series is whose newest bar opened at `last`; see `of_points` too."""
+    width = timedelta(minutes=step.minutes)
+    if kind is AssetKind.CRYPTO:
+        return _behind(now - (last + width), width, cadence)
+    session = latest_session(now)
+    if not step.is_intraday:
+        return _daily(last, width, session, now)
+    if now < session.closes:
+        if last < session.opens and now < session.opens + width + MAKING + cadence.delay:
+            return Verdict(Freshness.DELAYED, "the session has begun; its first bar is awaited")
+        return _behind(now - (last + width), width, cadence)
+    if last + width >= session.closes - LAST_TRADE:
+        return Verdict(Freshness.CLOSED, "the market is closed; it reaches the last session's end")
+    if last >= session.opens and now < session.closes + width + MAKING + cadence.delay:
+        return Verdict(Freshness.DELAYED, "the session is just over; its last bar is awaited")
+    return Verdict(Freshness.STALE, "it ends before the last session did")
+
+
+def of_points(
+    kind: AssetKind, last: datetime, step: Resolution, now: datetime, cadence: Cadence
+) -> Verdict:
+    """Return how fresh a series of points is, stamped when their prices held."""
+    if kind is AssetKind.STOCK and not step.is_intraday:
+        return of_series(kind, last.replace(hour=0, minute=0, second=0), step, now, cadence)
+    return of_series(kind, last - timedelta(minutes=step.minutes), step, now, cadence)
+
+
+def _behind(behind: timedelta, width: timedelta, cadence: Cadence) -> Verdict:
+    allowed = min(width, LONGEST_WAIT) + MAKING
+    if behind <= allowed:
+        return Verdict(Freshness.LIVE, "its newest bar is the one to be expected")
+    if behind <= allowed + cadence.delay:
+        return Verdict(Freshness.DELAYED, f"the source lags by up to {_told(cadence.delay)}")
+    return Verdict(Freshness.STALE, f"its newest bar ended {_told(behind)} ago")
+
+
+def _daily(last: datetime, width: timedelta, session: Session, now: datetime) -> Verdict:
+    is_open = now < session.closes
+    day = last.date()
+    if day <= session.day < (last + width).date():
+        if is_open:
+            return Verdict(Freshness.LIVE, "its newest bar holds the running session")
+        return Verdict(
+            Freshness.CLOSED, "the market is closed; its newest bar holds the last session"
+        )
+    before = latest_session(session.opens - timedelta(seconds=1))
+    if day <= before.day < (last + width).date():
+        return Verdict(Freshness.DELAYED, "its newest bar is of the session before the last")
+    return Verdict(Freshness.STALE, "it ends more than one session ago")
+
+
+def session_of(as_of: datetime) -> TradingSession:
+    """Return which part of its day a stock's price is of, by its time."""
+    latest = latest_session(as_of)
+    if as_of <= latest.closes + AUCTION:
+        return TradingSession.REGULAR
+    if as_of <= post_closes(latest):
+        return TradingSession.POST
+    if as_of >= pre_opens(next_session(as_of)):
+        return TradingSession.PRE
+    return TradingSession.POST
+
+
+def _told(span: timedelta) -> str:
+    seconds = int(span.total_seconds())
+    return f"{seconds} s" if seconds < 600 else f"{seconds // 60} min"
