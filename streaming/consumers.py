@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
-from channels.exceptions import StopConsumer
-from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
-from streaming import daphne, protocol
-from streaming.feed import Feed
+from streaming import protocol
+from streaming.feed import Feed, Line
 from streaming.hub import Hub, hub
 from streaming.limits import Allowance, Manners, log_once
+from streaming.lines import line_of
 from streaming.lookup import Lookup
 from streaming.protocol import Close, Code, ProtocolError, error_frame
 from streaming.proxies import client_address, counted_as
@@ -25,76 +25,94 @@ logger = logging.getLogger(__name__)
 
 # What a client has asked for and not taken yet; more of its requests are read only then.
 MAX_UNREAD_ANSWERS = 64
+_NO_STATUS = 1005
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-class PriceConsumer(AsyncWebsocketConsumer):
+class PriceConsumer:
     """Speaks the protocol; the hub decides what is told when.
 
-    Without a channel layer of its own: the hub's one subscription serves the
-    whole process, and a Redis that goes away closes no socket.
+    An ASGI application for one connection. Not one of Channels' consumers: they
+    keep two tasks and a handler in a thread a connection, and a channel layer
+    that would close every socket when Redis goes away.
     """
 
-    channel_layer_alias = None  # type: ignore[assignment]  # the stubs know names only
+    __slots__ = (
+        "_address",
+        "_feed",
+        "_hub",
+        "_is_over",
+        "_lookup",
+        "_manners",
+        "_requests",
+        "_task",
+    )
 
     def __init__(self, lookup: Lookup | None = None) -> None:
-        super().__init__()
         self._lookup = lookup or Lookup()
         self._hub: Hub | None = None
         self._feed: Feed | None = None
         self._address: str | None = None
-        self._writer: asyncio.Task[None] | None = None
-        self._too_old: asyncio.TimerHandle | None = None
-        self._read = asyncio.Event()
-        self._is_closing = False
+        self._task: asyncio.Task[Any] | None = None  # this application's own
+        self._is_over = False
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    @classmethod
+    def as_asgi(cls, lookup: Lookup | None = None) -> Application:
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await cls(lookup)(scope, receive, send)
+
+        return application
+
+    async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            await receive()
+            await self._come(scope, send)
+            while (message := await receive())["type"] == "websocket.receive":
+                await self._answer(message.get("text"))
+            self._note_end(message.get("code"))
+        except asyncio.CancelledError:
+            if not self._is_over:
+                raise
         finally:
             # Also where the server cancels us without a word of the disconnect.
             self._go()
 
-    async def dispatch(self, message: dict[str, Any]) -> None:
-        # The base class first closes old database connections, in the one thread
-        # that all sync views of the process share. We have none to close.
-        match message["type"]:
-            case "websocket.connect":
-                await self.connect()
-            case "websocket.receive":
-                await self.receive(message.get("text"))
-            case _:
-                raise StopConsumer
-
     # --- Coming and going ------------------------------------------------------------
 
-    async def connect(self) -> None:
-        offered = self.scope.get("subprotocols", [])
-        await self.accept(protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None)
-        self._hub = hub()
-        if self._hub.count >= settings.WS_MAX_CONNECTIONS:
-            await self._refuse(Code.FULL, "WS_MAX_CONNECTIONS", "This server is full")
-            return
-        if not self._is_let_in(self._hub):
-            await self._refuse(
-                Code.LIMIT, "WS_MAX_CONNECTIONS_PER_ADDRESS", "Your address has many connections"
-            )
-            return
-        await self._hub.ready()
-        if self._hub.is_stopping:
-            self._is_closing = True
-            await self._close(Close.RESTARTING)
-            return
-        self._feed = self._hub.join()
-        self._manners = Manners(_allowance(), _now())
-        self._requests = Requests(self._lookup, self._feed, self._hub, self._manners)
-        self._feed.put(self._welcome(self._hub), *self._hub.notices())
-        self._writer = asyncio.create_task(self._write(self._feed))
-        self._too_old = asyncio.get_running_loop().call_later(
-            settings.WS_MAX_AGE_S, self._end, Close.TOO_OLD
-        )
+    async def _come(self, scope: Any, send: Any) -> None:
+        offered = scope.get("subprotocols", ())
+        chosen = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None
+        await send({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
+        self._hub = here = hub()
+        await here.ready()
+        self._task = asyncio.current_task()
+        line = line_of(send, self._end)
+        if here.count >= settings.WS_MAX_CONNECTIONS:
+            self._feed = _refuse(here, line, Code.FULL, "WS_MAX_CONNECTIONS", "This server is full")
+        elif not self._is_let_in(here, scope):
+            why = "Your address has many connections"
+            limit = "WS_MAX_CONNECTIONS_PER_ADDRESS"
+            self._feed = _refuse(here, line, Code.LIMIT, limit, why)
+        elif here.is_stopping:
+            self._feed = here.visit(line)
+            self._feed.end(Close.RESTARTING)
+        else:
+            self._feed = feed = here.join(line)
+            self._manners = Manners(_allowance(), _now())
+            self._requests = Requests(self._lookup, feed, here, self._manners)
+            feed.put(_welcome(here, scope), *here.notices())
 
-    def _is_let_in(self, hub: Hub) -> bool:
-        address = client_address(self.scope, settings.TRUSTED_PROXIES)
+    def _end(self) -> None:
+        """End the application: nothing goes through to this client any more."""
+        self._go()
+        if self._task is not None and not self._is_over:
+            self._is_over = True
+            self._task.cancel()
+
+    def _is_let_in(self, hub: Hub, scope: Any) -> bool:
+        address = client_address(scope, settings.TRUSTED_PROXIES)
         if address is None:
             return True
         address = counted_as(address)
@@ -103,87 +121,31 @@ class PriceConsumer(AsyncWebsocketConsumer):
         self._address = address
         return True
 
-    async def _refuse(self, code: Code, setting: str, why: str) -> None:
-        log_once(setting)
-        self._is_closing = True
-        error = ProtocolError(code, f"{why} ({setting}); come back later.")
-        await self.send(text_data=error_frame(error).text)
-        await self._close(Close.FULL)
-
-    def _welcome(self, hub: Hub) -> protocol.Welcome:
-        return protocol.Welcome(
-            client_id=self._client_id(),
-            epoch=hub.place.epoch,
-            seq=hub.place.seq,
-            update_interval=hub.interval_s,
-            heartbeat_s=settings.WS_HEARTBEAT_S,
-            dead_after_s=settings.WS_DEAD_AFTER_S,
-            limits=protocol.Limits(
-                max_message_bytes=settings.WS_MAX_MESSAGE_BYTES,
-                max_symbols=settings.WS_MAX_SYMBOLS,
-                max_messages=settings.WS_MAX_MESSAGES,
-                message_burst=settings.WS_MESSAGE_BURST,
-                max_mistakes=settings.WS_MAX_MISTAKES,
-                max_age_s=settings.WS_MAX_AGE_S,
-            ),
-        )
-
-    def _client_id(self) -> str:
-        query = parse_qs(self.scope.get("query_string", b"").decode("latin1"))
-        given = query.get("client_id", [""])[0]
-        return given if protocol.is_client_id(given) else f"client-{secrets.token_hex(8)}"
-
-    async def _write(self, feed: Feed) -> None:
-        """Send what the feed holds, at this client's pace. The only place that sends."""
-        try:
-            while True:
-                item = await feed.next()
-                if isinstance(item, Close):
-                    await self._close(item)
-                    return
-                await self.send(text_data=item)
-                self._read.set()
-        except Exception as exc:  # noqa: BLE001 (servers raise what they like for a dead socket)
-            logger.debug("a socket is gone: %r", exc)
-            self._leave()
-        finally:
-            self._read.set()
-
-    async def _close(self, code: Close) -> None:
-        if not daphne.close(self.base_send, int(code)):
-            await self.close(int(code))
-
-    def _end(self, code: Close) -> None:
-        self._is_closing = True
-        if self._feed is not None:
-            self._feed.end(code)
-        self._leave()
-
-    def _leave(self) -> None:
-        if self._hub is not None and self._feed is not None:
-            self._hub.leave(self._feed)
+    def _note_end(self, code: int | None) -> None:
+        """Count how a client left by itself; what we close is counted when it is said."""
+        if self._hub is not None and self._feed is not None and not self._feed.is_ended:
+            self._hub.traffic.closes[code or _NO_STATUS] += 1
 
     def _go(self) -> None:
-        self._leave()
+        if self._hub is not None and self._feed is not None:
+            self._hub.leave(self._feed)
+            self._feed.abandon()
         if self._hub is not None and self._address is not None:
             self._hub.addresses.let_go(self._address)
             self._address = None
-        if self._too_old is not None:
-            self._too_old.cancel()
-        if self._writer is not None:
-            self._writer.cancel()
 
     # --- Requests ----------------------------------------------------------------------
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+    async def _answer(self, text: str | None) -> None:
         """Answer one message; a mistake is answered too, and the connection stays open."""
-        if self._is_closing or self._feed is None:
-            return
         feed = self._feed
+        if feed is None or feed.is_ended:
+            return
+        line = feed.line
+        line.hold_back(True)
         try:
             self._manners.message(_now())
-            command = protocol.parse(text_data, settings.WS_MAX_MESSAGE_BYTES)
-            await self._requests.obey(command)
+            await self._requests.obey(protocol.parse(text, settings.WS_MAX_MESSAGE_BYTES))
         except ProtocolError as exc:
             self._scold(exc, feed)
         except Exception:
@@ -191,8 +153,10 @@ class PriceConsumer(AsyncWebsocketConsumer):
             feed.put(
                 error_frame(ProtocolError(Code.INTERNAL_ERROR, "Our fault; please connect again."))
             )
-            self._end(Close.INTERNAL_ERROR)
-        await self._until_read(feed)
+            self._close(feed, Close.INTERNAL_ERROR)
+        if len(feed) > MAX_UNREAD_ANSWERS:
+            await feed.room(MAX_UNREAD_ANSWERS)
+        line.hold_back(False)
 
     def _scold(self, exc: ProtocolError, feed: Feed) -> None:
         feed.put(error_frame(exc))
@@ -209,16 +173,45 @@ class PriceConsumer(AsyncWebsocketConsumer):
             feed.put(error_frame(last))
             close = close or last.close
         if close is not None:
-            self._end(close)
+            self._close(feed, close)
 
-    async def _until_read(self, feed: Feed) -> None:
-        while len(feed) > MAX_UNREAD_ANSWERS and self._writer and not self._writer.done():
-            self._read.clear()
-            await self._read.wait()
+    def _close(self, feed: Feed, code: Close) -> None:
+        feed.end(code)
+        if self._hub is not None:
+            self._hub.leave(feed)
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+def _refuse(hub: Hub, line: Line, code: Code, setting: str, why: str) -> Feed:
+    log_once(setting)
+    feed = hub.visit(line)
+    feed.put(error_frame(ProtocolError(code, f"{why} ({setting}); come back later.")))
+    feed.end(Close.FULL)
+    return feed
+
+
+def _welcome(hub: Hub, scope: Any) -> protocol.Welcome:
+    return protocol.Welcome(
+        client_id=_client_id(scope),
+        epoch=hub.place.epoch,
+        seq=hub.place.seq,
+        update_interval=hub.interval_s,
+        heartbeat_s=settings.WS_HEARTBEAT_S,
+        dead_after_s=settings.WS_DEAD_AFTER_S,
+        limits=protocol.Limits(
+            max_message_bytes=settings.WS_MAX_MESSAGE_BYTES,
+            max_symbols=settings.WS_MAX_SYMBOLS,
+            max_messages=settings.WS_MAX_MESSAGES,
+            message_burst=settings.WS_MESSAGE_BURST,
+            max_mistakes=settings.WS_MAX_MISTAKES,
+            max_age_s=settings.WS_MAX_AGE_S,
+        ),
+    )
+
+
+def _client_id(scope: Any) -> str:
+    query = parse_qs(scope.get("query_string", b"").decode("latin1"))
+    given = query.get("client_id", [""])[0]
+    return given if protocol.is_client_id(given) else f"client-{secrets.token_hex(8)}"
 
 
 def _allowance() -> Allowance:
@@ -228,3 +221,7 @@ def _allowance() -> Allowance:
         settings.WS_MAX_MISTAKES,
         settings.WS_MAX_SYMBOLS,
     )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

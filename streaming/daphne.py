@@ -3,28 +3,101 @@
 daphne hands a close code to autobahn, which takes 1000 and 3000 to 4999 from an
 application and raises for all others. The contract's 1009, 1012 and 1013 are
 the server's to send, and here we are the server.
+
+daphne also buffers without end for a client that does not read, and reads
+without end from one that does not wait for answers. Twisted tells its producers
+when its buffer fills and empties, so the line is one: it buffers one frame at
+most, and hands everything else back to the feed.
 """
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from streaming.frames import framed, keep_little_unsent
+from streaming.protocol import Close
+
+if TYPE_CHECKING:
+    from streaming.feed import Feed
+
+_CUT_WITHIN_S = 1.0
 
 
-def connection_of(send: object) -> Any | None:
-    """Return daphne's protocol object behind an ASGI `send`, or None under another server."""
-    if not isinstance(send, functools.partial) or not send.args:
-        return None
-    connection = send.args[0]
-    # By name: only a process that daphne serves has it loaded.
-    is_daphnes = type(connection).__module__ == "daphne.ws_protocol"
-    return connection if is_daphnes and hasattr(connection, "sendCloseFrame") else None
+class DaphneLine:
+    """The way to one subscriber through Twisted's transport, which takes it for a producer."""
+
+    __slots__ = ("_connection", "_transport", "_try", "feed", "is_free")
+
+    form = staticmethod(framed)
+
+    def __init__(self, connection: Any) -> None:
+        self.feed: Feed | None = None
+        self.is_free = True
+        self._connection = connection
+        self._transport = transport = connection.transport
+        # A TLS connection has none: what it writes are not the bytes it is given.
+        self._try = getattr(transport, "writeSomeData", None)
+        if self._try is not None:
+            keep_little_unsent(transport.getHandle())
+        transport.unregisterProducer()  # that of the HTTP request this once was
+        # One that "pulls" is told whenever the buffer is empty, and never to pause: we do
+        # that ourselves. TLS asks such a one for more all the time, and buffers 64 KiB.
+        transport.registerProducer(self, self._try is None)
+
+    def write(self, made: bytes) -> None:
+        if self._try is None:
+            self._transport.write(made)
+            return
+        sent = 0
+        if not (self._transport.dataBuffer or self._transport._tempDataBuffer):
+            # Twisted's own writing costs each frame a turn of the event loop.
+            sent = self._try(made)
+            if not isinstance(sent, int):
+                # The connection is lost; Twisted finds that out by reading.
+                self.is_free = False
+                return
+        if sent < len(made):
+            self.is_free = False
+            self._transport.write(made[sent:] if sent else made)
+
+    def end(self, code: Close) -> None:
+        self.is_free = False
+        self._connection.sendCloseFrame(code=int(code))
+
+    def cut(self, code: Close) -> None:
+        self.end(code)
+        asyncio.get_running_loop().call_later(_CUT_WITHIN_S, self._transport.abortConnection)
+
+    def stop(self) -> None:
+        self.is_free = False
+
+    def hold_back(self, is_held: bool) -> None:
+        if is_held:
+            self._transport.pauseProducing()
+        elif self._transport.connected and not self._transport.disconnecting:
+            self._transport.resumeProducing()
+
+    # --- Twisted's names, for its producers -----------------------------------------------
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        self.is_free = False
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        if self._transport.disconnecting:
+            # It waits for its producer before it closes.
+            self._transport.unregisterProducer()
+            return
+        self.is_free = self._connection.state == self._connection.STATE_OPEN
+        if self.feed is not None and self.is_free:
+            self.feed.flush()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        self.is_free = False
+        if self.feed is not None:
+            self.feed.abandon()
 
 
-def close(send: object, code: int) -> bool:
-    """Close with any code; return False where it is not daphne's connection."""
-    connection = connection_of(send)
-    if connection is None:
-        return False
-    connection.sendCloseFrame(code=code)
-    return True
+def line(connection: Any) -> DaphneLine | None:
+    """Return a line on a connection that was accepted; None where it is closed already."""
+    return DaphneLine(connection) if connection.state == connection.STATE_OPEN else None

@@ -7,6 +7,7 @@ a killed server's symbols are forgotten by themselves.
     lokifi:demand                  sorted set: symbol, and until when it is wanted (ms)
     lokifi:demand:processes        sorted set: process, and until when it counts as alive (ms)
     lokifi:demand:counts:PROCESS   hash: symbol, and how many follow it there
+    lokifi:demand:figures:PROCESS  JSON: what that process counts (streaming/hub.py, `figures`)
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from typing import Any
 
+import msgspec
 import redis
 import redis.asyncio
 from redis.exceptions import RedisError
@@ -30,14 +33,19 @@ logger = logging.getLogger(__name__)
 WANTED = "lokifi:demand"
 PROCESSES = "lokifi:demand:processes"
 _COUNTS = "lokifi:demand:counts:"
+_FIGURES = "lokifi:demand:figures:"
 RETRY_S = 1.0
 
-# KEYS: wanted, processes, counts. ARGV: process, lease in ms, "all" or "more",
-# then symbol and count by turns. "all" replaces what this process said before.
+# KEYS: wanted, processes, counts, figures. ARGV: process, lease in ms, figures or "",
+# then symbol and count by turns. With figures all that this process said before is replaced.
 _RENEW = """
 local now = redis.call('TIME')
 local until_ms = now[1] * 1000 + math.floor(now[2] / 1000) + tonumber(ARGV[2])
-if ARGV[3] == 'all' then redis.call('DEL', KEYS[3]) end
+if ARGV[3] ~= '' then
+  redis.call('DEL', KEYS[3])
+  redis.call('SET', KEYS[4], ARGV[3])
+  redis.call('PEXPIRE', KEYS[4], ARGV[2])
+end
 for i = 4, #ARGV, 2 do
   redis.call('ZADD', KEYS[1], 'GT', until_ms, ARGV[i])
   redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
@@ -74,33 +82,40 @@ class Leases:
         """Let leases written from now on last that long."""
         self._lease_ms = int(lease_s * 1000)
 
-    async def renew(self, counts: Mapping[str, int]) -> None:
-        """Say all that is followed here. Raises RedisError."""
-        await self._write("all", counts)
+    async def renew(
+        self, counts: Mapping[str, int], figures: Mapping[str, int] | None = None
+    ) -> None:
+        """Say all that is followed here, and what is counted. Raises RedisError."""
+        await self._write(msgspec.json.encode(figures or {}), counts)
 
     async def add(self, counts: Mapping[str, int]) -> None:
         """Say that symbols have their first follower here. Raises RedisError."""
-        await self._write("more", counts)
+        await self._write(b"", counts)
 
-    async def _write(self, how: str, counts: Mapping[str, int]) -> None:
+    async def _write(self, figures: bytes, counts: Mapping[str, int]) -> None:
         pairs = [word for symbol, count in counts.items() for word in (symbol, count)]
         await self._script(
-            keys=[WANTED, PROCESSES, _COUNTS + self.process],
-            args=[self.process, self._lease_ms, how, *pairs],
+            keys=[WANTED, PROCESSES, _COUNTS + self.process, _FIGURES + self.process],
+            args=[self.process, self._lease_ms, figures, *pairs],
         )
 
 
 class LeaseKeeper:
     """Writes what one process follows: all of it once an interval, what is new at once.
 
-    `counts` belongs to the caller and is read whenever it is written.
+    `counts` belongs to the caller and is read whenever it is written; `figures` goes along.
     """
 
     def __init__(
-        self, client: redis.asyncio.Redis, counts: Mapping[str, int], interval_s: int
+        self,
+        client: redis.asyncio.Redis,
+        counts: Mapping[str, int],
+        interval_s: int,
+        figures: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._leases = Leases(client, _lease_s(interval_s))
         self._counts = counts
+        self._figures = figures
         self._interval_s = interval_s
         self._new: set[str] = set()
         # By the loop's clock. Not so long after the last write: what is new all the
@@ -148,10 +163,12 @@ class LeaseKeeper:
         if now >= self._renew_at:
             self._renew_at = now + self._interval_s
             counts |= self._counts
-            # An empty set is written once, to take the counts back.
-            if counts or self._holds_any:
-                await self._leases.renew(counts)
-            self._holds_any = bool(counts)
+            figures = self._figures()
+            # Once more when there is nothing left, to take back what was said.
+            holds_any = bool(counts or figures.get("sockets"))
+            if holds_any or self._holds_any:
+                await self._leases.renew(counts, figures)
+            self._holds_any = holds_any
         elif counts:
             await self._leases.add(counts)
             self._holds_any = True
@@ -185,6 +202,17 @@ def followers(symbols: Collection[str], client: redis.Redis | None = None) -> di
         for symbol, count in zip(total, counts, strict=True):
             total[symbol] += int(count or 0)
     return total
+
+
+def figures(client: redis.Redis) -> dict[str, dict[str, int]]:
+    """Return what each living process counts, by its name. Raises RedisError."""
+    _, processes = _prune(client)
+    bodies: Any = client.mget([_FIGURES + p for p in processes]) if processes else []
+    found = {}
+    for process, body in zip(processes, bodies, strict=True):
+        with suppress(ValueError):
+            found[process] = msgspec.json.decode(body or b"", type=dict[str, int])
+    return found
 
 
 def _prune(client: redis.Redis) -> tuple[list[str], list[str]]:

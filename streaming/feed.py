@@ -1,67 +1,174 @@
-"""What waits to be sent to one subscriber. Knows nothing of WebSockets.
+"""What goes to one subscriber, in order, and what becomes of one that does not take it.
 
-The hub puts frames in and never waits; whoever owns the subscriber takes them
-out at the subscriber's own pace. At most one tick waits: a newer one takes its
-place, since it holds everything the older one did. So a slow subscriber costs
-bounded memory and no other subscriber any time.
+A frame leaves at once where the subscriber's line is free and nothing waits
+before it; else it waits until the line says that it is free again. At most one
+tick waits: a newer one takes its place, since it holds everything the older one
+did. Whoever takes nothing for too long, or lets too much pile up, is cut off. So
+a slow subscriber costs bounded memory, and no other subscriber any time.
+
+Knows nothing of WebSockets: how a text becomes bytes, and how those leave, is
+the line's business.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from streaming.protocol import Close, Frame, head
 from streaming.ticks import Place
 
-
-class Share:
-    """A part of a tick, or a heartbeat: one text for all who follow the same symbols.
-
-    Only `prev_seq` differs, and that rarely; each text is made once.
-    """
-
-    __slots__ = ("_kind", "_texts", "moves", "place", "rest")
-
-    def __init__(self, kind: str, place: Place, rest: str, *, moves: bool = True) -> None:
-        self.place = place
-        self.moves = moves  # whether the subscriber has been told of this tick by it
-        self._kind = kind
-        self.rest = rest
-        self._texts: dict[int, str] = {}
-
-    def text(self, prev_seq: int) -> str:
-        text = self._texts.get(prev_seq)
-        if text is None:
-            begin = head(self._kind, self.place.epoch, self.place.seq, prev_seq)
-            text = self._texts[prev_seq] = begin + self.rest
-        return text
-
+# What is really written, made of a frame's text.
+Form = Callable[[str], Any]
 
 # So many frames may wait while more are made for the same subscriber.
 _ROOM = 8
 
 
+class Line(Protocol):
+    """The way to one subscriber. When it is free again it calls `flush` of its feed."""
+
+    feed: Feed | None
+    is_free: bool
+
+    @property
+    def form(self) -> Form: ...
+
+    def write(self, made: Any) -> None:
+        """Send one frame; called only while the line is free."""
+
+    def end(self, code: Close) -> None:
+        """Close behind what was written."""
+
+    def cut(self, code: Close) -> None:
+        """Be gone within a moment, whatever was not read; say why if that can still be said."""
+
+    def stop(self) -> None:
+        """Send nothing more."""
+
+    def hold_back(self, is_held: bool) -> None:
+        """Read no more of the subscriber's requests for now, or go on reading them."""
+
+
+class Share:
+    """A part of a tick, or a heartbeat: one text for all who follow the same symbols.
+
+    Only `prev_seq` differs, and that rarely; what is written is made once for all
+    who were told the same before.
+    """
+
+    __slots__ = ("_form", "_kind", "_made", "_prev_seq", "moves", "place", "rest")
+
+    def __init__(self, kind: str, place: Place, rest: str, *, moves: bool = True) -> None:
+        self.place = place
+        self.moves = moves  # whether the subscriber has been told of this tick by it
+        self.rest = rest
+        self._kind = kind
+        self._prev_seq = -1
+        self._form: Form | None = None
+        self._made: Any = None
+
+    def text(self, prev_seq: int) -> str:
+        return head(self._kind, self.place.epoch, self.place.seq, prev_seq) + self.rest
+
+    def made(self, prev_seq: int, form: Form) -> Any:
+        """Return what is written to a line of that form. Called once each time it is sent."""
+        if prev_seq != self._prev_seq or form is not self._form:
+            self._made = form(self.text(prev_seq))
+            self._prev_seq, self._form = prev_seq, form
+        return self._made
+
+
+class Traffic:
+    """What all feeds of a process have in common: counts, limits, and who is behind."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.late: set[Feed] = set()
+        self.frames = 0
+        self.bytes = 0
+        self.conflated = 0
+        self.slow = 0
+        self.closes: Counter[int] = Counter()
+
+
 class Feed:
     """One subscriber's frames, and the symbols it follows (which the hub alone changes)."""
 
-    def __init__(self, told: Place) -> None:
+    __slots__ = (
+        "_is_held",
+        "_taken",
+        "_tick",
+        "_traffic",
+        "_waiting",
+        "_waiting_bytes",
+        "epoch",
+        "is_ended",
+        "joined_at",
+        "late_since",
+        "line",
+        "symbols",
+        "told",
+    )
+
+    def __init__(self, told: Place, line: Line, traffic: Traffic) -> None:
         self.symbols: frozenset[str] = frozenset()
         self.told = told
+        self.epoch = told.epoch  # the last one it has been given anything of
+        self.line = line
         self.is_ended = False
-        self._waiting: deque[str | Share | Close] = deque()
+        self.joined_at = self.late_since = time.monotonic()
+        self._traffic = traffic
+        self._waiting: deque[str | Share | Close] | None = None
+        self._waiting_bytes = 0
         self._tick: Share | None = None
-        self._filled = asyncio.Event()
-        self._taken = asyncio.Event()
         self._is_held = False
+        self._taken: asyncio.Event | None = None
+        line.feed = self
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) if self._waiting else 0
+
+    # --- For whoever has something to say ----------------------------------------------
 
     def put(self, *frames: Frame | Share) -> None:
         """Add frames that must arrive, in this order."""
         for frame in frames:
             self._add(frame if isinstance(frame, Share) else frame.text)
+
+    def put_tick(self, share: Share) -> None:
+        """Add a tick, in place of one that still waits; one that was told already is dropped."""
+        told, place = self.told, share.place
+        is_told = told.epoch == place.epoch and place.seq <= told.seq
+        if is_told or self._is_held or self.is_ended:
+            return
+        if self._waiting is None and self.line.is_free:
+            self._send(share)
+        else:
+            self._replace(share)
+
+    def put_heartbeat(self, share: Share) -> None:
+        """Add a sign of life, unless something waits that is one."""
+        if self._waiting is None and not self._is_held and not self.is_ended:
+            if self.line.is_free:
+                self._send(share)
+            else:
+                self._replace(share)
+
+    def forget_tick(self) -> None:
+        """Drop the tick that waits; a new epoch makes it meaningless."""
+        if self._tick is not None and self._waiting is not None:
+            self._waiting.remove(self._tick)
+            self._waiting_bytes -= _size(self._tick)
+            self._tick = None
+
+    def end(self, code: Close) -> None:
+        """Let what waits be sent and then close; nothing more is taken in."""
+        self._add(code)
+        self.is_ended = True
 
     def hold(self) -> None:
         """Take in no live ticks: whoever holds the feed brings them."""
@@ -70,64 +177,96 @@ class Feed:
     def release(self) -> None:
         self._is_held = False
 
-    def abandon(self) -> None:
-        """Keep nobody waiting for a subscriber that is gone."""
-        self.is_ended = True
-        self._taken.set()
-
-    async def room(self) -> None:
+    async def room(self, most: int = _ROOM) -> None:
         """Wait until the subscriber has taken most of what waits."""
         await asyncio.sleep(0)
-        while len(self._waiting) > _ROOM and not self.is_ended:
+        while len(self) > most and not self.is_ended:
+            self._taken = self._taken or asyncio.Event()
             self._taken.clear()
             await self._taken.wait()
 
-    def put_tick(self, share: Share) -> None:
-        """Add a tick, in place of one that still waits; one that was told already is dropped."""
-        is_told = share.place.epoch == self.told.epoch and share.place.seq <= self.told.seq
-        if not self._is_held and not is_told:
-            self._replace(share)
+    # --- For the line, and for the hub ----------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what waits, as far as the line takes it. The line calls this when it is free."""
+        self.late_since = time.monotonic()
+        waiting, line = self._waiting, self.line
+        while waiting and line.is_free:
+            item = waiting.popleft()
+            self._waiting_bytes -= _size(item)
+            if item is self._tick:
+                self._tick = None
+            self._send(item)
+        if not waiting:
+            self._waiting = None
+            self._traffic.late.discard(self)
+        if self._taken is not None:
+            self._taken.set()
+
+    def abandon(self) -> None:
+        """Keep nobody waiting for a subscriber that is gone."""
+        self.is_ended = True
+        self._waiting = self._tick = None
+        self._traffic.late.discard(self)
+        self.line.feed = None
+        self.line.stop()
+        if self._taken is not None:
+            self._taken.set()
+
+    def give_up(self) -> None:
+        """Cut off a subscriber that does not read."""
+        self._traffic.slow += 1
+        self._traffic.closes[Close.NOT_READING] += 1
+        self.abandon()
+        self.line.cut(Close.NOT_READING)
+
+    # --- Inside -------------------------------------------------------------------------
+
+    def _add(self, item: str | Share | Close) -> None:
+        if self.is_ended:
+            return
+        if self._waiting is None and self.line.is_free:
+            self._send(item)
+        else:
+            self._wait(item)
 
     def _replace(self, share: Share) -> None:
         if self._tick is not None:
-            self._waiting.remove(self._tick)
+            self._traffic.conflated += 1
+            self.forget_tick()
         self._tick = share
-        self._add(share)
+        self._wait(share)
 
-    def put_heartbeat(self, share: Share) -> None:
-        """Add a sign of life, unless something waits that is one."""
-        if not self._waiting and not self._is_held:
-            self._replace(share)
+    def _wait(self, item: str | Share | Close) -> None:
+        if self._waiting is None:
+            self._waiting = deque()
+            self.late_since = time.monotonic()
+            self._traffic.late.add(self)
+        self._waiting.append(item)
+        self._waiting_bytes += _size(item)
+        if self._waiting_bytes > self._traffic.most_bytes:
+            self.give_up()
 
-    def forget_tick(self) -> None:
-        """Drop the tick that waits; a new epoch makes it meaningless."""
-        if self._tick is not None:
-            self._waiting.remove(self._tick)
-            self._tick = None
+    def _send(self, item: str | Share | Close) -> None:
+        line, traffic = self.line, self._traffic
+        if isinstance(item, Share):
+            told, place = self.told, item.place
+            made = item.made(told.seq if told.epoch == place.epoch else 0, line.form)
+            if item.moves:
+                self.told = place
+        elif isinstance(item, str):
+            made = line.form(item)
+        else:
+            traffic.closes[item] += 1
+            line.end(item)
+            return
+        traffic.frames += 1
+        traffic.bytes += len(made)
+        line.write(made)
 
-    def end(self, code: Close) -> None:
-        """Let what waits be sent and then close; nothing more is taken in."""
-        self._add(code)
-        self.is_ended = True
 
-    async def next(self) -> str | Close:
-        """Return what is to be sent next; waits until there is something."""
-        while not self._waiting:
-            self._filled.clear()
-            await self._filled.wait()
-        item = self._waiting.popleft()
-        self._taken.set()
-        return self._rendered(item) if isinstance(item, Share) else item
-
-    def _add(self, item: str | Share | Close) -> None:
-        if not self.is_ended:
-            self._waiting.append(item)
-            self._filled.set()
-
-    def _rendered(self, share: Share) -> str:
-        if share is self._tick:
-            self._tick = None
-        told, place = self.told, share.place
-        if share.moves:
-            self.told = place
-        return share.text(told.seq if told.epoch == place.epoch else 0)
+def _size(item: str | Share | Close) -> int:
+    """Return about how many bytes wait with an item."""
+    if isinstance(item, Close):
+        return 0
+    return len(item.rest) if isinstance(item, Share) else len(item)

@@ -9,16 +9,15 @@ newer than what it holds is dropped. Knows nothing of WebSockets.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
 import random
 import time
 import weakref
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -28,7 +27,7 @@ from prices import redis_clients
 from streaming import ticks
 from streaming.choices import View
 from streaming.demand import LeaseKeeper
-from streaming.feed import Feed, Share
+from streaming.feed import Feed, Line, Share, Traffic
 from streaming.layer import layer
 from streaming.limits import Addresses
 from streaming.past import Past
@@ -45,6 +44,7 @@ from streaming.protocol import (
     share,
     stamp,
 )
+from streaming.registry import Registry, Tick
 from streaming.stopping import say_goodbye_first
 from streaming.ticks import UNKNOWN, Place
 
@@ -58,29 +58,16 @@ _RETRY_S = 1.0
 _FIRST_LOOK_WITHIN_S = 1.0
 _COME_BACK_MS = (500, 5000)
 _CLOSE_TRIES = 10
+_SWEEP_S = 1.0
+_SWEEP_MOST = 500  # of the oldest, at once
+
+_NEW_EPOCH = NoticeFrame(
+    code=Notice.EPOCH_CHANGED,
+    message="Ticks are counted anew; everything you follow comes next.",
+)
 
 # Called with a tick's symbols before subscribers are told of it.
 on_tick: list[Callable[[Collection[str]], None]] = []
-
-
-class Tick:
-    """The newest tick this process has: each symbol's text is made once, when first wanted."""
-
-    def __init__(self, place: Place, timestamp: str, quotes: Mapping[str, WireQuote]) -> None:
-        self.place = place
-        self.timestamp = timestamp
-        self.quotes = quotes
-        self.cache: dict[Any, Any] = {}  # what was made of this tick for those who chose
-        self._entries: dict[str, str] = {}
-
-    def entries(self, symbols: Iterable[str]) -> list[str]:
-        return [self._entry(symbol) for symbol in sorted(symbols) if symbol in self.quotes]
-
-    def _entry(self, symbol: str) -> str:
-        text = self._entries.get(symbol)
-        if text is None:
-            text = self._entries[symbol] = entry(symbol, self.quotes[symbol])
-        return text
 
 
 class Hub:
@@ -97,13 +84,13 @@ class Hub:
         self._layer = layer()
         self._loop = asyncio.get_running_loop()
         self._tick = Tick(UNKNOWN, stamp(), {})
-        self._registry: dict[frozenset[str], set[Feed]] = {}
-        self._feeds: set[Feed] = set()
-        self._views: dict[Feed, View] = {}  # of those who chose what they are told
+        self._registry = Registry()
+        self.traffic = Traffic(settings.WS_MAX_BUFFERED_BYTES)
+        self._ticks = 0
         self.past = Past(self._client)
         self.addresses = Addresses()
-        self._counts: Counter[str] = Counter()
-        self._demand = LeaseKeeper(self._client, self._counts, self.interval_s)
+        counts = self._registry.counts
+        self._demand = LeaseKeeper(self._client, counts, self.interval_s, self.figures)
         self._announced = asyncio.Event()
         self._has_looked = asyncio.Event()
         self._is_silent = False
@@ -119,6 +106,7 @@ class Hub:
         self._tasks = {
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._demand.keep()),
+            asyncio.create_task(self._sweep()),
         }
         self._listen()
 
@@ -130,12 +118,28 @@ class Hub:
 
     @property
     def count(self) -> int:
-        return len(self._feeds)
+        return len(self._registry.feeds)
+
+    def figures(self) -> dict[str, int]:
+        """Return what this process does, as counts since its start and two as of now."""
+        traffic = self.traffic
+        return {
+            "sockets": self.count,
+            "subscriptions": self._registry.counts.total(),
+            "ticks": self._ticks,
+            "frames": traffic.frames,
+            "bytes": traffic.bytes,
+            "conflated": traffic.conflated,
+            "slow": traffic.slow,
+            **{f"closed_{int(code)}": n for code, n in sorted(traffic.closes.items())},
+        }
 
     @property
     def is_current(self) -> bool:
         """Whether the tick held here is the newest there can be."""
         late = self._loop.time() - self._ticked_at
+        if self._is_away:
+            return False
         return bool(self._tick.quotes) and late < self.interval_s * (1 + _OVERDUE_AFTER) + _RETRY_S
 
     async def ready(self) -> None:
@@ -145,53 +149,38 @@ class Hub:
                 async with asyncio.timeout(_FIRST_LOOK_WITHIN_S):
                     await self._has_looked.wait()
 
-    def join(self) -> Feed:
+    def join(self, line: Line) -> Feed:
         """Return a new subscriber's feed; it follows nothing yet."""
-        feed = Feed(self.place)
-        self._feeds.add(feed)
-        self._enlist(feed)
+        feed = Feed(self.place, line, self.traffic)
+        self._registry.join(feed)
         return feed
+
+    def visit(self, line: Line) -> Feed:
+        """Return a feed for someone who is not let in: what it is told comes from the caller."""
+        return Feed(self.place, line, self.traffic)
 
     def leave(self, feed: Feed) -> None:
         """Forget a subscriber; a second time does nothing."""
-        if feed in self._feeds:
-            self.unfollow(feed, feed.symbols)
-            self._delist(feed)
-            self._feeds.discard(feed)
-            self._views.pop(feed, None)
-            feed.abandon()
+        if feed in self._registry.feeds:
+            self._registry.leave(feed)
 
     def expect(self, symbols: Collection[str]) -> None:
         """Have symbols in the next tick already that will be followed in a moment."""
-        self._demand.add({symbol for symbol in symbols if symbol not in self._counts})
+        counts = self._registry.counts
+        self._demand.add({symbol for symbol in symbols if symbol not in counts})
 
     def follow(self, feed: Feed, symbols: Collection[str]) -> None:
-        if feed not in self._feeds:
-            return
-        added = set(symbols) - feed.symbols
-        self._counts.update(added)
-        self._demand.add({symbol for symbol in added if self._counts[symbol] == 1})
-        self._move(feed, feed.symbols | added)
+        if feed in self._registry.feeds:
+            self._demand.add(self._registry.follow(feed, symbols))
 
     def unfollow(self, feed: Feed, symbols: Collection[str]) -> None:
-        gone = feed.symbols & set(symbols)
-        for symbol in gone:
-            self._counts[symbol] -= 1
-            if not self._counts[symbol]:
-                # Its lease is left to lapse: another process may hold it too.
-                del self._counts[symbol]
-        self._move(feed, feed.symbols - gone)
+        if feed in self._registry.feeds:
+            self._registry.unfollow(feed, symbols)
 
     def choose(self, feed: Feed, view: View | None) -> None:
         """Cut ticks for this subscriber as it chose; None gives it what all get."""
-        if feed not in self._feeds:
-            return
-        self._delist(feed)
-        if view is None:
-            self._views.pop(feed, None)
-        else:
-            self._views[feed] = view
-        self._enlist(feed)
+        if feed in self._registry.feeds:
+            self._registry.choose(feed, view)
 
     def known(self, symbols: Collection[str]) -> dict[str, WireQuote]:
         """Return what the newest tick here says of `symbols`; marked stale where it is overdue."""
@@ -214,7 +203,7 @@ class Hub:
     def stop(self) -> None:
         """Tell everyone that this server goes, and when to come back; nobody is let in any more."""
         self.is_stopping = True
-        for feed in self._feeds:
+        for feed in list(self._registry.feeds):
             # Not all at once: another server has to take them.
             wait_ms = random.randint(*_COME_BACK_MS)  # noqa: S311 (spreads load, keeps no secret)
             feed.put(
@@ -228,7 +217,7 @@ class Hub:
 
     @property
     def has_said_goodbye(self) -> bool:
-        return self.is_stopping and not any(map(len, self._feeds))
+        return self.is_stopping and not any(map(len, self._registry.feeds))
 
     async def close(self) -> None:
         """Stop everything."""
@@ -240,27 +229,6 @@ class Hub:
             if left:
                 _, left = await asyncio.wait(left, timeout=0.2)
         await self._client.aclose()
-
-    # --- The registry: who follows the same symbols gets the same text -------------
-
-    def _move(self, feed: Feed, symbols: frozenset[str]) -> None:
-        if symbols != feed.symbols:
-            self._delist(feed)
-            feed.symbols = symbols
-            self._enlist(feed)
-
-    def _enlist(self, feed: Feed) -> None:
-        if feed in self._views:
-            return
-        self._registry.setdefault(feed.symbols, set()).add(feed)
-
-    def _delist(self, feed: Feed) -> None:
-        if feed in self._views:
-            return
-        feeds = self._registry[feed.symbols]
-        feeds.discard(feed)
-        if not feeds:
-            del self._registry[feed.symbols]
 
     # --- The announcements ---------------------------------------------------------
 
@@ -342,7 +310,7 @@ class Hub:
             self._note_away(exc)
         else:
             self._note_back()
-            self._adopt(place, body)
+            await self._adopt(place, body)
         self._has_looked.set()
         self._look_at = self._next_look()
 
@@ -351,10 +319,10 @@ class Hub:
         pause = min(2.0, max(0.2, _OVERDUE_AFTER * self.interval_s))
         return max(overdue, self._loop.time() + pause)
 
-    def _adopt(self, place: Place, body: bytes | None) -> None:
+    async def _adopt(self, place: Place, body: bytes | None) -> None:
         if body is None:
             # Nothing published yet, or nothing new; only the first epoch is taken on.
-            if self.place == UNKNOWN and not self._feeds:
+            if self.place == UNKNOWN and not self._registry.feeds:
                 self._tick = Tick(place, stamp(), {})
             return
         try:
@@ -365,9 +333,9 @@ class Hub:
         found = Place(snapshot.tick.epoch, snapshot.tick.seq)
         if found.epoch == self.place.epoch and found.seq <= self.place.seq:
             return
-        self._take(snapshot, found)
+        await self._take(snapshot, found)
 
-    def _take(self, snapshot: Snapshot, found: Place) -> None:
+    async def _take(self, snapshot: Snapshot, found: Place) -> None:
         before, tick = self.place, snapshot.tick
         self._tick = Tick(found, tick.timestamp, tick.data)
         now = self._loop.time()
@@ -381,41 +349,12 @@ class Hub:
             self._change_cadence(snapshot.update_interval)
         for told in on_tick:
             told(tick.data.keys())
+        self._ticks += 1
         if found.epoch == before.epoch:
-            self._tell_all()
+            await self._registry.tell(self._tick, self.heartbeat(), self.interval_s)
         else:
-            self._begin_epoch()
-
-    def _tell_all(self) -> None:
-        beat = self.heartbeat()
-        for symbols, feeds in self._registry.items():
-            entries = self._tick.entries(symbols)
-            part = self._part(entries) if entries else beat
-            for feed in feeds:
-                feed.put_tick(part)
-        for feed, view in self._views.items():
-            cut = view.part(self._tick, feed.symbols, self.interval_s)
-            if cut is not None:
-                feed.put_tick(cut)
-
-    def _begin_epoch(self) -> None:
-        self._demand.renew()  # the leases may be gone with the count
-        notice = NoticeFrame(
-            code=Notice.EPOCH_CHANGED,
-            message="Ticks are counted anew; everything you follow comes next.",
-        )
-        for symbols, feeds in self._registry.items():
-            part = self._part(self._tick.entries(symbols), snapshot=True)
-            for feed in feeds:
-                feed.forget_tick()
-                feed.put(notice, part)
-        for feed, view in self._views.items():
-            feed.forget_tick()
-            feed.put(notice, view.whole(self._tick, feed.symbols))
-
-    def _part(self, entries: list[str], *, snapshot: bool = False) -> Share:
-        rest = share(self._tick.timestamp, entries, snapshot=snapshot)
-        return Share("price_update", self.place, rest)
+            self._demand.renew()  # the leases may be gone with the count
+            await self._registry.begin(self._tick, _NEW_EPOCH)
 
     def _change_cadence(self, interval_s: int) -> None:
         self.interval_s = interval_s
@@ -436,8 +375,9 @@ class Hub:
             return
         self._heartbeat_at = now + self._heartbeat_s
         beat = self.heartbeat()
-        for feed in self._feeds:
-            view = self._views.get(feed)
+        views = self._registry.views
+        for feed in list(self._registry.feeds):
+            view = views.get(feed)
             feed.put_heartbeat(view.beat(beat) if view else beat)
 
     def heartbeat(self) -> Share:
@@ -467,8 +407,23 @@ class Hub:
         )
 
     def _notify(self, frame: Frame) -> None:
-        for feed in self._feeds:
+        for feed in list(self._registry.feeds):
             feed.put(frame)
+
+    async def _sweep(self) -> None:
+        """Look after those who do not read, and those who have been here for long."""
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            now = time.monotonic()
+            for feed in list(self.traffic.late):
+                if now - feed.late_since > settings.WS_SLOW_AFTER_S:
+                    feed.give_up()
+                    self.leave(feed)
+            for feed in list(itertools.islice(self._registry.feeds, _SWEEP_MOST)):
+                if now - feed.joined_at < settings.WS_MAX_AGE_S:
+                    break
+                feed.end(Close.TOO_OLD)
+                self.leave(feed)
 
     def _note_away(self, exc: Exception) -> None:
         if not self._is_away:

@@ -8,7 +8,7 @@ application asks for its line: whatever started the server, nothing is to be set
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -127,6 +127,6 @@ def line(connection: Any) -> UvicornLine | None:
     """Return a line on a connection that was accepted; None where it is closed already."""
     if type(connection) is not WebSocketsSansIOProtocol or connection.close_sent:
         return None
+    # Its state stays as it is; only what it tells us when writing stops and goes on is new.
     connection.__class__ = Protocol
-    found: UvicornLine = connection.adopt()
-    return found
+    return Protocol.adopt(cast("Protocol", connection))

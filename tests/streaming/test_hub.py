@@ -11,14 +11,14 @@ from redis import Redis
 from streaming import demand, ticks
 from streaming.feed import Feed
 from streaming.protocol import Close
-from tests.streaming.sockets import following, publish, running_hub, until, wire
+from tests.streaming.sockets import following, inbox, publish, running_hub, until, wire
 
 pytestmark = pytest.mark.asyncio
 
 
 async def received(feed: Feed) -> dict[str, Any]:
     async with asyncio.timeout(10):
-        item = await feed.next()
+        item = await inbox(feed).next()
     assert isinstance(item, str)
     message: dict[str, Any] = json.loads(item)
     return message
@@ -50,7 +50,7 @@ async def test_subscribers_with_equal_sets_get_the_very_same_text() -> None:
 
         await publish(BTC=1.0, ETH=2.0)
 
-        assert await one.next() is await two.next()
+        assert await inbox(one).next() is await inbox(two).next()
 
 
 async def test_a_tick_that_holds_nothing_for_a_subscriber_is_a_heartbeat() -> None:
@@ -315,5 +315,5 @@ async def test_what_is_ended_takes_nothing_more_and_sends_what_it_has() -> None:
         feed.put(hub.snapshot({}))
 
         assert (await received(feed))["type"] == "price_update"
-        assert await feed.next() is Close.TOO_OLD
+        assert await inbox(feed).next() is Close.TOO_OLD
         assert len(feed) == 0
