@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from streaming.feed import Share
+from streaming.feed import Form, Share
 from streaming.protocol import Choices, Mode, WireQuote, due, entry, entry_of, head, share, stamp
 from streaming.ticks import EARLY, Place
 
@@ -148,6 +148,18 @@ class View:
                 tick.cache[key] = text
         return text
 
+    def made(self, tick: Tick, text: str, form: Form) -> Any:
+        """Return a text as it is written to lines of one form, made once where texts are equal."""
+        key = ("made", text, form)
+        found = tick.cache.get(key)
+        if found is None:
+            found = form(text)
+            kept = tick.cache.get("chars", 0) + len(text)
+            if kept <= CACHED_CHARS:
+                tick.cache["chars"] = kept
+                tick.cache[key] = found
+        return found
+
     def _merged(self, place: Place) -> int:
         """Return how many ticks an update at `place` stands for."""
         return max(1, place.seq - self._at.seq) if self._at.epoch == place.epoch else 1
@@ -177,6 +189,9 @@ class _Cut(Share):
 
     def text(self, prev_seq: int) -> str:
         return self._view.text(self._tick, self._symbols, prev_seq) or super().text(prev_seq)
+
+    def made(self, prev_seq: int, form: Form) -> Any:
+        return self._view.made(self._tick, self.text(prev_seq), form)
 
 
 class _Beat(Share):
