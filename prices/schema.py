@@ -145,6 +145,17 @@ MEANINGS = {
     "api_calls": "Upstream calls made for this request.",
     "from": "Timestamp of the first item; Unix seconds.",
     "to": "Timestamp of the last item; Unix seconds.",
+    "freshness": (
+        "How far it can be taken for the present, by the source's own time: `live`; `delayed` by "
+        "what that source lags; `closed`, the market's last price; `stale`, the source stands "
+        "still; `unknown`, it tells no time."
+    ),
+    "market": "What New York does, and when that changes next; null for coins.",
+    "session": "The part of its day a stock's price is of; null for coins.",
+    "disputed": "Two fresh sources differ, or the price jumped and awaits a second look.",
+    "adjustment": "`splits` where the series is adjusted for them.",
+    "segments": "Which part came from which source; empty where all came from one.",
+    "coverage": "Of recorded bars, the share of those to be expected that is here; else null.",
     "truncated": "The series begins later than its period.",
     "available_from": "Where a truncated series begins; Unix seconds.",
     "origin": "The source's own bars, made from its points, or recorded by us.",

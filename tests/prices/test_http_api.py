@@ -25,12 +25,12 @@ ENVELOPE = {"source", "as_of", "fetched_at", "cached", "stale", "currency"}
 QUOTE = ENVELOPE | {
     *("symbol", "ref", "name", "kind", "price", "change", "change_percent", "high", "low"),
     *("volume", "market_cap", "last_updated", "change_basis", "volume_basis", "alternatives"),
-    *("quote_currency", "fallback_from"),
+    *("quote_currency", "fallback_from", "freshness", "market", "session", "disputed"),
 }
 SERIES = ENVELOPE | {
     *("success", "symbol", "ref", "period", "resolution", "count", "from", "to", "truncated"),
     *("truncated_by", "available_from", "volume_basis", "alternatives"),
-    *("quote_currency", "fallback_from"),
+    *("quote_currency", "fallback_from", "freshness", "market", "adjustment", "segments"),
 }
 ASSET = {
     *("id", "ref", "symbol", "name", "image", "current_price", "market_cap", "market_cap_rank"),
@@ -140,7 +140,7 @@ def test_candle_times_are_opening_times_and_missing_volume_is_null() -> None:
     series = ok("/BTC/ohlcv", period="1w")
     now = time.time()
 
-    assert series.keys() == SERIES | {"origin", "dropped", "candles"}
+    assert series.keys() == SERIES | {"origin", "coverage", "dropped", "candles"}
     assert (series["resolution"], series["origin"], series["volume_basis"]) == (
         "240",
         "provider",
