@@ -7,11 +7,13 @@ Redis is decoded by them, so bytes of any other shape count as a miss.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Self
 
 import msgspec
 
+from prices import freshness
+from prices.freshness import Cadence
 from prices.sessions import phase
 from prices.types import (
     Adjustment,
@@ -95,6 +97,14 @@ class Answer(msgspec.Struct, kw_only=True, frozen=True):
         """Whether a better answer may be had in a moment."""
         return False
 
+    def as_of_now(self, now: datetime, cadence: Cadence) -> Self:
+        """Return the answer with what depends on the present judged anew."""
+        return self
+
+    def holds_until(self, now: datetime, cadence: Cadence) -> datetime | None:
+        """Return when what it says of the present ceases to be true by time alone."""
+        return None
+
 
 class QuoteAnswer(Answer, kw_only=True, frozen=True):
     """GET /{symbol}, and each value of a batch's `data`.
@@ -127,6 +137,23 @@ class QuoteAnswer(Answer, kw_only=True, frozen=True):
     change_basis: str
     volume_basis: str | None
     alternatives: list[Alternative]
+
+    def as_of_now(self, now: datetime, cadence: Cadence) -> Self:
+        verdict = freshness.of_quote(
+            self.kind, self.last_updated, now, cadence, is_timed=self._is_timed
+        )
+        return msgspec.structs.replace(
+            self, freshness=verdict.freshness, market=self.market and market_at(now)
+        )
+
+    def holds_until(self, now: datetime, cadence: Cadence) -> datetime | None:
+        return freshness.quote_holds_until(
+            self.kind, self.last_updated, now, cadence, is_timed=self._is_timed
+        )
+
+    @property
+    def _is_timed(self) -> bool:
+        return self.freshness is not Freshness.UNKNOWN
 
 
 class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):
@@ -179,6 +206,19 @@ class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
         """A source failed that would have come first, or there was no call left for the rest."""
         has_failed = any(one.code.startswith("upstream") for one in self.fallback_from)
         return has_failed or self.truncated_by is TruncatedBy.LIMIT
+
+    def as_of_now(self, now: datetime, cadence: Cadence) -> Self:
+        if self.to is None:
+            return self
+        judge = freshness.of_points if isinstance(self, HistoryAnswer) else freshness.of_series
+        kind = AssetKind.STOCK if self.market else AssetKind.CRYPTO
+        verdict = judge(kind, datetime.fromtimestamp(self.to, UTC), self.resolution, now, cadence)
+        return msgspec.structs.replace(
+            self, freshness=verdict.freshness, market=self.market and market_at(now)
+        )
+
+    def holds_until(self, now: datetime, cadence: Cadence) -> datetime | None:
+        return market_at(now).next_change_at if self.market else None
 
 
 class HistoryAnswer(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "from"}):

@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import redis
 
-from prices import failures, hit_counts, locks, redis_clients
+from prices import cadences, failures, hit_counts, locks, redis_clients
 from prices.answers import Answer
 from prices.errors import PricesError, UpstreamError
 from prices.local_copies import LocalCopies
@@ -43,6 +43,8 @@ V = TypeVar("V")
 FORCED_AGE_S = 15.0
 # How long an answer lives that a better one may follow in a moment.
 SECOND_BEST_S = 60
+# However soon an answer ceases to be true, it saves its source this many seconds.
+LEAST_S = 2.0
 # How long those wait who miss while another loads.
 WAIT_S = 8.0
 POLL_S = 0.05
@@ -301,6 +303,16 @@ def _decoded(key: str, body: bytes | str | None, answer: type[A]) -> A | None:
     return value
 
 
+def _life_s(value: Answer, lifetime: Lifetime) -> float:
+    """Return how long a new answer lives: no longer than what it says of the present is true."""
+    life_s = float(lifetime.fresh_s)
+    if value.is_second_best():
+        life_s = min(life_s, SECOND_BEST_S)
+    now = datetime.now(UTC)
+    until = value.holds_until(now, cadences.of(value.source))
+    return life_s if until is None else min(life_s, max(LEAST_S, (until - now).total_seconds()))
+
+
 def _age_s(value: Answer) -> float:
     return (datetime.now(UTC) - value.fetched_at).total_seconds()
 
@@ -321,6 +333,12 @@ def last_good(key: str, answer: type[A]) -> A | None:
     return held.value if held else None
 
 
+def as_copy(value: A, *, is_stale: bool = True) -> A:
+    """Return an answer as it is given past its life: how fresh it is, is judged at this moment."""
+    told = value.as_of_now(datetime.now(UTC), cadences.of(value.source))
+    return msgspec.structs.replace(told, cached=True, stale=value.stale or is_stale)
+
+
 def _last_good(keys: Iterable[str], answer: type[A]) -> dict[str, Held[A]]:
     """Return the last-known-good copies, marked stale."""
     names = list(keys)
@@ -334,7 +352,7 @@ def _last_good(keys: Iterable[str], answer: type[A]) -> dict[str, Held[A]]:
     stale = {}
     for name, value in values.items():
         if value is not None:
-            old = msgspec.structs.replace(value, cached=True, stale=True)
+            old = as_copy(value)
             stale[name] = Held(old, encode(old), 0.0, was_hit=True)
     return stale
 
@@ -437,9 +455,7 @@ class _Flight(Generic[A]):
                 # Made of what is past its life: not to be kept as if it were new.
                 results[key] = Held(value, encode(value), 0.0, was_hit=False)
             else:
-                life_s = self.lifetime.fresh_s
-                if value.is_second_best():
-                    life_s = min(life_s, SECOND_BEST_S)
+                life_s = _life_s(value, self.lifetime)
                 store(key, value, life_s, self.lifetime.good_s)
                 results[key] = Held(value, encode(value), life_s, was_hit=False)
         failures.remember({k: v for k, v in results.items() if isinstance(v, PricesError)})

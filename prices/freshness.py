@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from prices.sessions import Session, latest_session, next_session, post_closes, pre_opens
+from prices.sessions import Session, latest_session, next_session, phase, post_closes, pre_opens
 from prices.types import AssetKind, Freshness, Resolution, TradingSession
 
 # So many of a source's usual steps may its time stand still before it counts as frozen.
@@ -39,6 +39,11 @@ class Cadence:
     def delay(self) -> timedelta:
         return timedelta(seconds=self.delay_s)
 
+    @property
+    def reach(self) -> timedelta:
+        """How old the newest that the source has may be, at most, while there is trade."""
+        return self.patience + self.delay
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -59,9 +64,19 @@ def of_quote(
     session = latest_session(now)
     if now >= session.closes:
         return _after_close(as_of, now, session, cadence)
-    if as_of < session.opens and now < session.opens + cadence.patience + cadence.delay:
+    is_of_last = as_of >= _before(session).closes - LAST_TRADE
+    if is_of_last and as_of < session.opens and now < session.opens + cadence.reach:
         return Verdict(Freshness.DELAYED, "the session has begun; its first price is awaited")
     return _moving(as_of, now, cadence)
+
+
+def quote_holds_until(
+    kind: AssetKind, as_of: datetime, now: datetime, cadence: Cadence, *, is_timed: bool = True
+) -> datetime | None:
+    """Return when what `of_quote` says, or what New York does, changes by time alone."""
+    change = phase(now)[1] if kind is AssetKind.STOCK else None
+    ends = [at for at in (as_of + cadence.patience, as_of + cadence.reach) if is_timed and at > now]
+    return min([*ends, change] if change else ends, default=None)
 
 
 def _moving(as_of: datetime, now: datetime, cadence: Cadence) -> Verdict:
@@ -70,15 +85,17 @@ def _moving(as_of: datetime, now: datetime, cadence: Cadence) -> Verdict:
         return Verdict(
             Freshness.LIVE, f"its time is {_told(age)} old, of {_told(cadence.patience)}"
         )
-    if cadence.delay and age <= cadence.patience + cadence.delay:
+    if cadence.delay and age <= cadence.reach:
         return Verdict(Freshness.DELAYED, f"the source lags by up to {_told(cadence.delay)}")
     return Verdict(Freshness.STALE, f"its time stands still since {_told(age)}")
 
 
 def _after_close(as_of: datetime, now: datetime, session: Session, cadence: Cadence) -> Verdict:
+    if as_of > session.closes + AUCTION and now - as_of <= cadence.patience:
+        return Verdict(Freshness.LIVE, "trade goes on outside the session, and its time moves")
     if as_of >= session.closes - LAST_TRADE:
         return Verdict(Freshness.CLOSED, "the market is closed; it is of the last session's end")
-    if now < session.closes + cadence.patience + cadence.delay and as_of >= session.opens:
+    if now < session.closes + cadence.reach and as_of >= session.opens:
         return Verdict(Freshness.DELAYED, "the session is just over; its last price is awaited")
     return Verdict(Freshness.STALE, "it is older than the last session's end")
 
@@ -87,17 +104,19 @@ def of_series(
     kind: AssetKind, last: datetime, step: Resolution, now: datetime, cadence: Cadence
 ) -> Verdict:
     """Return how fresh a series is whose newest bar opened at `last`; see `of_points` too."""
-    width = timedelta(minutes=step.minutes)
+    width, ends = timedelta(minutes=step.minutes), _ends(last, step)
     if kind is AssetKind.CRYPTO:
-        return _behind(now - (last + width), width, cadence)
+        return _behind(now - ends, width, cadence)
     session = latest_session(now)
     if not step.is_intraday:
-        return _daily(last, width, session, now)
+        return _daily(last, ends, session, now)
     if now < session.closes:
-        if last < session.opens and now < session.opens + width + MAKING + cadence.delay:
+        is_of_last = ends >= _before(session).closes - LAST_TRADE
+        is_begun = now < session.opens + min(width, LONGEST_WAIT) + MAKING + cadence.delay
+        if is_of_last and last < session.opens and is_begun:
             return Verdict(Freshness.DELAYED, "the session has begun; its first bar is awaited")
-        return _behind(now - (last + width), width, cadence)
-    if last + width >= session.closes - LAST_TRADE:
+        return _behind(now - ends, width, cadence)
+    if ends >= session.closes - LAST_TRADE:
         return Verdict(Freshness.CLOSED, "the market is closed; it reaches the last session's end")
     if last >= session.opens and now < session.closes + width + MAKING + cadence.delay:
         return Verdict(Freshness.DELAYED, "the session is just over; its last bar is awaited")
@@ -122,19 +141,26 @@ def _behind(behind: timedelta, width: timedelta, cadence: Cadence) -> Verdict:
     return Verdict(Freshness.STALE, f"its newest bar ended {_told(behind)} ago")
 
 
-def _daily(last: datetime, width: timedelta, session: Session, now: datetime) -> Verdict:
-    is_open = now < session.closes
-    day = last.date()
-    if day <= session.day < (last + width).date():
-        if is_open:
+def _daily(last: datetime, ends: datetime, session: Session, now: datetime) -> Verdict:
+    if last.date() <= session.day < ends.date():
+        if now < session.closes:
             return Verdict(Freshness.LIVE, "its newest bar holds the running session")
         return Verdict(
             Freshness.CLOSED, "the market is closed; its newest bar holds the last session"
         )
-    before = latest_session(session.opens - timedelta(seconds=1))
-    if day <= before.day < (last + width).date():
+    if last.date() <= _before(session).day < ends.date():
         return Verdict(Freshness.DELAYED, "its newest bar is of the session before the last")
     return Verdict(Freshness.STALE, "it ends more than one session ago")
+
+
+def _ends(opened: datetime, step: Resolution) -> datetime:
+    if step is Resolution.MONTH:
+        return (opened.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return opened + timedelta(minutes=step.minutes)
+
+
+def _before(session: Session) -> Session:
+    return latest_session(session.opens - timedelta(seconds=1))
 
 
 def session_of(as_of: datetime) -> TradingSession:

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
+from prices import cadences
 from prices.breaker import Breaker
 from prices.budget import Budget, BudgetGate, Limits
 from prices.errors import ProviderNotConfiguredError
@@ -102,8 +103,7 @@ def refresh_s(source: str) -> float:
 
 def cadence(source: str) -> Cadence:
     """Return how a source's own time moves."""
-    config = settings.PRICE_PROVIDERS[source]
-    return Cadence(float(config.get("CHANGES_S", 60)), float(config.get("DELAY_S", 0)))
+    return cadences.of(source)
 
 
 def forget() -> None:

@@ -1,0 +1,20 @@
+"""How each source's own time moves, from the settings."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from prices.freshness import Cadence
+
+_USUAL = Cadence(60.0)
+
+
+def of(source: str) -> Cadence:
+    """Return a source's cadence, by its name; the usual one where an answer names none of ours."""
+    config = settings.PRICE_PROVIDERS.get(source)
+    if config is None:
+        return _USUAL
+    return Cadence(
+        float(config.get("CHANGES_S", _USUAL.changes_s)),
+        float(config.get("DELAY_S", _USUAL.delay_s)),
+    )
