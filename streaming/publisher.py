@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 
 from prices import redis_clients
 from prices.answers import QuoteAnswer
-from prices.services import quotes, symbols
+from prices.services import quotes, recorder, symbols
 from prices.services.quotes import QuoteBatch
 from prices.services.symbols import Resolution
 from streaming import demand, ticks
@@ -75,6 +75,13 @@ class Errand(Generic[T]):
         self._under_way = self._pool.submit(_with_database, call)
         return self._under_way.result(timeout=within_s)
 
+    def begin(self, call: Callable[[], T]) -> Future[T] | None:
+        """Let the call go on by itself; None where the last one is still under way."""
+        if self._under_way is not None and not self._under_way.done():
+            return None
+        self._under_way = self._pool.submit(_with_database, call)
+        return self._under_way
+
 
 @dataclass
 class Publisher:
@@ -84,6 +91,7 @@ class Publisher:
     cached: Callable[[Collection[str]], Mapping[str, QuoteAnswer]] = quotes.cached
     tracked: Callable[[], Collection[str]] = quotes.tracked
     resolve: Callable[[Collection[str]], Resolution] = symbols.resolve_many
+    record: Callable[[Collection[QuoteAnswer]], object] = recorder.record
     announce: Announce | None = None
     _known: Place = UNKNOWN
     _plan: Plan = field(default_factory=Plan)
@@ -91,6 +99,9 @@ class Publisher:
     _is_blind: bool = False
     _planning: Errand[Plan] = field(default_factory=lambda: Errand("tick-plan"))
     _loading: Errand[QuoteBatch] = field(default_factory=lambda: Errand("tick"))
+    _recording: Errand[object] = field(default_factory=lambda: Errand("tick-recorder"))
+    _heard: Collection[QuoteAnswer] = ()
+    _cannot_record: bool = False
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def publish(self) -> Place | None:
@@ -110,7 +121,26 @@ class Publisher:
             place = ticks.publish(client, self._known, interval_s, share(stamp(), entries))
             self._known = place
         (self.announce or announce)(place)
+        self._record()
         return place
+
+    def _record(self) -> None:
+        """Have the quotes of the tick recorded. What cannot be in time is left out."""
+        heard, self._heard = self._heard, ()
+        if not heard:
+            return
+        under_way = self._recording.begin(partial(self.record, heard))
+        if under_way is not None:
+            under_way.add_done_callback(self._note_recorded)
+
+    def _note_recorded(self, done: Future[object]) -> None:
+        """Log once that quotes cannot be recorded, and once that they can again."""
+        error = done.exception()
+        if error is not None and not self._cannot_record:
+            logger.error("quotes of ticks are not recorded", exc_info=error)
+        elif error is None and self._cannot_record:
+            logger.warning("quotes of ticks are recorded again")
+        self._cannot_record = error is not None
 
     def _look_ahead(self, followed: list[str], within_s: float) -> None:
         """Learn what is tracked and what names mean; the last plan holds where that fails."""
@@ -152,6 +182,7 @@ class Publisher:
             lost = {name for name, symbol in symbol_of.items() if symbol not in held}
         else:
             held = batch.data
+            self._heard = list(held.values())
             failed = {s for s, code in batch.failed.items() if code.startswith("upstream")}
             lost = {name for name, symbol in symbol_of.items() if failed & {name, symbol}}
         said = {
