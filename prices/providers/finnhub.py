@@ -26,7 +26,7 @@ from prices.errors import (
 from prices.providers.bars import DAY_S, aligned, checked, merged, midnight, roll_up, why_later
 from prices.providers.base import CATALOGUE_LIMIT, CATALOGUE_LIMIT_S, HttpProvider, Quotes, Reply
 from prices.providers.batches import one_by_one
-from prices.providers.stock_source import BAR_SHARES, closing
+from prices.providers.stock_source import BAR_SHARES, closes, closing
 from prices.providers.values import (
     amount,
     figure,
@@ -39,6 +39,7 @@ from prices.providers.values import (
 )
 from prices.sessions import Session, latest_session, next_session, session_on, sessions_between
 from prices.types import (
+    Adjustment,
     AssetKind,
     Candle,
     Candles,
@@ -46,7 +47,6 @@ from prices.types import (
     Instrument,
     Listing,
     Origin,
-    Point,
     Points,
     Quote,
     Resolution,
@@ -95,6 +95,7 @@ class Finnhub(HttpProvider):
     """US stocks. Candles need a paid plan; a free key is refused them."""
 
     name = "finnhub"
+    has_points = False
     offers = frozenset(
         {
             Capability.QUOTES,
@@ -158,13 +159,10 @@ class Finnhub(HttpProvider):
     def history(self, instrument: Instrument, window: Window, step_s: int) -> Points:
         """Return closing prices at the moments they held, with the shares traded before each."""
         resolution = _STEPS[step_s]
-        bars = self.candles(instrument, window, resolution)
-        last_s = min(int(datetime.now(UTC).timestamp()), int(window.end.timestamp()))
-        points: dict[int, Point] = {}
-        for bar in bars.candles:
-            at = min(closing(bar.timestamp, resolution), last_s)
-            points[at] = Point(at, bar.close, bar.volume)
-        return Points(list(points.values()), bars.truncated_by, BAR_SHARES)
+        return self.points(self.candles(instrument, window, resolution), window, resolution)
+
+    def points(self, bars: Candles, window: Window, resolution: Resolution) -> Points:
+        return closes(bars, window, resolution)
 
     def candles(
         self,
@@ -205,7 +203,8 @@ class Finnhub(HttpProvider):
             if session is not None:
                 day = midnight(session.day)
                 found[day] = replace(bar, timestamp=day, closed=session.closes <= now)
-        return _series(found, dropped, Origin.PROVIDER, window, since, None)
+        days = _series(found, dropped, Origin.PROVIDER, window, since, None)
+        return replace(days, adjustment=Adjustment.SPLITS)
 
     def _intraday(
         self, instrument: Instrument, window: Window, resolution: Resolution, now: datetime
@@ -405,6 +404,7 @@ def _listing(row: Mapping[str, Any]) -> Listing:
         ticker,
         text(row.get("description")) or ticker,
         exchange=_exchange(text(row.get("mic"))),
+        figi=text(row.get("shareClassFIGI") or row.get("figiComposite"), limit=20),
     )
 
 

@@ -41,7 +41,7 @@ from prices.providers.values import (
     stated_price,
     text,
 )
-from prices.types import Instrument, Quote, Resolution
+from prices.types import Adjustment, Instrument, Quote, Resolution, Split
 
 BAR_SHARES_IEX = "bar_shares_iex"
 """Volume is the shares traded within the bar at one exchange of many, IEX."""
@@ -64,6 +64,7 @@ class Tiingo(StockSource):
     name = "tiingo"
     most_bars = _ROWS
     intraday_basis = BAR_SHARES_IEX
+    intraday_adjustment = Adjustment.NONE
     # Its hours count from the full hour; a session begins at half past nine.
     made_of: ClassVar[Mapping[Resolution, Resolution]] = {
         **{width: width for width in _FREQUENCIES},
@@ -130,7 +131,7 @@ class Tiingo(StockSource):
         path = f"/tiingo/daily/{ticker}/prices"
         rows = self.get_json(path, {"startDate": first.isoformat()})
         with self.parsing(path):
-            return read_bars(_adjusted(_listed(rows)))
+            return Read(*read_bars(_adjusted(_listed(rows))), _splits(rows))
 
     def minutes(self, ticker: str, width: Resolution, first: datetime, last: datetime) -> Read:
         path = f"/iex/{ticker}/prices"
@@ -145,8 +146,10 @@ class Tiingo(StockSource):
             },
         )
         with self.parsing(path):
-            return read_bars(
-                (seconds(row["date"]), _ohlc(row), row.get("volume")) for row in _listed(rows)
+            return Read(
+                *read_bars(
+                    (seconds(row["date"]), _ohlc(row), row.get("volume")) for row in _listed(rows)
+                )
             )
 
 
@@ -190,6 +193,15 @@ def _adjusted(
             raise ValueError("not a factor")
         factor *= split
     return found
+
+
+def _splits(rows: Sequence[Mapping[str, Any]]) -> tuple[Split, ...]:
+    found = ((seconds(row["date"]), price(row.get("splitFactor", 1.0))) for row in rows)
+    return tuple(
+        Split(datetime.fromtimestamp(at, UTC).date(), factor)
+        for at, factor in found
+        if at is not None and factor not in (None, 1.0)
+    )
 
 
 def _ohlc(row: Mapping[str, Any]) -> list[Any]:

@@ -155,7 +155,7 @@ class TwelveData(StockSource):
                 break
             before = datetime.fromtimestamp(page[0].timestamp, UTC) - timedelta(seconds=1)
             last = before.date().isoformat() if width is Resolution.DAY else _clock(before)
-        return [found[at] for at in sorted(found)], dropped
+        return Read([found[at] for at in sorted(found)], dropped)
 
     def _page(
         self, ticker: str, width: Resolution, first: str, last: str
