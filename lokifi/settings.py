@@ -237,7 +237,15 @@ PRICE_CHAINS = {
 }
 
 LOOKUPS_PER_MINUTE = read.whole("LOOKUPS_PER_MINUTE", 5, least=1)
+# Beyond these a number is not taken at its word; 0: it always is.
+DISPUTE_PERCENT = read.whole("DISPUTE_PERCENT", 3, least=0, most=100)
+DISPUTE_CHECK_S = read.whole("DISPUTE_CHECK_S", 300, least=0, most=86_400)
+JUMP_PERCENT = read.whole("JUMP_PERCENT", 25, least=0, most=10_000)
 TRACKED_SYMBOLS = read.symbols("TRACKED_SYMBOLS", "BTC,ETH,SOL,AAPL,MSFT,TSLA")
+
+# How long the store keeps bars narrower than an hour, and those of hours; days for ever.
+KEEP_MINUTES_DAYS = read.whole("KEEP_MINUTES_DAYS", 90, least=1, most=36_500)
+KEEP_HOURS_DAYS = read.whole("KEEP_HOURS_DAYS", 1830, least=1, most=36_500)
 
 # --- Redis: the cache and the channel layer, and the Celery broker -------------
 
@@ -437,6 +445,10 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "fill missing catalogues": {
         "task": "prices.tasks.fill_missing_catalogues",
         "schedule": AlignedSchedule(300),
+    },
+    "prune the store": {
+        "task": "prices.tasks.prune_store",
+        "schedule": AlignedSchedule(86_400),
     },
 }
 

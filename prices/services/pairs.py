@@ -41,6 +41,13 @@ def instrument(asset: Asset, source: str) -> Instrument:
     return Instrument(asset.ref, AssetKind.CRYPTO, settled(asset, source).symbol)
 
 
+def is_known(asset: Asset, source: str) -> bool:
+    """Return whether a source can be asked for an asset without settling a pair first."""
+    if asset.kind == AssetKind.STOCK or source == registry.source_for(AssetKind.CRYPTO):
+        return True
+    return ExchangePair.objects.filter(asset=asset, source=source).exists()
+
+
 def quote_currency(asset: Asset, source: str) -> str:
     """Return what the prices of a source are in: USD, or the stand-in of its settled pair."""
     if asset.kind == AssetKind.STOCK or source == registry.source_for(AssetKind.CRYPTO):
