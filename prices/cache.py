@@ -32,7 +32,7 @@ from prices.answers import Answer
 from prices.errors import PricesError, UpstreamError
 from prices.local_copies import LocalCopies
 from prices.redis_clients import RedisAwayError
-from prices.types import Candle, Period, Resolution
+from prices.types import Period, Resolution
 
 logger = logging.getLogger(__name__)
 
@@ -242,27 +242,6 @@ def store(key: str, value: Answer, life_s: float, good_s: int = 0) -> bytes:
     except RedisAwayError:
         logger.debug("kept %s in this process only", key)
     return body
-
-
-def closed_days(source: str, ref: str) -> list[Candle]:
-    """Return the closed daily bars of an asset that a source gave before, oldest first."""
-    try:
-        body = redis_clients.ask(lambda r: r.get(f"days:{source}:{ref}"))
-    except RedisAwayError:
-        return []
-    try:
-        return msgspec.json.decode(body, type=list[Candle]) if body else []
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return []
-
-
-def keep_closed_days(source: str, ref: str, bars: Sequence[Candle]) -> None:
-    """Keep an asset's closed daily bars for a month: they do not change any more."""
-    body = encode(bars)
-    try:
-        redis_clients.ask(lambda r: r.set(f"days:{source}:{ref}", body, ex=30 * 86_400))
-    except RedisAwayError:
-        return  # The next request asks for them once more.
 
 
 def remember_unknown(asked: str) -> None:
