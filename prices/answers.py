@@ -7,7 +7,7 @@ Redis is decoded by them, so bytes of any other shape count as a miss.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Self
 
 import msgspec
@@ -34,6 +34,7 @@ LAST_SECOND = 4_102_444_800  # the year 2100
 
 # Aware, as every time here; a body with a naive one is not ours.
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Day = date
 Dollars = Annotated[float, msgspec.Meta(gt=0, lt=1e12)]
 
 
@@ -244,6 +245,26 @@ class CandlesAnswer(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "f
 
     def is_sane(self) -> bool:
         return all(bar.low > 0 and 0 <= bar.timestamp < LAST_SECOND for bar in self.candles)
+
+
+class PriceAtAnswer(Answer, kw_only=True, frozen=True):
+    """GET /{symbol}/at: the close of a day, or the nearest one before it.
+
+    date is the day that was asked for, close_date the one that the close is of,
+    and as_of when it was made.
+    """
+
+    symbol: str
+    ref: str
+    name: str
+    kind: AssetKind
+    date: Day
+    close_date: Day
+    price: Dollars
+    adjustment: Adjustment
+    quote_currency: str
+    fallback_from: list[Skipped]
+    alternatives: list[Alternative]
 
 
 class CoinRow(msgspec.Struct, kw_only=True, frozen=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from datetime import date
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ ANSWERS: tuple[type[msgspec.Struct], ...] = (
     answers.BatchAnswer,
     answers.HistoryAnswer,
     answers.CandlesAnswer,
+    answers.PriceAtAnswer,
     answers.TopAnswer,
     answers.CoinSearchAnswer,
     answers.MappingAnswer,
@@ -46,6 +48,13 @@ class FieldError(msgspec.Struct, frozen=True):
     message: str
 
 
+class Successor(msgspec.Struct, frozen=True):
+    """What an asset trades as now."""
+
+    ref: str
+    symbol: str
+
+
 class Problem(msgspec.Struct, kw_only=True, frozen=True):
     """Every error under /api (RFC 9457). `code` is stable, `detail` is for a person."""
 
@@ -61,6 +70,9 @@ class Problem(msgspec.Struct, kw_only=True, frozen=True):
     allowed_by: str | msgspec.UnsetType = msgspec.UNSET
     setting: str | msgspec.UnsetType = msgspec.UNSET
     available: list[str] | msgspec.UnsetType = msgspec.UNSET
+    successor: Successor | msgspec.UnsetType | None = msgspec.UNSET
+    last_day: date | msgspec.UnsetType | None = msgspec.UNSET
+    available_from: date | msgspec.UnsetType | None = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,11 @@ FAILURES: dict[str, Failure] = {
     ),
     "unknown_symbol": Failure(404, "No asset is listed under 'NOPE'."),
     "not_found": Failure(404, "No source gives a price for 'BTC' now."),
+    "inactive_symbol": Failure(
+        410,
+        "'FB' trades as 'META' now.",
+        {"successor": {"ref": "stock:META", "symbol": "META"}, "last_day": "2022-06-08"},
+    ),
     "not_acceptable": Failure(406, "Could not satisfy the request Accept header."),
     "resolution_unavailable": Failure(
         409,
@@ -123,6 +140,7 @@ OF_A_SYMBOL = (
     "provider_not_configured",
     "unknown_symbol",
     "not_found",
+    "inactive_symbol",
 )
 
 # What a field means, where its name does not say it; the same in every answer.
@@ -168,6 +186,10 @@ MEANINGS = {
     "request_id": "The same as the header X-Request-ID.",
     "allowed_by": "What would allow it.",
     "setting": "Which setting is missing.",
+    "successor": "What the asset trades as now; null where nothing does, or it is not known.",
+    "last_day": "The last day it was listed, as far as it is known.",
+    "date": "The day that was asked for.",
+    "close_date": "The day whose close this is: that day, or the nearest before it.",
     "available": "Resolutions that can be had over the period.",
 }
 

@@ -20,5 +20,6 @@ urlpatterns = [
     re_path(r"^prices/(?:crypto|symbols|batch|stream)(?:/.*)?$", views.NotFoundView.as_view()),
     re_path(rf"^prices/{_SYMBOL}/history$", views.HistoryView.as_view(), name="history"),
     re_path(rf"^prices/{_SYMBOL}/ohlcv$", views.CandlesView.as_view(), name="ohlcv"),
+    re_path(rf"^prices/{_SYMBOL}/at$", views.PriceAtView.as_view(), name="at"),
     re_path(rf"^prices/{_SYMBOL}$", views.QuoteView.as_view(), name="quote"),
 ]

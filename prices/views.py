@@ -27,6 +27,7 @@ from prices.answers import (
     CoinSearchAnswer,
     HistoryAnswer,
     MappingAnswer,
+    PriceAtAnswer,
     QuoteAnswer,
     SymbolSearchAnswer,
     TopAnswer,
@@ -40,11 +41,12 @@ from prices.serializers import (
     CandlesQuery,
     CoinSearchQuery,
     HistoryQuery,
+    PriceAtQuery,
     QuoteQuery,
     SymbolSearchQuery,
     TopQuery,
 )
-from prices.services import discovery, history, quotes, symbols
+from prices.services import discovery, past, quotes, symbols
 from prices.types import AssetKind
 
 S = TypeVar("S", bound=serializers.Serializer[Any])
@@ -151,7 +153,8 @@ class HistoryView(PricesView):
     def get(self, request: Request, symbol: str) -> HttpResponse:
         query = _query(request, HistoryQuery)
         force = query["force_refresh"]
-        held = history.history(symbols.resolve(symbol), query["period"], force=force)
+        resolved = symbols.resolve(symbol, of_the_past=True)
+        held = past.history(resolved, query["period"], force=force)
         key = cache.history_key(held.value.symbol, query["period"])
         return _answer(request, held, [key], is_forced=force)
 
@@ -170,11 +173,32 @@ class CandlesView(PricesView):
     def get(self, request: Request, symbol: str) -> HttpResponse:
         query = _query(request, CandlesQuery)
         force = query["force_refresh"]
-        held = history.candles(
-            symbols.resolve(symbol), query["period"], query.get("resolution"), force=force
+        held = past.candles(
+            symbols.resolve(symbol, of_the_past=True),
+            query["period"],
+            query.get("resolution"),
+            force=force,
         )
         key = cache.candles_key(held.value.symbol, query["period"], query.get("resolution"))
         return _answer(request, held, [key], is_forced=force)
+
+
+class PriceAtView(PricesView):
+    """The price of one asset on a day gone by."""
+
+    @schema.operation(
+        "at",
+        "The price of one asset on a day gone by",
+        PriceAtAnswer,
+        query=PriceAtQuery,
+        codes=schema.OF_A_SYMBOL,
+        of_symbol=True,
+    )
+    def get(self, request: Request, symbol: str) -> HttpResponse:
+        query = _query(request, PriceAtQuery)
+        return _answer(
+            request, past.price_at(symbols.resolve(symbol, of_the_past=True), query["date"])
+        )
 
 
 class BatchView(PricesView):

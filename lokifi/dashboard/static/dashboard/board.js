@@ -5,7 +5,7 @@ import { age, change, money, volume } from "./figures.js";
 
 const MOST = 100;
 const KEPT = "lokifi.symbols";
-const REASONS = { invalid_symbol: "is not a symbol", unknown_symbol: "is not listed" };
+const REASONS = { invalid_symbol: "is not a symbol", unknown_symbol: "is not listed", inactive_symbol: "is not traded any more" };
 const part = (id) => document.getElementById(id);
 const rows = new Map(); // symbol -> { row, cells, quote }
 let skewMs = 0; // how far the server's clock is ahead of ours
