@@ -49,12 +49,14 @@ _TICKER = re.compile(r"[A-Z0-9]{1,10}([.-][A-Z0-9]{1,6})?", re.ASCII)
 class Read(NamedTuple):
     """What a source said: bars, oldest first, and the splits it tells of within them.
 
-    `dropped` were left out because they contradict themselves.
+    `dropped` were left out because they contradict themselves; `cut` is why there
+    may be older ones, where the source does not give all that it was asked for.
     """
 
     bars: list[Candle]
     dropped: int
     splits: tuple[Split, ...] = ()
+    cut: TruncatedBy | None = None
 
 
 class StockSource(HttpProvider):
@@ -87,10 +89,6 @@ class StockSource(HttpProvider):
     def minutes(self, ticker: str, width: Resolution, first: datetime, last: datetime) -> Read:
         """Return intraday bars that open from `first` to `last`, stamped at their opening."""
         raise NotImplementedError
-
-    def cut(self, now: datetime, since: int) -> TruncatedBy | None:
-        """Return why daily bars from `since` on are not all asked for, where that is so."""
-        return None
 
     def ticker(self, symbol: str) -> str:
         """Return a ticker as the source writes it. What is none would ask for something else."""
@@ -154,12 +152,13 @@ class StockSource(HttpProvider):
         read = _completed(known, since, ask)
         end_s = window.end.timestamp()
         bars = [bar for bar in read.bars if bar.timestamp <= end_s]
-        cut = why_later(_opening(bars), window, since, _SLACK_S, self.cut(now, since))
+        oldest = _opening(bars)
+        reached = oldest if read.cut and oldest is not None else since
         return Candles(
             bars,
             Origin.PROVIDER,
             read.dropped,
-            cut,
+            why_later(oldest, window, reached, _SLACK_S, read.cut),
             BAR_SHARES,
             self.adjustment,
             read.splits,
