@@ -76,6 +76,7 @@ if COINGECKO_PLAN != "keyless" and not COINGECKO_KEY and UPSTREAM_MODE == "live"
 FINNHUB_PLAN = read.choice("FINNHUB_PLAN", "free", "free", "paid")
 TWELVEDATA_KEY = read.text("TWELVEDATA_KEY")
 TIINGO_KEY = read.text("TIINGO_KEY")
+ALPHAVANTAGE_KEY = read.text("ALPHAVANTAGE_KEY")
 # Yahoo asks for no key and gives no licence: only who wants it has it, and last.
 YAHOO = read.flag("YAHOO", default=False)
 
@@ -109,6 +110,7 @@ KRAKEN_URL = _source_url("KRAKEN_URL", "https://api.kraken.com/0/public", "krake
 BINANCE_URL = _source_url("BINANCE_URL", "https://api.binance.com/api/v3", "binance/api/v3")
 TWELVEDATA_URL = _source_url("TWELVEDATA_URL", "https://api.twelvedata.com", "twelvedata")
 TIINGO_URL = _source_url("TIINGO_URL", "https://api.tiingo.com", "tiingo")
+ALPHAVANTAGE_URL = _source_url("ALPHAVANTAGE_URL", "https://www.alphavantage.co", "alphavantage")
 YAHOO_URL = _source_url(
     "YAHOO_URL", "https://query1.finance.yahoo.com/v8/finance", "yahoo/v8/finance"
 )
@@ -126,6 +128,7 @@ _PLAN_CALLS: dict[tuple[str, str], dict[str, int]] = {
     ("twelvedata", "free"): {"per_minute": 8, "per_day": 800},
     ("tiingo", "free"): {"per_hour": 50, "per_day": 1000},
     ("yahoo", "free"): {"per_second": 1, "per_minute": 20},
+    ("alphavantage", "free"): {"per_second": 1, "per_day": 25},
 }
 
 
@@ -211,6 +214,15 @@ PRICE_PROVIDERS: dict[str, dict[str, Any]] = {
         refresh_s=300,
     ),
     "yahoo": _provider("yahoo", "yahoo.Yahoo", YAHOO_URL, "free", refresh_s=60, delay_s=900),
+    "alphavantage": _provider(
+        "alphavantage",
+        "alphavantage.AlphaVantage",
+        ALPHAVANTAGE_URL,
+        "free",
+        key=ALPHAVANTAGE_KEY,
+        needs="ALPHAVANTAGE_KEY",
+        refresh_s=300,
+    ),
 }
 
 
@@ -225,6 +237,8 @@ def _chain(name: str, default: str) -> list[str]:
 # Whose catalogue says which assets there are.
 PRICE_SOURCES = {"crypto": "coingecko", "stock": "finnhub"}
 _STOCK_SOURCES = "finnhub,twelvedata,tiingo" + (",yahoo" if YAHOO else "")
+# The sandbox does not speak for this one.
+_STOCK_SERIES = _STOCK_SOURCES + (",alphavantage" if ALPHAVANTAGE_KEY and not _IS_SANDBOX else "")
 # Which sources are tried for what, in order. Exchanges come first where volume
 # and narrow bars count, and last where one call for 250 coins does.
 PRICE_CHAINS = {
@@ -232,8 +246,8 @@ PRICE_CHAINS = {
     "coin_history": _chain("coin_history", "coingecko,coinbase,binance,kraken"),
     "coin_candles": _chain("coin_candles", "coinbase,binance,kraken,coingecko"),
     "stock_quotes": _chain("stock_quotes", _STOCK_SOURCES),
-    "stock_history": _chain("stock_history", _STOCK_SOURCES),
-    "stock_candles": _chain("stock_candles", _STOCK_SOURCES),
+    "stock_history": _chain("stock_history", _STOCK_SERIES),
+    "stock_candles": _chain("stock_candles", _STOCK_SERIES),
 }
 
 LOOKUPS_PER_MINUTE = read.whole("LOOKUPS_PER_MINUTE", 5, least=1)
