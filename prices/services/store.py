@@ -72,7 +72,7 @@ def known(
         since = int(window.start.timestamp()) - resolution.minutes * 60 if window.start else 0
         until = int(window.end.timestamp())
         span = max(_spans(series), key=lambda one: _shared(one, (since, until)), default=None)
-        if span is None or _shared(span, (since, until)) <= 0:
+        if span is None or _shared(span, (since, until)) < 0:
             return Known()
         rows = Bar.objects.filter(
             series=series, opens__gt=max(since, span[0] - 1), opens__lte=min(until, span[1])
