@@ -193,8 +193,12 @@ PRICE_PROVIDERS: dict[str, dict[str, Any]] = {
         refresh_s=60,
     ),
     "coinbase": _provider("coinbase", "coinbase.Coinbase", COINBASE_URL, "free", refresh_s=30),
-    "kraken": _provider("kraken", "kraken.Kraken", KRAKEN_URL, "free", refresh_s=30),
-    "binance": _provider("binance", "binance.Binance", BINANCE_URL, "free", refresh_s=30),
+    "kraken": _provider(
+        "kraken", "kraken.Kraken", KRAKEN_URL, "free", refresh_s=30, symbols_a_call=50
+    ),
+    "binance": _provider(
+        "binance", "binance.Binance", BINANCE_URL, "free", refresh_s=30, symbols_a_call=100
+    ),
     "twelvedata": _provider(
         "twelvedata",
         "twelvedata.TwelveData",
@@ -212,6 +216,7 @@ PRICE_PROVIDERS: dict[str, dict[str, Any]] = {
         key=TIINGO_KEY,
         needs="TIINGO_KEY",
         refresh_s=300,
+        symbols_a_call=100,
     ),
     "yahoo": _provider("yahoo", "yahoo.Yahoo", YAHOO_URL, "free", refresh_s=60, delay_s=900),
     "alphavantage": _provider(
@@ -465,6 +470,12 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
         "schedule": AlignedSchedule(86_400),
     },
 }
+if DISPUTE_CHECK_S:
+    CELERY_BEAT_SCHEDULE["compare sources"] = {
+        "task": "streaming.tasks.compare_sources",
+        "schedule": AlignedSchedule(DISPUTE_CHECK_S),
+        "options": {"expires": 0.9 * DISPUTE_CHECK_S},
+    }
 
 LOGGING: dict[str, Any] = {
     "version": 1,

@@ -24,7 +24,7 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from prices import operations
-from prices.models import Asset, ExchangePair
+from prices.models import Asset, Dispute, ExchangePair
 from prices.redis_clients import RedisAwayError
 from prices.services import holdings, inspection, symbols
 from prices.services.inspection import Glimpse, Portrait
@@ -62,9 +62,10 @@ hooks = Hooks()
 if TYPE_CHECKING:
     _Admin = admin.ModelAdmin[Asset]
     _Inline = admin.TabularInline[ExchangePair, Asset]
+    _Disputes = admin.ModelAdmin[Dispute]
 else:
     # Generic for the type checker only.
-    _Admin = admin.ModelAdmin
+    _Admin = _Disputes = admin.ModelAdmin
     _Inline = admin.TabularInline
 
 
@@ -366,6 +367,68 @@ class AssetAdmin(_Admin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Asset | None = None) -> bool:
+        return False
+
+
+class Lasting(admin.SimpleListFilter):
+    """Disputes that last, or that are over."""
+
+    title = "whether it lasts"
+    parameter_name = "lasts"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "it lasts"), ("no", "it is over")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() is None:
+            return queryset
+        return queryset.filter(ended_at__isnull=self.value() == "yes")
+
+
+@admin.register(Dispute)
+class DisputeAdmin(_Disputes):
+    """Prices that are not to be taken at their word, to be looked at; nothing is set here."""
+
+    list_display = ("asset", "kind", "said", "against_what", "apart", "began", "seen", "ended")
+    list_display_links = None
+    list_filter = (Lasting, "kind", "source")
+    list_select_related = ("asset",)
+    list_per_page = 50
+    search_fields = ("asset__ticker", "asset__name", "asset__ref")
+    empty_value_display = NOTHING
+    show_full_result_count = False
+
+    @admin.display(description="price", ordering="price")
+    def said(self, dispute: Dispute) -> str:
+        return f"{dollars(dispute.price)} by {dispute.source}"
+
+    @admin.display(description="against")
+    def against_what(self, dispute: Dispute) -> str:
+        return f"{dollars(dispute.other_price)} by {dispute.against}"
+
+    @admin.display(description="apart", ordering="apart_percent")
+    def apart(self, dispute: Dispute) -> str:
+        return f"{dispute.apart_percent:.1f} %"
+
+    @admin.display(description="began", ordering="began_at")
+    def began(self, dispute: Dispute) -> str:
+        return utc(dispute.began_at)
+
+    @admin.display(description="seen", ordering="seen_at")
+    def seen(self, dispute: Dispute) -> str:
+        return utc(dispute.seen_at)
+
+    @admin.display(description="ended", ordering="ended_at")
+    def ended(self, dispute: Dispute) -> str:
+        return utc(dispute.ended_at)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Dispute | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Dispute | None = None) -> bool:
         return False
 
 

@@ -188,7 +188,7 @@ class _Load:
             doubts.JUMP,
             source=self.source_of[key],
             price=answer.price,
-            against=f"our own of {old.last_updated:%H:%M:%S}",
+            against=f"before, of {old.last_updated:%H:%M:%S}",
             other_price=old.price,
         )
 
