@@ -24,6 +24,7 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from prices import operations
+from prices.admin_series import SeriesOfAnAsset
 from prices.models import Asset, Dispute, ExchangePair
 from prices.redis_clients import RedisAwayError
 from prices.services import holdings, inspection, symbols
@@ -267,8 +268,10 @@ class AssetAdmin(_Admin):
 
     def get_inlines(self, request: HttpRequest, obj: Asset | None) -> list[type[Any]]:
         # To be looked at alone: what is posted has nothing of it.
-        is_shown = request.method == "GET" and obj is not None and obj.kind == AssetKind.CRYPTO
-        return [PairsOfACoin] if is_shown else []
+        if request.method != "GET" or obj is None:
+            return []
+        pairs = [PairsOfACoin] if obj.kind == AssetKind.CRYPTO else []
+        return [*pairs, SeriesOfAnAsset]
 
     @admin.display(description="market cap")
     def market_cap_dollars(self, asset: Asset) -> str:
