@@ -315,6 +315,50 @@ class CoinSearchAnswer(Answer, kw_only=True, frozen=True):
     results: list[CoinRow]
 
 
+class Attribution(msgspec.Struct, frozen=True):
+    """How a source is to be named near its data; `required` is null where its terms do not say."""
+
+    text: str
+    link: str
+    required: bool | None
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """A limit of a source's plan, and what is left of it just now."""
+
+    limit: int
+    left: int
+
+
+class SourceRow(msgspec.Struct, kw_only=True, frozen=True):
+    """One source: what it can be asked, how it is to be named, how it stands.
+
+    state    ok; open (left alone after failures, by everyone); rate_limited;
+             not_configured (`setting` is missing)
+    left     by minute, hour, day and month, as far as its plan has limits; null
+             while nobody can count
+    """
+
+    name: str
+    source: str
+    capabilities: list[str]
+    plan: str
+    state: Annotated[str, msgspec.Meta(pattern="^(ok|open|rate_limited|not_configured)$")]
+    retry_at: Moment | None
+    setting: str | None
+    left: dict[str, Allowance] | None
+    attribution: Attribution
+
+
+class SourcesAnswer(Answer, kw_only=True, frozen=True):
+    """GET /sources: which sources there are, and in which order they are asked for what."""
+
+    success: bool = True
+    count: int
+    sources: list[SourceRow]
+    chains: dict[str, list[str]]
+
+
 class PairsAnswer(Answer, kw_only=True, frozen=True):
     """An exchange's own product list, as far as it is against dollars; no endpoint of ours."""
 

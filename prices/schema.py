@@ -34,6 +34,7 @@ ANSWERS: tuple[type[msgspec.Struct], ...] = (
     answers.CoinSearchAnswer,
     answers.MappingAnswer,
     answers.SymbolSearchAnswer,
+    answers.SourcesAnswer,
 )
 # Answers of the running product, shortened; docs/http-api.md shows the same ones.
 EXAMPLES: dict[str, Any] = msgspec.json.decode(
@@ -190,6 +191,15 @@ MEANINGS = {
     "last_day": "The last day it was listed, as far as it is known.",
     "date": "The day that was asked for.",
     "close_date": "The day whose close this is: that day, or the nearest before it.",
+    "state": (
+        "Of a source: `ok`; `open`, left alone by everyone after failures; `rate_limited`; "
+        "`not_configured`. Of New York: `pre`, `open`, `post`, `closed`."
+    ),
+    "retry_at": "When an open or limited source is asked again.",
+    "left": "What is left of the plan's limits, by minute, hour, day and month.",
+    "attribution": "How the source is to be named near its data.",
+    "required": "Whether its terms ask for that; null where they were not read.",
+    "chains": "In which order sources are asked, by what they are asked for.",
     "available": "Resolutions that can be had over the period.",
 }
 

@@ -16,6 +16,7 @@ urlpatterns = [
     path("prices/crypto/search", views.CoinSearchView.as_view(), name="crypto-search"),
     path("prices/crypto/mapping", views.MappingView.as_view(), name="crypto-mapping"),
     path("prices/symbols/search", views.SymbolSearchView.as_view(), name="symbols-search"),
+    path("sources", views.SourcesView.as_view(), name="sources"),
     # Words of the path; coins with such tickers are reached as crypto:STREAM.
     re_path(r"^prices/(?:crypto|symbols|batch|stream)(?:/.*)?$", views.NotFoundView.as_view()),
     re_path(rf"^prices/{_SYMBOL}/history$", views.HistoryView.as_view(), name="history"),

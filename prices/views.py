@@ -29,6 +29,7 @@ from prices.answers import (
     MappingAnswer,
     PriceAtAnswer,
     QuoteAnswer,
+    SourcesAnswer,
     SymbolSearchAnswer,
     TopAnswer,
 )
@@ -46,7 +47,7 @@ from prices.serializers import (
     SymbolSearchQuery,
     TopQuery,
 )
-from prices.services import discovery, past, quotes, symbols
+from prices.services import discovery, past, quotes, sources, symbols
 from prices.types import AssetKind
 
 S = TypeVar("S", bound=serializers.Serializer[Any])
@@ -288,6 +289,14 @@ class SymbolSearchView(PricesView):
         query = _query(request, SymbolSearchQuery)
         kind = AssetKind(query["kind"]) if query.get("kind") else None
         return _answer(request, discovery.search_symbols(query["q"], kind, query["limit"]))
+
+
+class SourcesView(PricesView):
+    """Which sources there are, how they stand, and how they want to be named."""
+
+    @schema.operation("sources", "The sources: state, plan, attribution", SourcesAnswer)
+    def get(self, request: Request) -> HttpResponse:
+        return _answer(request, sources.sources(), [cache.list_key("sources")])
 
 
 class SchemaView(SpectacularAPIView):

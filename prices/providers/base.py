@@ -109,6 +109,11 @@ class HttpProvider:
 
     name: ClassVar[str]
     offers: ClassVar[frozenset[Capability]]
+    # How it is named to people, with a link; `must_be_named` where its terms ask for
+    # that, None where they were not read.
+    attribution: ClassVar[str] = ""
+    link: ClassVar[str] = ""
+    must_be_named: ClassVar[bool | None] = None
     has_points: ClassVar[bool] = True
     """Whether it has points of its own; else `points` makes them of its bars."""
 

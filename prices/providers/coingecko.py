@@ -83,6 +83,9 @@ class CoinGecko(HttpProvider):
     """Coins. Keyless and demo plans reach 365 days back; "sandbox" is a plan without limits."""
 
     name = "coingecko"
+    attribution = "Data provided by CoinGecko"
+    link = "https://www.coingecko.com"
+    must_be_named = True
     offers = frozenset(
         {
             Capability.QUOTES,

@@ -95,6 +95,8 @@ class Finnhub(HttpProvider):
     """US stocks. Candles need a paid plan; a free key is refused them."""
 
     name = "finnhub"
+    attribution = "Data provided by Finnhub"
+    link = "https://finnhub.io"
     has_points = False
     offers = frozenset(
         {

@@ -48,6 +48,8 @@ class Kraken(Exchange):
     """Coins at Kraken."""
 
     name = "kraken"
+    attribution = "Data provided by Kraken"
+    link = "https://www.kraken.com"
     rows_a_call = 720
     calls_a_request = 1
     began = datetime(2011, 9, 1, tzinfo=UTC)

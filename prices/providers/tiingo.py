@@ -62,6 +62,8 @@ class Tiingo(StockSource):
     """US stocks at Tiingo."""
 
     name = "tiingo"
+    attribution = "Data provided by Tiingo"
+    link = "https://www.tiingo.com"
     most_bars = _ROWS
     intraday_basis = BAR_SHARES_IEX
     intraday_adjustment = Adjustment.NONE

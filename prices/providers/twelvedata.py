@@ -57,6 +57,8 @@ class TwelveData(StockSource):
     """US stocks at Twelve Data."""
 
     name = "twelvedata"
+    attribution = "Data provided by Twelve Data"
+    link = "https://twelvedata.com"
     most_bars = _ROWS * _CALLS
     # Its hours may count from the full hour; a session begins at half past nine.
     made_of: ClassVar[Mapping[Resolution, Resolution]] = {

@@ -62,6 +62,8 @@ class Yahoo(StockSource):
     """US stocks at Yahoo."""
 
     name = "yahoo"
+    attribution = "Data provided by Yahoo Finance"
+    link = "https://finance.yahoo.com"
     most_bars = 24 * 5000  # what bounds it is days, not bars
     made_of: ClassVar[Mapping[Resolution, Resolution]] = {
         **{width: width for width in _REACH_DAYS},
