@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import groupby, pairwise
+from typing import Any
 
 import pytest
 import time_machine
@@ -26,6 +27,7 @@ from prices.types import (
     Window,
 )
 from tests.market import Sandbox
+from tests.prices.rest import ok
 
 pytestmark = [pytest.mark.django_db]
 
@@ -275,6 +277,26 @@ def test_a_split_within_a_chart_is_no_cliff(booking: Asset, source: str, span: s
     is_as_traded = series.adjustment is Adjustment.NONE
     assert is_as_traded == (resolution.is_intraday and source in ("finnhub", "tiingo"))
     assert not is_as_traded or got.splits == (MADE_UP,)
+
+
+@pytest.mark.parametrize("source", ["finnhub", "twelvedata", "tiingo", "yahoo"])
+def test_a_client_s_year_chart_over_a_split_has_no_cliff(
+    booking: Asset, source: str, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {
+        "stock_candles": [source],
+        "stock_history": [source],
+    }
+
+    for query in ({"period": "3m", "resolution": "60"}, {"period": "1y"}, {"period": "1y"}):
+        answer = ok("/BKNG/ohlcv", **query)
+        lows = [bar["low"] for bar in answer["candles"]]
+        assert max(bar["high"] for bar in answer["candles"]) < 1.8 * min(lows)
+        assert (answer["adjustment"], answer["truncated"]) == ("splits", False)
+    points = ok("/BKNG/history", period="3m")
+    prices = [point["price"] for point in points["data"]]
+    assert max(prices) < 1.8 * min(prices)
+    assert points["adjustment"] == "splits"
 
 
 def test_every_source_s_bars_are_in_the_same_shares(booking: Asset) -> None:
