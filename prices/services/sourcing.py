@@ -93,7 +93,12 @@ class _Load:
             if not missing:
                 break
             found, failed = from_source(
-                source, missing, self.skipped, self.purpose, second_looks=self.source_of
+                source,
+                missing,
+                self.skipped,
+                self.purpose,
+                second_looks=self.source_of,
+                as_settled=self.jumped,
             )
             for key, answer in found.items():
                 self._take(key, source, answer)
@@ -230,13 +235,15 @@ def from_source(
     purpose: Purpose,
     *,
     second_looks: Collection[str] = (),
+    as_settled: Collection[str] = (),
 ) -> tuple[dict[str, QuoteAnswer], dict[str, PricesError]]:
     """Return what one source gives and why it does not give the rest, by key.
 
-    For `second_looks` few pairs that were never settled are settled.
+    For `second_looks` few pairs that were never settled are settled; for `as_settled`
+    none, since a price that is in doubt is no measure for them.
     """
     with spending(purpose):
-        instruments, failed = _instruments(source, wanted, second_looks)
+        instruments, failed = _instruments(source, wanted, second_looks, as_settled)
         if not instruments:
             return {}, failed
         try:
@@ -258,15 +265,18 @@ def from_source(
 
 
 def _instruments(
-    source: str, wanted: Mapping[str, Resolved], second_looks: Collection[str]
+    source: str,
+    wanted: Mapping[str, Resolved],
+    second_looks: Collection[str],
+    as_settled: Collection[str],
 ) -> tuple[dict[str, Instrument], dict[str, PricesError]]:
     failed: dict[str, PricesError] = {}
     instruments: dict[str, Instrument] = {}
     left = MOST_SETTLED
     for key, one in wanted.items():
         if key in second_looks and not pairs.is_known(one.asset, source):
-            left -= 1
-            if left < 0:
+            left -= key not in as_settled
+            if left < 0 or key in as_settled:
                 failed[key] = NotListedError(source, one.asset.ref)
                 continue
         try:
