@@ -44,6 +44,8 @@ class AlphaVantage(StockSource):
     """US stocks at Alpha Vantage: days alone."""
 
     name = "alphavantage"
+    attribution = "Data provided by Alpha Vantage"
+    link = "https://www.alphavantage.co"
     offers = frozenset({Capability.HISTORY, Capability.CANDLES})
     adjustment = Adjustment.NONE
     made_of: ClassVar[Mapping[Resolution, Resolution]] = {}

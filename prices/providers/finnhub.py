@@ -26,15 +26,11 @@ from prices.errors import (
 from prices.providers.bars import DAY_S, aligned, checked, merged, midnight, roll_up, why_later
 from prices.providers.base import CATALOGUE_LIMIT, CATALOGUE_LIMIT_S, HttpProvider, Quotes, Reply
 from prices.providers.batches import one_by_one
-from prices.providers.stock_source import BAR_SHARES, closes, closing
+from prices.providers.stock_source import BAR_SHARES, closes, closing, session_quote
 from prices.providers.values import (
     amount,
-    figure,
     is_id,
-    past_moment,
-    price,
     seconds,
-    stated_price,
     text,
 )
 from prices.sessions import Session, latest_session, next_session, session_on, sessions_between
@@ -139,16 +135,13 @@ class Finnhub(HttpProvider):
         path = "/quote"
         payload = self.get_json(path, {"symbol": symbol})
         with self.parsing(path):
-            value, as_of = stated_price(payload["c"]), past_moment(payload.get("t"))
-            if value is None or as_of is None:
-                return None
-            return Quote(
-                value,
-                as_of,
-                change=figure(payload.get("d")),
-                change_percent=figure(payload.get("dp")),
-                high=price(payload.get("h")),
-                low=price(payload.get("l")),
+            return session_quote(
+                payload["c"],
+                payload.get("t"),
+                change=payload.get("d"),
+                percent=payload.get("dp"),
+                high=payload.get("h"),
+                low=payload.get("l"),
             )
 
     # Bars

@@ -12,6 +12,14 @@ from typing import ClassVar, NamedTuple
 from prices.errors import ResolutionUnavailableError, UpstreamNotFoundError
 from prices.providers.bars import DAY_S, aligned, merged, midnight, roll_up, why_later
 from prices.providers.base import HttpProvider
+from prices.providers.values import (
+    amount,
+    change_since,
+    figure,
+    past_moment,
+    price,
+    stated_price,
+)
 from prices.sessions import (
     NEW_YORK,
     Session,
@@ -30,6 +38,7 @@ from prices.types import (
     Origin,
     Point,
     Points,
+    Quote,
     Resolution,
     Split,
     TruncatedBy,
@@ -206,6 +215,39 @@ class StockSource(HttpProvider):
         # Bars are counted back from now, whenever the window ends.
         sessions = sessions_between(window.start, max(window.end, now))
         return sum(_count(session, asked) for session in sessions) <= self.most_bars
+
+
+def session_quote(
+    value: object,
+    *times: object,
+    before: object = None,
+    change: object = None,
+    percent: object = None,
+    high: object = None,
+    low: object = None,
+    volume: object = None,
+) -> Quote | None:
+    """Return a quote of what a source says; None without a price or a time.
+
+    `times` are where it may be told when the price held, the best first. The change is
+    as the source tells it, or else against `before`, the previous close.
+    """
+    stated = stated_price(value)
+    as_of = next((at for at in map(past_moment, times) if at is not None), None)
+    if stated is None or as_of is None:
+        return None
+    told = figure(change), figure(percent)
+    if before is not None:
+        told = change_since(stated, price(before))
+    return Quote(
+        stated,
+        as_of,
+        change=told[0],
+        change_percent=told[1],
+        high=price(high),
+        low=price(low),
+        volume=amount(volume),
+    )
 
 
 def closes(bars: Candles, window: Window, resolution: Resolution) -> Points:

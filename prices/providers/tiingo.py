@@ -30,15 +30,12 @@ from prices.errors import (
 from prices.providers.bars import DAY_S, midnight, read_bars
 from prices.providers.base import Quotes, Reply
 from prices.providers.batches import in_batches, read_each
-from prices.providers.stock_source import Read, StockSource, new_york_day
+from prices.providers.stock_source import Read, StockSource, new_york_day, session_quote
 from prices.providers.values import (
     amount,
-    change_since,
-    past_moment,
     price,
     said,
     seconds,
-    stated_price,
     text,
 )
 from prices.types import Adjustment, Instrument, Quote, Resolution, Split
@@ -158,18 +155,15 @@ class Tiingo(StockSource):
 def _quote(row: Mapping[str, Any]) -> Quote | None:
     """Return the quote in a row of /iex: Tiingo's reference price, else the last trade at IEX."""
     for value_at, time_at in (("tngoLast", "timestamp"), ("last", "lastSaleTimestamp")):
-        value, as_of = stated_price(row.get(value_at)), past_moment(row.get(time_at))
-        if value is None or as_of is None:
-            continue
-        change, percent = change_since(value, price(row.get("prevClose")))
-        return Quote(
-            value,
-            as_of,
-            change=change,
-            change_percent=percent,
-            high=price(row.get("high")),
-            low=price(row.get("low")),
+        quote = session_quote(
+            row.get(value_at),
+            row.get(time_at),
+            before=row.get("prevClose"),
+            high=row.get("high"),
+            low=row.get("low"),
         )
+        if quote is not None:
+            return quote
     return None
 
 

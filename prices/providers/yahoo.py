@@ -28,14 +28,10 @@ from prices.errors import (
 from prices.providers.bars import DAY_S, midnight, read_bars
 from prices.providers.base import Quotes
 from prices.providers.batches import coherent, one_by_one
-from prices.providers.stock_source import Read, StockSource, new_york_day
+from prices.providers.stock_source import Read, StockSource, new_york_day, session_quote
 from prices.providers.values import (
-    amount,
-    change_since,
-    past_moment,
     price,
     seconds,
-    stated_price,
 )
 from prices.types import Candle, Instrument, Quote, Resolution, Split
 
@@ -93,24 +89,16 @@ class Yahoo(StockSource):
         payload = self.get_json(path, {"interval": "1d", "range": "1d"})
         with self.parsing(path):
             meta = self._result(payload)["meta"]
-            value = stated_price(meta.get("regularMarketPrice"))
-            as_of = past_moment(meta.get("regularMarketTime"))
-            if value is None or as_of is None:
-                return None
-            # Of a chart of one day, what was before the chart is the previous close.
-            before = price(meta.get("previousClose")) or price(meta.get("chartPreviousClose"))
-            change, percent = change_since(value, before)
-            return coherent(
-                Quote(
-                    value,
-                    as_of,
-                    change=change,
-                    change_percent=percent,
-                    high=price(meta.get("regularMarketDayHigh")),
-                    low=price(meta.get("regularMarketDayLow")),
-                    volume=amount(meta.get("regularMarketVolume")),
-                )
+            quote = session_quote(
+                meta.get("regularMarketPrice"),
+                meta.get("regularMarketTime"),
+                # Of a chart of one day, what was before the chart is the previous close.
+                before=price(meta.get("previousClose")) or meta.get("chartPreviousClose"),
+                high=meta.get("regularMarketDayHigh"),
+                low=meta.get("regularMarketDayLow"),
+                volume=meta.get("regularMarketVolume"),
             )
+            return quote and coherent(quote)
 
     def days(self, ticker: str, first: date) -> Read:
         now_s = int(datetime.now(UTC).timestamp())
