@@ -20,7 +20,7 @@ from enum import StrEnum
 
 import redis
 
-from prices import redis_clients
+from prices import redis_clients, tracing
 from prices.errors import BudgetSpentError, LookupsSpentError
 from prices.redis_clients import RedisAwayError
 
@@ -343,6 +343,7 @@ class BudgetGate:
 
     def report(self, status: int | None, *, retry_after_s: float | None, seconds: float) -> None:
         """Freeze the source for everyone when it asks for quiet."""
+        tracing.replied(status)
         if status in {418, 429}:
             self._budget.freeze(retry_after_s if retry_after_s is not None else QUIET_S)
 

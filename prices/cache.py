@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import redis
 
-from prices import cadences, failures, hit_counts, locks, redis_clients
+from prices import cadences, failures, hit_counts, locks, redis_clients, tracing
 from prices.answers import Answer
 from prices.errors import PricesError, UpstreamError
 from prices.local_copies import LocalCopies
@@ -200,6 +200,7 @@ def fetch_many(
     ]
     if is_counted:
         hit_counts.count(lifetime.kind, hits=len(set(keys)) - len(missing), misses=len(missing))
+    tracing.looked_up({key: "miss" if key in missing else "hit" for key in keys})
     if not missing:
         return dict(held)
     results = flight.results(missing)
@@ -210,6 +211,7 @@ def fetch_many(
         for key, h in _last_good([key for key in failed if key not in held], answer).items()
         if fits(key, h.value)
     }
+    tracing.looked_up({key: "stale" if h.value.stale else "hit" for key, h in fallback.items()})
     return {**held, **results, **fallback}
 
 

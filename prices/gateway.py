@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 
-from prices import registry
+from prices import registry, tracing
 from prices.answers import Skipped
 from prices.budget import Purpose, spending
 from prices.errors import (
@@ -27,6 +28,7 @@ from prices.errors import (
     UpstreamNotFoundError,
     UpstreamRateLimitedError,
 )
+from prices.redis_clients import RedisAwayError
 from prices.types import AssetKind, Capability
 
 T = TypeVar("T")
@@ -113,6 +115,19 @@ def ask(
 
 def call(name: str, question: Callable[[Any], T]) -> T:
     """Ask one source, through its switch. Raises what `question` raises, and UpstreamError."""
+    with tracing.calling(name, partial(_spent, name)):
+        return _call(name, question)
+
+
+def _spent(name: str) -> dict[str, int] | None:
+    try:
+        spent = registry.budget(name).spent()
+    except RedisAwayError:
+        return None
+    return {"minute": spent.last_minute, "month": spent.this_month}
+
+
+def _call(name: str, question: Callable[[Any], T]) -> T:
     provider = registry.provider(name)
     switch = registry.breaker(name)
     wait_s = switch.wait_s()

@@ -72,7 +72,17 @@ class QuoteQuery(serializers.Serializer[Any]):
     )
 
 
-class HistoryQuery(QuoteQuery):
+class ExplainedQuery(serializers.Serializer[Any]):
+    explain = serializers.BooleanField(
+        default=False, help_text="Say how the answer came about: for staff, and in development"
+    )
+
+
+class OneQuoteQuery(QuoteQuery, ExplainedQuery):
+    pass
+
+
+class HistoryQuery(OneQuoteQuery):
     period = PeriodField(default=Period.MONTH, help_text="How far back")
 
 
@@ -91,7 +101,7 @@ class DayField(serializers.DateField):
         return super().to_internal_value(str(value).strip())
 
 
-class PriceAtQuery(serializers.Serializer[Any]):
+class PriceAtQuery(ExplainedQuery):
     date = DayField(help_text="A day that is over or under way, YYYY-MM-DD")
 
 

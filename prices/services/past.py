@@ -119,12 +119,17 @@ def price_at(resolved: Resolved, day: date) -> Held[PriceAtAnswer]:
         raise InvalidParameterError("date", f"{day} is yet to come.")
     is_new = day > today - _SETTLED_AFTER
     return cache.fetch(
-        cache.list_key(f"at:{resolved.symbol}:{day}"),
+        at_key(resolved, day),
         lambda: _stored_close(resolved, day) or _close(resolved, day),
         PriceAtAnswer,
         AT_NEW if is_new else AT,
         fits=lambda _, value: value.ref == resolved.asset.ref,
     )
+
+
+def at_key(resolved: Resolved, day: date) -> str:
+    """Return under which key the close of a day is held."""
+    return cache.list_key(f"at:{resolved.symbol}:{day}")
 
 
 def closed_at(kind: AssetKind, bar: Candle) -> datetime:

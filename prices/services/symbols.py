@@ -202,6 +202,26 @@ class _Missing:
         return UnknownSymbolError.code
 
 
+def rule(asked: str, resolved: Resolved) -> str:
+    """Return by which rule a symbol came to mean an asset, as words; settles nothing."""
+    meant, asset = parse(asked), resolved.asset
+    if meant.coin_id:
+        return "a ref: CoinGecko's id"
+    if meant.kind is AssetKind.STOCK:
+        return "a ref: the stock of that ticker"
+    if asset.pinned:
+        return f"{asset.ticker} is pinned to it in the admin"
+    if meant.kind is AssetKind.CRYPTO:
+        return f"of the coins called {asset.ticker} this one leads"
+    if not resolved.alternatives:
+        return f"nothing else is called {asset.ticker}"
+    if _is_top_coin(asset):
+        return f"an original coin among the top {TOP_RANK} comes first, and it stays settled"
+    if asset.kind == AssetKind.STOCK:
+        return "no coin of the top has the ticker, so a US stock comes first; it stays settled"
+    return "of the coins of that ticker the largest, an original before copies; it stays settled"
+
+
 def inactive(asked: str, gone: Asset) -> InactiveSymbolError:
     """Return what there is to say of a symbol whose asset is traded no more."""
     heir = retirement.heir(gone)
