@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from typing import Any
 
 import httpx
@@ -23,10 +22,10 @@ from prices.errors import (
     UpstreamMalformedError,
     UpstreamRefusedError,
 )
-from prices.providers.bars import DAY_S, aligned, checked, merged, midnight, roll_up, why_later
+from prices.providers.bars import DAY_S, aligned, checked, midnight, roll_up, why_later
 from prices.providers.base import CATALOGUE_LIMIT, CATALOGUE_LIMIT_S, HttpProvider, Quotes, Reply
 from prices.providers.batches import one_by_one
-from prices.providers.stock_source import BAR_SHARES, closes, closing, session_quote
+from prices.providers.stock_source import BAR_SHARES, closes, closing, session_quote, widened
 from prices.providers.values import (
     amount,
     is_id,
@@ -227,7 +226,8 @@ class Finnhub(HttpProvider):
                 reached = since
                 break  # Nothing was traded before.
         if asked is not resolution:
-            found = {bar.timestamp: bar for bar in _hours(found, resolution, now)}
+            halves = [found[at] for at in sorted(found)]
+            found = {bar.timestamp: bar for bar in widened(halves, resolution, now)}
         start_s = start.timestamp()
         found = {at: bar for at, bar in found.items() if closing(at, resolution) > start_s}
         origin = Origin.PROVIDER if asked is resolution else Origin.DERIVED
@@ -354,19 +354,6 @@ def _regular(
         session = spans.get(opening.date())
         if session is not None and session.opens <= opening < session.closes:
             yield replace(bar, closed=closing(bar.timestamp, resolution) <= now.timestamp())
-
-
-def _hours(halves: Mapping[int, Candle], resolution: Resolution, now: datetime) -> Iterator[Candle]:
-    """Yield bars of hours, counted from each session's start, made of half hours."""
-    step_s = resolution.minutes * 60
-
-    def start_of(bar: Candle) -> int:
-        opens = int(latest_session(datetime.fromtimestamp(bar.timestamp, UTC)).opens.timestamp())
-        return bar.timestamp - (bar.timestamp - opens) % step_s
-
-    for start, members in groupby((halves[at] for at in sorted(halves)), key=start_of):
-        closed = closing(start, resolution) <= now.timestamp()
-        yield merged(list(members), start, closed=closed)
 
 
 def _series(

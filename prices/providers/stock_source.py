@@ -194,7 +194,7 @@ class StockSource(HttpProvider):
             first = datetime.fromtimestamp(since, UTC)
             read = self.minutes(ticker, asked, first, min(window.end, now))
             kept = [bar for bar in _regular(read.bars, sessions, asked) if bar.timestamp >= since]
-            return read._replace(bars=list(_widened(kept, resolution, now)))
+            return read._replace(bars=list(widened(kept, resolution, now)))
 
         first = _first_bar(sessions[0], window.start, resolution)
         read = _completed(known, first, ask)
@@ -321,7 +321,7 @@ def _regular(
             yield merged(list(members), at, closed=False)
 
 
-def _widened(bars: Sequence[Candle], resolution: Resolution, now: datetime) -> Iterator[Candle]:
+def widened(bars: Sequence[Candle], resolution: Resolution, now: datetime) -> Iterator[Candle]:
     """Yield bars of the width, counted from each session's start, made of bars that divide it."""
     for start, members in groupby(bars, key=lambda bar: in_session(bar.timestamp, resolution)):
         closed = closing(start, resolution) <= now.timestamp()
