@@ -30,18 +30,24 @@ Span = tuple[int, int]
 RECORDED = "recorded"
 # How long a write waits for another one before it is given up.
 PATIENCE_MS = 500
-# A close that the source now says so much otherwise was restated, and with it all before.
-_RESTATED = 0.005
+# A close that the source now says so much otherwise was restated, and with it all before:
+# by a split. A coin's last bar may have been early, but not by so much.
+_RESTATED = {AssetKind.STOCK: 0.005, AssetKind.CRYPTO: 0.05}
 _HOLE_S = 4 * 86_400  # a longer one in a series that broke off may be what is missing
 _PRUNED_AT_ONCE = 5000
 _PAUSE_S = 0.02
 
+_COLUMNS = ("opens", "open", "high", "low", "close", "volume")
 # The name of the table is ours; values are handed over beside the words.
-_UPSERT = (
-    f"INSERT INTO {Bar._meta.db_table} (series_id, opens, open, high, low, close, volume)"  # noqa: S608
-    " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (series_id, opens) DO UPDATE SET"
-    " open = excluded.open, high = excluded.high, low = excluded.low,"
-    " close = excluded.close, volume = excluded.volume"
+_INSERT = f"INSERT INTO {Bar._meta.db_table} (series_id, {', '.join(_COLUMNS)})"
+_OVER = "ON CONFLICT (series_id, opens) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in _COLUMNS[1:]
+)
+_ROW = f"{_INSERT} VALUES (%s, %s, %s, %s, %s, %s, %s) {_OVER}"
+# PostgreSQL takes whole columns at once, which is some times as fast as row by row.
+_ALL = (
+    f"{_INSERT} SELECT %s, * FROM unnest(%s::bigint[], "  # noqa: S608
+    f"{', '.join(['%s::float8[]'] * 5)}) {_OVER}"
 )
 
 
@@ -107,8 +113,8 @@ def keep(
 ) -> None:
     """Keep the closed bars of a series that was asked for over a window.
 
-    `known` is what the source was told to be known. Where it now says otherwise of
-    more than the last bar, or in another currency, all that was kept is replaced.
+    `known` is what the source was told to be known. Where it now says otherwise, or in
+    another currency, all that was kept is replaced.
     """
     bars = [bar for bar in got.candles if bar.closed]
     if not bars:
@@ -136,12 +142,21 @@ def keep_part(
         _save(asset, source, resolution, bars, span, known, currency, "")
 
 
+def is_restated(asset: Asset, known: Known, got: Sequence[Candle]) -> bool:
+    """Return whether a source now says otherwise of bars that it gave before."""
+    most, new = _RESTATED[AssetKind(asset.kind)], {bar.timestamp: bar.close for bar in got}
+    return any(
+        abs(new[old.timestamp] / old.close - 1) > most for old in known.bars if old.timestamp in new
+    )
+
+
 def prune(now: datetime) -> int:
     """Delete bars past their keeping, some at a time; return how many. Days stay for ever."""
     deleted = 0
     for series in Series.objects.filter(resolution__in=[r for r in Resolution if r.is_intraday]):
         cut = int((now - keeping(Resolution(series.resolution))).timestamp())
-        _cut_spans(series.pk, cut)
+        if any(since < cut for since, _ in _spans(series)):
+            _cut_spans(series.pk, cut)
         while True:
             old = Bar.objects.filter(series=series, opens__lt=cut).order_by("opens")
             stamps = list(old.values_list("opens", flat=True)[:_PRUNED_AT_ONCE])
@@ -163,11 +178,12 @@ def keeping(resolution: Resolution) -> timedelta:
 
 def write(series_id: int, bars: Sequence[Candle]) -> None:
     """Insert bars into a series, or put them over those of the same stamps."""
+    rows = [(b.timestamp, b.open, b.high, b.low, b.close, b.volume) for b in bars]
     with connection.cursor() as cursor:
-        cursor.executemany(
-            _UPSERT,
-            [(series_id, b.timestamp, b.open, b.high, b.low, b.close, b.volume) for b in bars],
-        )
+        if connection.vendor == "postgresql" and rows:
+            cursor.execute(_ALL, [series_id, *map(list, zip(*rows, strict=True))])
+        else:
+            cursor.executemany(_ROW, [(series_id, *row) for row in rows])
 
 
 def _save(
@@ -182,7 +198,7 @@ def _save(
 ) -> None:
     held = {bar.timestamp: bar for bar in known.bars}
     news = [bar for bar in bars if held.get(bar.timestamp) != bar]
-    is_restated = _is_restated(AssetKind(asset.kind), known.bars, bars)
+    must_go = is_restated(asset, known, bars)
     try:
         with _soon(), transaction.atomic():
             series, is_new = Series.objects.select_for_update().get_or_create(
@@ -191,7 +207,7 @@ def _save(
                 resolution=resolution,
                 defaults={"currency": currency, "renewed_at": datetime.now(UTC)},
             )
-            if not is_new and (is_restated or series.currency != currency):
+            if not is_new and (must_go or series.currency != currency):
                 Bar.objects.filter(series=series).delete()
                 series.spans, news = [], list(bars)
             write(series.pk, news)
@@ -212,17 +228,6 @@ def _since(bars: Sequence[Candle], window: Window, cut: TruncatedBy | None) -> i
     if cut in (None, TruncatedBy.LISTING) and window.start is not None:
         return min(int(window.start.timestamp()), bars[0].timestamp)
     return bars[0].timestamp
-
-
-def _is_restated(kind: AssetKind, known: Sequence[Candle], bars: Sequence[Candle]) -> bool:
-    # The last known bar of a coin may just have been early; a stock's says what all others do.
-    believed = known if kind is AssetKind.STOCK else known[:-1]
-    new = {bar.timestamp: bar.close for bar in bars}
-    return any(
-        abs(new[old.timestamp] / old.close - 1) > _RESTATED
-        for old in believed
-        if old.timestamp in new
-    )
 
 
 def _spans(series: Series) -> list[Span]:
@@ -247,10 +252,9 @@ def _merged(spans: Sequence[Span], width_s: int) -> list[Span]:
 def _cut_spans(series_id: int, cut: int) -> None:
     with transaction.atomic():
         series = Series.objects.select_for_update().get(pk=series_id)
-        kept = [(max(since, cut), until) for since, until in _spans(series) if until > cut]
-        if kept != _spans(series):
-            series.spans = kept
-            series.save(update_fields=["spans"])
+        spans = _spans(series)
+        series.spans = [(max(since, cut), until) for since, until in spans if until > cut]
+        series.save(update_fields=["spans"])
 
 
 @contextmanager
