@@ -21,7 +21,7 @@ from prices.errors import PricesError, UpstreamError
 from prices.models import Asset, Catalogue
 from prices.providers.coingecko_payloads import is_derivative
 from prices.redis_clients import RedisAwayError
-from prices.services import ranking, retirement
+from prices.services import holdings, ranking, retirement
 from prices.types import AssetKind, Capability, Coin, Listing
 
 logger = logging.getLogger(__name__)
@@ -102,6 +102,7 @@ def fill(kind: AssetKind) -> Filled:
             kind=kind,
             defaults={"source": listed.source, "filled_at": seen_at, "rows": len(assets)},
         )
+    holdings.note_names()
     return Filled(kind, len(assets), retired, is_first=before is None)
 
 
