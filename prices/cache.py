@@ -43,8 +43,6 @@ V = TypeVar("V")
 FORCED_AGE_S = 15.0
 # How long an answer lives that a better one may follow in a moment.
 SECOND_BEST_S = 60
-# However soon an answer ceases to be true, it saves its source this many seconds.
-LEAST_S = 2.0
 # How long those wait who miss while another loads.
 WAIT_S = 8.0
 POLL_S = 0.05
@@ -291,7 +289,7 @@ def _life_s(value: Answer, lifetime: Lifetime) -> float:
         life_s = min(life_s, SECOND_BEST_S)
     now = datetime.now(UTC)
     until = value.holds_until(now, cadences.of(value.source))
-    return life_s if until is None else min(life_s, max(LEAST_S, (until - now).total_seconds()))
+    return life_s if until is None else min(life_s, (until - now).total_seconds())
 
 
 def _age_s(value: Answer) -> float:

@@ -191,7 +191,8 @@ class Publisher:
             for name, symbol in symbol_of.items()
             if symbol in held
         }
-        is_old = bool(lost) or any(quote.stale for quote in said.values())
+        # What is held back as doubtful is no sign of an outage.
+        is_old = bool(lost) or any(q.stale and not q.disputed for q in said.values())
         self._note(has_failed=batch is None or is_old)
         before = _last(client) if lost else {}
         return _last_good({name: symbol_of[name] for name in lost}, before, plan) | said

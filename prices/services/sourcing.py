@@ -6,6 +6,7 @@ that stands still, and for what jumped beyond reason against the price before.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ from prices.errors import (
     PricesError,
     UpstreamError,
     UpstreamNotFoundError,
+    UpstreamRateLimitedError,
 )
+from prices.models import Asset
 from prices.providers.base import Quotes
 from prices.services import doubts, pairs
 from prices.services.doubts import Notes, Suspicion
@@ -34,7 +37,7 @@ from prices.types import AssetKind, Capability, Freshness, Instrument, Quote
 # For a second opinion a load settles so many pairs at a source: each takes calls of its own.
 MOST_SETTLED = 5
 # How long nobody else is asked about a price that no source knows better.
-HOPELESS_S = {AssetKind.CRYPTO: 300, AssetKind.STOCK: 900}
+HOPELESS_S = {AssetKind.CRYPTO: 300, AssetKind.STOCK: 1800}
 HOPELESS_IN_OUTAGE_S = 60
 _FRESH = (Freshness.LIVE, Freshness.CLOSED)
 
@@ -145,9 +148,13 @@ class _Load:
 
     def _is_jump(self, key: str, answer: QuoteAnswer) -> bool:
         old = self.before.get(key)
-        return old is not None and doubts.is_beyond_reason(
-            old.price, answer.price, answer.last_updated - old.last_updated
-        )
+        if old is None:
+            return False
+        age = answer.last_updated - old.last_updated
+        if not doubts.is_beyond_reason(old.price, answer.price, age):
+            return False
+        ratio = _split_between(self.by_key[key].asset, old.last_updated, answer.last_updated)
+        return ratio == 1 or doubts.is_beyond_reason(old.price / ratio, answer.price, age)
 
     # --- What comes of it -------------------------------------------------------------
 
@@ -205,7 +212,10 @@ class _Load:
 
     def _oldest_known(self, key: str) -> QuoteAnswer:
         """Return the first stale answer, and note that nobody had a better one."""
-        is_outage = isinstance(self.errors.get(key), UpstreamError)
+        error = self.errors.get(key)
+        is_outage = isinstance(error, UpstreamError) and not isinstance(
+            error, UpstreamRateLimitedError
+        )
         doubts.note(
             "stale", self._ref(key), HOPELESS_IN_OUTAGE_S if is_outage else HOPELESS_S[self.kind]
         )
@@ -216,6 +226,12 @@ class _Load:
 
     def _skip(self, key: str, source: str, code: str) -> None:
         self.skipped[key].append(Skipped(source=registry.skipped_name(source), code=code))
+
+
+def _split_between(asset: Asset, earlier: datetime, later: datetime) -> float:
+    """Return how many shares became of one, by the splits that are known."""
+    days = asset.splits.filter(day__gt=earlier.date(), day__lte=later.date())
+    return math.prod(days.values_list("ratio", flat=True))
 
 
 def _telling(error: PricesError | None, resolved: Resolved) -> PricesError:

@@ -11,8 +11,9 @@ from redis import Redis
 
 from prices import cache
 from prices.answers import QuoteAnswer
-from prices.models import Asset, Dispute, ExchangePair
+from prices.models import Asset, Dispute, ExchangePair, StockSplit
 from prices.services import disputes, doubts, pairs, quotes
+from streaming import demand, tasks
 from tests.market import Sandbox
 from tests.prices.rest import ok
 
@@ -146,7 +147,7 @@ def test_no_stored_quote_outlives_what_it_says_of_the_market(redis_client: Redis
 
     life_s = redis_client.pttl("price:AAPL") / 1000
 
-    assert life_s <= max(cache.LEAST_S, (change - datetime.now(UTC)).total_seconds() + 1)
+    assert life_s <= (change - datetime.now(UTC)).total_seconds() + 1
 
 
 def test_what_is_about_to_be_untrue_is_not_kept(
@@ -324,6 +325,22 @@ def test_a_first_price_is_taken_and_so_is_a_large_move_over_days(
 
 
 @pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_split_that_is_known_is_no_jump(redis_client: Redis, is_known: bool) -> None:
+    quote = ok("/AAPL")
+    _age_copy(redis_client, "AAPL", timedelta(days=1), price=10 * quote["price"])
+    if is_known:
+        day = datetime.fromisoformat(quote["as_of"]).date()
+        stock = Asset.objects.get(ref="stock:AAPL")
+        StockSplit.objects.create(asset=stock, day=day, ratio=10, source="test")
+
+    after = again(redis_client, "AAPL")
+
+    assert after["disputed"] is not is_known
+    assert (after["price"] == pytest.approx(quote["price"], rel=0.05)) is is_known
+
+
+@pytest.mark.usefixtures("alone")
 def test_with_no_share_set_nothing_is_held_back(
     sandbox: Sandbox, redis_client: Redis, settings: Any
 ) -> None:
@@ -374,6 +391,22 @@ def test_a_second_source_is_asked_once_for_many_coins(sandbox: Sandbox) -> None:
     assert sandbox.count("/coingecko") <= 1
 
 
+def test_what_is_followed_and_what_is_tracked_is_compared_by_the_beat(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    Asset.objects.filter(tracked=True).update(tracked=False)
+    Asset.objects.filter(coingecko_id="ethereum").update(tracked=True)
+    redis_client.zadd(demand.WANTED, {"BTC": 4_000_000_000_000})
+    for symbol in ("BTC", "ETH", "SOL"):
+        settle_pairs(symbol)
+    quotes.quotes(["BTC", "ETH", "SOL"])
+    sandbox.fault("times", factor=1.1, path="/binance/api/v3/ticker")
+
+    tasks.compare_sources()
+
+    assert {row.asset.ticker for row in Dispute.objects.all()} == {"BTC", "ETH"}
+
+
 def test_what_is_not_live_is_compared_with_nothing(sandbox: Sandbox, redis_client: Redis) -> None:
     settle_pairs()
     freeze(sandbox, "binance", for_s=1800)
@@ -397,7 +430,14 @@ def test_a_dispute_that_nobody_could_look_at_for_an_hour_is_over(sandbox: Sandbo
     assert not Dispute.objects.filter(ended_at=None).exists()
 
 
-def _age_copy(redis_client: Redis, symbol: str, by: timedelta, *, fetched: bool = True) -> None:
+def _age_copy(
+    redis_client: Redis,
+    symbol: str,
+    by: timedelta,
+    *,
+    fetched: bool = True,
+    price: float | None = None,
+) -> None:
     """Let the copy of a quote be older, and its life be over."""
     body = redis_client.get(f"good:price:{symbol}")
     assert isinstance(body, str)
@@ -407,6 +447,7 @@ def _age_copy(redis_client: Redis, symbol: str, by: timedelta, *, fetched: bool 
         old,
         as_of=at,
         last_updated=at,
+        price=price or old.price,
         fetched_at=old.fetched_at - by if fetched else old.fetched_at,
     )
     redis_client.set(f"good:price:{symbol}", cache.encode(aged), ex=1000)
