@@ -23,7 +23,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
-from prices import operations
+from prices import admin_splits, operations  # noqa: F401 - a page is registered there
 from prices.admin_series import SeriesOfAnAsset
 from prices.models import Asset, Dispute, ExchangePair
 from prices.redis_clients import RedisAwayError
@@ -462,6 +462,6 @@ def _drawing(portrait: Portrait, period: Period) -> Sketch | None:
 
 
 admin.site.site_header = admin.site.site_title = "Lokifi prices"
-# Two models need no list beside every page, and the tables need the width.
+# A few models need no list beside every page, and the tables need the width.
 admin.site.enable_nav_sidebar = False
 admin.site.index_template = "admin/prices/index.html"
