@@ -172,7 +172,7 @@ def _newest(keys: dict[str, str], answer: type[A]) -> dict[str, A]:
     for at, name in enumerate(keys):
         value = _decoded(bodies[at], answer)
         if value is None and (old := _decoded(bodies[at + len(keys)], answer)):
-            value = msgspec.structs.replace(old, stale=True)
+            value = cache.as_copy(old)
         if value is not None:
             found[name] = value
     return found
