@@ -167,6 +167,18 @@ def test_a_price_that_really_halves_is_left_as_it_was(stock: Asset, factor: floa
     assert not StockSplit.objects.exists()
 
 
+@pytest.mark.parametrize(("factor", "is_cut"), [(25.0, True), (2.0, True), (1.4, False)])
+def test_on_the_day_itself_days_may_not_be_adjusted_yet(
+    stock: Asset, factor: float, is_cut: bool
+) -> None:
+    yesterday = stepped(factor, DAYS[-2])
+
+    got = splits.adjusted(stock, hourly(yesterday), days=lambda: daily(yesterday))
+
+    assert (got.truncated_by is TruncatedBy.SPLIT) == is_cut
+    assert got.candles == hourly(yesterday).candles[-4 if is_cut else 0 :]
+
+
 def test_without_confirmation_the_series_begins_after_the_step(stock: Asset) -> None:
     def late() -> Candles:
         raise UpstreamTimeoutError("finnhub", "no answer in time")
