@@ -239,6 +239,18 @@ def _chain(name: str, default: str) -> list[str]:
     return sources
 
 
+def _search_chain(name: str, default: str) -> list[str]:
+    """Return what a search looks in: our own catalogue, then the searches of sources."""
+    setting = f"CHAIN_{name}".upper()
+    first, *sources = read.words(setting, default)
+    if first != "catalogue":
+        raise ImproperlyConfigured(f"{setting} must begin with catalogue.")
+    unknown = [source for source in sources if source not in PRICE_PROVIDERS]
+    if unknown:
+        raise ImproperlyConfigured(f"{setting} names no source: {', '.join(unknown)}.")
+    return [first, *sources]
+
+
 # Whose catalogue says which assets there are.
 PRICE_SOURCES = {"crypto": "coingecko", "stock": "finnhub"}
 _STOCK_SOURCES = "finnhub,twelvedata,tiingo" + (",yahoo" if YAHOO else "")
@@ -253,6 +265,8 @@ PRICE_CHAINS = {
     "stock_quotes": _chain("stock_quotes", _STOCK_SOURCES),
     "stock_history": _chain("stock_history", _STOCK_SERIES),
     "stock_candles": _chain("stock_candles", _STOCK_SERIES),
+    "coin_search": _search_chain("coin_search", "catalogue,coingecko"),
+    "stock_search": _search_chain("stock_search", "catalogue,finnhub"),
 }
 
 LOOKUPS_PER_MINUTE = read.whole("LOOKUPS_PER_MINUTE", 5, least=1)

@@ -75,6 +75,11 @@ def chain(kind: AssetKind, capability: Capability) -> list[str]:
     return chains.get(name) or [source_for(kind)]
 
 
+def search_chain(kind: AssetKind) -> list[str]:
+    """Return whose searches are asked, in order, where our own catalogue knows nothing."""
+    return [name for name in chain(kind, Capability.SEARCH) if name in settings.PRICE_PROVIDERS]
+
+
 def backend(source: str) -> type[HttpProvider]:
     """Return the class of a source, which needs no key."""
     found: type[HttpProvider] = import_string(settings.PRICE_PROVIDERS[source]["BACKEND"])

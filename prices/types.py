@@ -30,6 +30,7 @@ class Capability(StrEnum):
     COINS = "coins"  # ranked lists with market data
     LISTINGS = "listings"  # the whole catalogue
     LOOKUP = "lookup"  # one symbol no catalogue knows
+    SEARCH = "search"  # assets by words
     PAIRS = "pairs"  # what an exchange trades against what
 
 

@@ -188,6 +188,10 @@ class HttpProvider:
         """Return what the source finds for a ticker or a name, best first."""
         self._not_offered(Capability.LOOKUP)
 
+    def search(self, words: str) -> list[Listing]:
+        """Return what the source's own search finds, best first."""
+        self._not_offered(Capability.SEARCH)
+
     def _not_offered(self, capability: Capability) -> NoReturn:
         raise PlanRestrictedError(
             self.name, f"it gives no {capability}", allowed_by="another source"

@@ -94,6 +94,7 @@ class CoinGecko(HttpProvider):
             Capability.COINS,
             Capability.LISTINGS,
             Capability.LOOKUP,
+            Capability.SEARCH,
         }
     )
 
@@ -210,6 +211,9 @@ class CoinGecko(HttpProvider):
         payload = self.get_json(path, {"query": asked})
         with self.parsing(path):
             return payloads.listings(payload["coins"])
+
+    def search(self, words: str) -> list[Listing]:
+        return self.lookup(words)
 
     # Charts
 

@@ -100,6 +100,7 @@ class Finnhub(HttpProvider):
             Capability.CANDLES,
             Capability.LISTINGS,
             Capability.LOOKUP,
+            Capability.SEARCH,
         }
     )
 
@@ -288,6 +289,17 @@ class Finnhub(HttpProvider):
                     text(profile.get("name")) or ticker,
                     exchange=_exchange(text(profile.get("exchange"))),
                 )
+            ]
+
+    def search(self, words: str) -> list[Listing]:
+        path = "/search"
+        payload = self.get_json(path, {"q": words, "exchange": "US"})
+        with self.parsing(path):
+            rows = payload["result"]
+            return [
+                _listing(row)
+                for row in rows
+                if row.get("type") in _SHARES and is_id(row.get("symbol"))
             ]
 
     def _symbol_file(self, address: str, reply: Reply) -> str:

@@ -130,23 +130,20 @@ def look_up(kind: AssetKind, ticker: str) -> int:
     return len(rows)
 
 
-def look_up_text(text: str) -> int:
-    """Ask CoinGecko's search for coins our catalogue lacks; return how many it named."""
+def look_up_text(kind: AssetKind, source: str, text: str) -> int:
+    """Ask a source's search for assets our catalogue lacks; return how many it named."""
     found = gateway.ask(
-        AssetKind.CRYPTO,
-        Capability.LOOKUP,
-        lambda source: source.lookup(text),
+        kind,
+        Capability.SEARCH,
+        lambda provider: provider.search(text),
         purpose=Purpose.LOOKUP,
+        sources=[source],
     )
-    known = set(
-        Asset.objects.filter(coingecko_id__in=[row.upstream_id for row in found.value]).values_list(
-            "coingecko_id", flat=True
-        )
-    )
+    named = {asset.ref: asset for asset in _assets(found.value, [])}
     # What we know already has fuller rows than a search hit.
-    new = [row for row in found.value if row.upstream_id not in known]
-    _write(_assets(new, []), datetime.now(UTC))
-    return len(new)
+    known = set(Asset.objects.filter(ref__in=named).values_list("ref", flat=True))
+    _write([asset for ref, asset in named.items() if ref not in known], datetime.now(UTC))
+    return len(named.keys() - known)
 
 
 def look_up_coin(coin_id: str) -> int:

@@ -17,9 +17,9 @@ from prices.answers import (
 )
 from prices.budget import Purpose
 from prices.cache import Held
-from prices.errors import InvalidParameterError, LookupsSpentError, UpstreamError
+from prices.errors import InvalidParameterError, UpstreamError
 from prices.models import Asset, Catalogue
-from prices.services import catalogue, overlay, ranking, searching, symbols
+from prices.services import catalogue, finding, overlay, ranking, symbols
 from prices.types import AssetKind, Capability, Coin
 
 TOP_DEPTH = 300
@@ -94,7 +94,7 @@ def mapping() -> Held[MappingAnswer]:
 
 
 def search_symbols(query: str, kind: AssetKind | None, limit: int) -> Held[SymbolSearchAnswer]:
-    """Return coins and stocks whose ticker or name fits; catalogues alone are asked."""
+    """Return coins and stocks whose ticker or name fits."""
     folded = _folded(query)
     key = cache.list_key(f"search:symbols:{kind or 'any'}:{folded}")
     held = cache.fetch(
@@ -111,8 +111,7 @@ def _folded(query: str) -> str:
 
 def _search_coins(text: str, failures: list[UpstreamError]) -> CoinSearchAnswer:
     """Return all that can be asked of a search; what kept rows from their figures is added."""
-    catalogue.ensure(AssetKind.CRYPTO)
-    found = searching.search(text, AssetKind.CRYPTO, MOST_FOUND) or _found_upstream(text)
+    found = finding.find(text, [AssetKind.CRYPTO], MOST_FOUND).assets
     ids = [one.asset.coingecko_id for one in found]
     whole = ranking.held().value
     known = {row.id: row for row in whole.cryptos}
@@ -149,15 +148,6 @@ def _coins(ids: list[str]) -> gateway.Sourced[list[Coin]]:
     )
 
 
-def _found_upstream(text: str) -> list[symbols.Resolved]:
-    """Ask CoinGecko's own search for what our catalogue does not have yet."""
-    try:
-        catalogue.look_up_text(text)
-    except LookupsSpentError:
-        return []
-    return searching.search(text, AssetKind.CRYPTO, MOST_FOUND)
-
-
 def _bare_row(asset: Asset) -> CoinRow:
     return ranking.row_of(Coin(id=asset.coingecko_id, symbol=asset.ticker, name=asset.name))
 
@@ -177,11 +167,10 @@ def _mapping() -> MappingAnswer:
 
 
 def _search_symbols(text: str, kind: AssetKind | None) -> SymbolSearchAnswer:
-    kinds = [kind] if kind else list(AssetKind)
-    sources = symbols.ensure_kinds(kinds)
-    found = searching.search(text, kind, MOST_FOUND)
+    looked = finding.find(text, [kind] if kind else list(AssetKind), MOST_FOUND)
+    found = looked.assets
     return SymbolSearchAnswer(
-        source="+".join(dict.fromkeys(registry.public_name(source) for source in sources)),
+        source="+".join(dict.fromkeys(registry.public_name(source) for source in looked.sources)),
         as_of=_filled_at(kind),
         fetched_at=datetime.now(UTC),
         cached=False,
