@@ -1,0 +1,269 @@
+"""What a client sees while sources fail in every way: ten minutes of a running product.
+
+    python -m bench.rehearsal [--seconds 50] [--write docs/rehearsal.md]
+
+Each act sets faults at the sandbox, watches REST and the socket, takes the faults
+away, and waits for the first tick that is whole again. A number counts as made
+up where it is more than 10 % off what the market itself says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from tests.chaos.__main__ import load_settings
+
+load_settings()
+
+from tests.chaos.stage import Stage, status_of  # noqa: E402 - what it imports reads the settings
+
+_SYMBOLS = ("BTC", "ETH", "DOGE", "AAPL")
+_TICK_S = 5
+_PATHS = (
+    "/api/v1/prices/BTC",
+    "/api/v1/prices/AAPL",
+    "/api/v1/prices?symbols=BTC,ETH,DOGE,AAPL",
+    "/api/v1/prices/ETH/ohlcv?period=1d&resolution=5",
+    "/api/v1/prices/DOGE/history?period=1w",
+)
+_MADE_UP = 0.10
+
+Fault = dict[str, Any]
+_COINS = ("coingecko", "binance", "coinbase", "kraken")
+
+
+def _down(*sources: str) -> list[Fault]:
+    return [{"kind": "status", "source": source, "status": 503} for source in sources]
+
+
+_ACTS: dict[str, list[Fault]] = {
+    "nothing wrong": [],
+    "CoinGecko down": _down("coingecko"),
+    "Binance down": _down("binance"),
+    "Coinbase down": _down("coinbase"),
+    "Finnhub down": _down("finnhub"),
+    "CoinGecko and Binance down": _down("coingecko", "binance"),
+    "every source down": _down(*_COINS, "finnhub", "twelvedata", "tiingo"),
+    "CoinGecko and Finnhub slow (6 s)": [
+        {"kind": "delay", "source": source, "delay_s": 6} for source in ("coingecko", "finnhub")
+    ],
+    "CoinGecko sends pages, Finnhub nulls": [
+        {"kind": "html", "source": "coingecko"},
+        {"kind": "nulls", "source": "finnhub"},
+    ],
+    "CoinGecko a million million times too high": [{"kind": "absurd", "source": "coingecko"}],
+    "Binance says twice the price": [{"kind": "times", "source": "binance", "factor": 2}],
+    "CoinGecko stands still": [{"kind": "frozen", "source": "coingecko"}],
+}
+
+
+@dataclass
+class Seen:
+    """What one act showed. Counters of what was said; `made_up` names numbers nobody gave."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    slowest_s: float = 0.0
+    sources: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    freshness: Counter[str] = field(default_factory=Counter)
+    stale: int = 0
+    disputed: int = 0
+    quotes: int = 0
+    ticks: int = 0
+    stale_ticks: int = 0
+    made_up: list[str] = field(default_factory=list)
+    back_s: float | None = None
+
+    def note(self, quote: dict[str, Any], truth: dict[str, float]) -> None:
+        self.quotes += 1
+        self.freshness[quote["freshness"]] += 1
+        self.stale += quote["stale"]
+        self.disputed += quote["disputed"]
+        for one in quote.get("fallback_from", []):
+            self.skipped[f"{one['source'].removeprefix('sandbox:')} {one['code']}"] += 1
+        right = truth[quote["symbol"]]
+        if abs(quote["price"] / right - 1) > _MADE_UP:
+            self.made_up.append(f"{quote['symbol']} at {quote['price']}, not {right}")
+
+
+class Listener:
+    """A socket that follows the symbols for the whole rehearsal, and what it heard last."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.socket.send(json.dumps({"action": "subscribe", "symbols": list(_SYMBOLS)}))
+        self.heard: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        self.is_closed = False
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        try:
+            for text in self.socket:
+                message = json.loads(text)
+                if message["type"] == "price_update":
+                    with self._lock:
+                        self.heard.append(message)
+        except ConnectionClosed:
+            self.is_closed = True
+
+    def taken(self) -> list[dict[str, Any]]:
+        with self._lock:
+            heard, self.heard = self.heard, []
+        return heard
+
+
+def _act(
+    stage: Stage, listener: Listener, faults: Sequence[Fault], truth: dict[str, float], seconds: int
+) -> Seen:
+    seen = Seen()
+    listener.taken()
+    for fault in faults:
+        stage.sandbox.fault(**fault)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for path in _PATHS:
+            _look(stage.webs[0].url + path, seen, truth)
+        _hear(listener, seen, truth)
+        time.sleep(1)
+    stage.sandbox.heal()
+    healed = time.monotonic()
+    while time.monotonic() < healed + 90:
+        ticks = listener.taken()
+        if any(_is_whole(tick) for tick in ticks):
+            seen.back_s = time.monotonic() - healed
+            break
+        time.sleep(0.1)
+    return seen
+
+
+def _look(url: str, seen: Seen, truth: dict[str, float]) -> None:
+    status, took_s, body = status_of(url, timeout_s=20)
+    seen.statuses[status] += 1
+    seen.slowest_s = max(seen.slowest_s, took_s)
+    if status != 200:
+        return
+    answer = json.loads(body)
+    if "price" in answer:
+        seen.note(answer, truth)
+    elif isinstance(answer.get("data"), dict):
+        for quote in answer["data"].values():
+            seen.note(quote, truth)
+    else:
+        last = (
+            answer["candles"][-1]["close"] if "candles" in answer else answer["data"][-1]["price"]
+        )
+        seen.sources["series"] += 1
+        seen.stale += answer["stale"]
+        if abs(last / truth[answer["symbol"]] - 1) > _MADE_UP:
+            seen.made_up.append(f"{answer['symbol']} series ends at {last}")
+
+
+def _hear(listener: Listener, seen: Seen, truth: dict[str, float]) -> None:
+    for tick in listener.taken():
+        seen.ticks += 1
+        seen.stale_ticks += any(quote["stale"] for quote in tick["data"].values())
+        for quote in tick["data"].values():
+            seen.note(quote, truth)
+
+
+def _is_whole(tick: dict[str, Any]) -> bool:
+    quotes = tick["data"].values()
+    return len(quotes) == len(_SYMBOLS) and not any(q["stale"] or q["disputed"] for q in quotes)
+
+
+def _truth(stage: Stage) -> dict[str, float]:
+    found = {}
+    for symbol in _SYMBOLS:
+        status, _, body = status_of(f"{stage.webs[0].url}/api/v1/prices/{symbol}", timeout_s=20)
+        if status != 200:
+            raise SystemExit(f"{symbol} has no price before any fault: {body!r}")
+        found[symbol] = float(json.loads(body)["price"])
+    return found
+
+
+def _row(name: str, seen: Seen) -> str:
+    said = "; ".join(
+        [
+            ", ".join(f"{code} x {n}" for code, n in sorted(seen.statuses.items())),
+            f"{seen.slowest_s:.1f} s",
+            ", ".join(f"{word} {n}" for word, n in seen.freshness.most_common()),
+        ]
+    ).split("; ")
+    skipped = ", ".join(name for name, _ in seen.skipped.most_common(6)) or "-"
+    back = "not within 90 s" if seen.back_s is None else f"{seen.back_s:.1f} s"
+    made_up = str(len(seen.made_up))
+    cells = [name, *said, str(seen.stale), str(seen.disputed), skipped]
+    return f"| {' | '.join([*cells, f'{seen.ticks} ({seen.stale_ticks})', made_up, back])} |"
+
+
+_HEAD = """# Rehearsal of faults
+
+What clients see while sources fail: `make rehearsal`,
+{date}, Python {python}, ticks every {tick} s, a second source compared every 30 s, sandbox over HTTP.
+Each act lasts {seconds} s; then its faults are taken away. Statuses are of five REST requests a second
+(two quotes, a batch, candles, a history); "made up" counts numbers more than 10 % off the market's own.
+"Back" is from then to the first tick with all symbols, none stale or disputed; an open breaker rests 30 s.
+
+| act | statuses | slowest answer | freshness of quotes | stale | disputed | passed over | ticks (with a stale price) | made up | back |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+"""  # noqa: E501 - a table's head is one line
+
+
+def _stage() -> Stage:
+    return Stage(
+        Path(tempfile.mkdtemp(prefix="lokifi-rehearsal-")),
+        PUBLISH_INTERVAL_S=str(_TICK_S),
+        DISPUTE_CHECK_S="30",
+        TRACKED_SYMBOLS=",".join(_SYMBOLS),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=50)
+    parser.add_argument("--write", type=Path)
+    given = parser.parse_args()
+    rows = []
+    with ExitStack() as opened:
+        stage = opened.enter_context(_stage())
+        stage.manage("prepare")
+        stage.up(["uvicorn"])
+        truth = _truth(stage)
+        socket = opened.enter_context(connect(stage.webs[0].socket_url))
+        listener = Listener(socket)
+        time.sleep(3 * _TICK_S)
+        for name, faults in _ACTS.items():
+            seen = _act(stage, listener, faults, truth, given.seconds)
+            rows.append(_row(name, seen))
+            print(rows[-1], *seen.made_up[:5], sep="\n    ", flush=True)
+        rows.append("")
+        rows.append(f"The one socket was {'closed' if listener.is_closed else 'open'} at the end; ")
+        rows[-1] += f"the servers wrote {stage.traces()} stack traces."
+    head = _HEAD.format(
+        seconds=given.seconds,
+        date=datetime.now(UTC).date(),
+        python=platform.python_version(),
+        tick=_TICK_S,
+    )
+    if given.write:
+        given.write.write_text(head + "\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()
