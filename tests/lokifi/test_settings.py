@@ -15,7 +15,7 @@ READERS = r'\b(?:read\.\w+|_source_url)\(\s*"([A-Z_]+)"'
 CHAINS = {
     f"CHAIN_{kind}_{what}"
     for kind in ("COIN", "STOCK")
-    for what in ("QUOTES", "HISTORY", "CANDLES")
+    for what in ("QUOTES", "HISTORY", "CANDLES", "SEARCH")
 }
 KNOWN = (
     set(re.findall(READERS, (ROOT / "lokifi/settings.py").read_text()))
@@ -241,3 +241,12 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) ->
     assert done.returncode == 2
     assert done.stderr.startswith("VAR_DIR: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_search_begins_with_our_own_catalogue(tmp_path: Path) -> None:
+    common = {"VAR_DIR": str(tmp_path), "SECRET_KEY": "k"}
+    assert read(**common, CHAIN_COIN_SEARCH="catalogue").returncode == 0
+    for chain in ("coingecko,catalogue", "coingecko", "catalogue,nowhere"):
+        refused = read(**common, CHAIN_STOCK_SEARCH=chain)
+        assert refused.returncode != 0
+        assert "CHAIN_STOCK_SEARCH" in refused.stderr
