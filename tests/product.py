@@ -63,6 +63,8 @@ class Web:
 class Product:
     """Starts parts by name and stops whatever it started."""
 
+    starts_within_s = 30.0
+
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.redis = EmbeddedServer(folder / "redis")
@@ -122,7 +124,7 @@ class Product:
     def worker(self, **settings: str) -> Process:
         """Start a Celery worker; return when it takes tasks."""
         process = self.start("worker", parts.worker("").command, **settings)
-        process.wait_until_said(" ready.")
+        process.wait_until_said(" ready.", self.starts_within_s)
         return process
 
     def beat(self, **settings: str) -> Process:
@@ -130,7 +132,7 @@ class Product:
         number = len(self._started)
         schedule = str(self.folder / f"beat-{number}")
         process = self.start("beat", [*parts.beat().command, "-s", schedule], **settings)
-        process.wait_until_said("beat: Starting")
+        process.wait_until_said("beat: Starting", self.starts_within_s)
         return process
 
     def start(self, name: str, command: Sequence[str], **settings: str) -> Process:

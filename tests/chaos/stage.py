@@ -41,6 +41,8 @@ _ROOM = {"WS_MAX_CONNECTIONS_PER_ADDRESS": "20000", "TRACKED_SYMBOLS": "SOL"}
 class Stage(Product):
     """Servers, workers, beats, Redis and market of one scenario."""
 
+    starts_within_s = 90.0  # all of them start at once, some while others work
+
     def __init__(self, folder: Path, **settings: str) -> None:
         super().__init__(folder, **{"PUBLISH_INTERVAL_S": "1", **_ROOM, **settings})
         self.interval_s = int(settings.get("PUBLISH_INTERVAL_S", "1"))
@@ -83,7 +85,7 @@ class Stage(Product):
         command = [_WATCHED if w == _PLAIN else w for w in serve("127.0.0.1", port)]
         process = self.start(f"{server}-{port}", command, **settings)
         url = f"http://127.0.0.1:{port}/livez"
-        until(lambda: responds(url), server, 60, told=lambda: process.said)
+        until(lambda: responds(url), server, self.starts_within_s, told=lambda: process.said)
         web = Web(process, port)
         seen(web)
         return web

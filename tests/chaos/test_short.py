@@ -11,7 +11,8 @@ from tests.chaos.scenario import SCENARIOS, SHORT, Scenario
 from tests.chaos.scenarios.network import SETTINGS
 from tests.chaos.stage import Stage
 
-pytestmark = pytest.mark.xdist_group("chaos")
+# Processes are started anew in some, and what is waited for has generous limits.
+pytestmark = [pytest.mark.xdist_group("chaos"), pytest.mark.timeout(150)]
 
 
 @pytest.fixture(scope="module")

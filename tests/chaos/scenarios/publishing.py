@@ -180,7 +180,7 @@ def _pool(stage: Stage, pool: str) -> Process:
         *("--loglevel", "INFO"),
     ]
     worker = stage.start(f"worker-{pool}", command)
-    worker.wait_until_said(" ready.")
+    worker.wait_until_said(" ready.", stage.starts_within_s)
     return worker
 
 
