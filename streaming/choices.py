@@ -142,10 +142,7 @@ class View:
             entries = [self._entry(tick, symbol) for symbol in news]
             begin = head("price_update", tick.place.epoch, tick.place.seq, prev_seq)
             text = begin + share(tick.timestamp, entries, merged=merged)
-            kept = tick.cache.get("chars", 0) + len(text)
-            if kept <= CACHED_CHARS:
-                tick.cache["chars"] = kept
-                tick.cache[key] = text
+            _keep(tick, key, text, len(text))
         return text
 
     def made(self, tick: Tick, text: str, form: Form) -> Any:
@@ -154,10 +151,7 @@ class View:
         found = tick.cache.get(key)
         if found is None:
             found = form(text)
-            kept = tick.cache.get("chars", 0) + len(text)
-            if kept <= CACHED_CHARS:
-                tick.cache["chars"] = kept
-                tick.cache[key] = found
+            _keep(tick, key, found, len(text))
         return found
 
     def _merged(self, place: Place) -> int:
@@ -168,7 +162,8 @@ class View:
         key = ("entry", self._fields, symbol)
         text: str | None = tick.cache.get(key)
         if text is None:
-            text = tick.cache[key] = _entry(symbol, tick.quotes[symbol], self._fields)
+            text = _entry(symbol, tick.quotes[symbol], self._fields)
+            _keep(tick, key, text, len(text))
         return text
 
     def note(self, symbols: Collection[str], quotes: Told, at: Place | None = None) -> None:
@@ -227,6 +222,14 @@ class _Snapshot(Share):
     def text(self, prev_seq: int) -> str:
         self._view.note(self._symbols, self._quotes, self.place if self.moves else None)
         return super().text(prev_seq)
+
+
+def _keep(tick: Tick, key: object, made: Any, chars: int) -> None:
+    """Keep what was made of a tick for others who chose the same, as long as there is room."""
+    kept = tick.cache.get("chars", 0) + chars
+    if kept <= CACHED_CHARS:
+        tick.cache["chars"] = kept
+        tick.cache[key] = made
 
 
 def _entry(symbol: str, quote: WireQuote, fields: Collection[str] | None) -> str:

@@ -25,7 +25,7 @@ from streaming.ticks import Place
 Form = Callable[[str], Any]
 
 # So many frames may wait while more are made for the same subscriber.
-_ROOM = 8
+ROOM = 8
 
 
 class Line(Protocol):
@@ -177,7 +177,7 @@ class Feed:
     def release(self) -> None:
         self._is_held = False
 
-    async def room(self, most: int = _ROOM) -> None:
+    async def room(self, most: int = ROOM) -> None:
         """Wait until the subscriber has taken most of what waits."""
         await asyncio.sleep(0)
         while len(self) > most and not self.is_ended:

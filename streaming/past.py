@@ -23,8 +23,9 @@ from streaming.ticks import Kept, Place
 
 logger = logging.getLogger(__name__)
 
-# A part of the stream: a megabyte of large ticks, read within a moment.
-_AT_ONCE = 32
+# A part of the stream, read within a moment: half a megabyte of large ticks. Nobody who
+# comes back holds more of it than that, however much he missed and slowly he reads.
+AT_ONCE = 16
 _CACHED_BYTES = 8 * 1024 * 1024
 _OPEN = 8
 _TEXT_CHARS = 1024 * 1024  # of one tick that is open
@@ -96,20 +97,23 @@ class Past:
         self._is_failing = False
 
     async def between(self, after: Place, until: Place) -> list[Kept] | None:
-        """Return every tick behind `after` up to `until`, in order; None where one is missing.
+        """Return the next ticks behind `after`, up to `until` and AT_ONCE of them, in order.
 
-        None too where `after` is of another epoch, was never published, or Redis is away.
+        None where one is missing, `after` is of another epoch or was never published, or
+        Redis is away. The stream loses its oldest first: where the next are had now, so
+        are all behind them.
         """
         if after.epoch != until.epoch or until.seq - after.seq > ticks.KEPT_S:
             # A tick a second is the fastest, so more than that is never kept.
             return None
-        found = self._at_hand(after, until)
+        last = min(until.seq, after.seq + AT_ONCE)
+        found = self._at_hand(after, last)
         if found is not None:
             return found
         async with self._reading:
             # Whoever read before may have read what is missing here.
-            found = self._at_hand(after, until)
-            return await self._read(after, until) if found is None else found
+            found = self._at_hand(after, last)
+            return await self._read(after, last) if found is None else found
 
     def text(
         self, kept: Kept, symbols: frozenset[str], fields: Collection[str] | None
@@ -127,38 +131,28 @@ class Past:
             self._opened.popitem(last=False)
         return text
 
-    def _at_hand(self, after: Place, until: Place) -> list[Kept] | None:
+    def _at_hand(self, after: Place, last: int) -> list[Kept] | None:
         """Return the ticks if all of them are here; what lies ahead of us only Redis can tell."""
-        if after.seq > until.seq:
+        if after.seq > last:
             return None
-        places = [Place(after.epoch, seq) for seq in range(after.seq + 1, until.seq + 1)]
+        places = [Place(after.epoch, seq) for seq in range(after.seq + 1, last + 1)]
         if not all(place in self._cached for place in places):
             return None
         for place in places:
             self._cached.move_to_end(place)
         return [self._cached[place] for place in places]
 
-    async def _read(self, after: Place, until: Place) -> list[Kept] | None:
-        found: list[Kept] = []
-        at = after
+    async def _read(self, after: Place, last: int) -> list[Kept] | None:
         try:
-            while True:
-                count, part = await ticks.kept(self._client, at, until.seq, _AT_ONCE)
-                if count.epoch != after.epoch or count.seq < after.seq:
-                    return None
-                steps = [one.place.seq - at.seq for one in part]
-                if steps != list(range(1, len(part) + 1)):
-                    return None
-                found += part
-                at = part[-1].place if part else at
-                if at.seq >= until.seq:
-                    break
-                if not part:
-                    return None
+            count, found = await ticks.kept(self._client, after, last, AT_ONCE)
         except (RedisError, OSError) as exc:
             self._note(exc)
             return None
         self._note(None)
+        if count.epoch != after.epoch or count.seq < after.seq:
+            return None
+        if [one.place.seq for one in found] != list(range(after.seq + 1, last + 1)):
+            return None
         self._keep(found)
         return found
 

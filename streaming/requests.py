@@ -16,7 +16,7 @@ from prices.answers import QuoteAnswer
 from prices.services.symbols import Resolution
 from streaming import protocol
 from streaming.choices import View
-from streaming.feed import Feed, Share
+from streaming.feed import ROOM, Feed, Share
 from streaming.hub import Hub
 from streaming.limits import Manners, log_once
 from streaming.lookup import Lookup, literal
@@ -30,14 +30,18 @@ from streaming.protocol import (
     Since,
     WireQuote,
 )
-from streaming.ticks import Kept, Place
+from streaming.ticks import KEPT_S, Kept, Place
 
 # From the request to its snapshot a second may pass, and the way to the client counts too.
 ANSWER_WITHIN_S = 0.9
 # So many symbols of one message are looked up at least, however few may be followed.
 _NAMES_AT_LEAST = 100
-# How often a replay goes back for what came while it was sent.
-_ROUNDS = 16
+# Of what one connection may have waiting, replayed ticks take so much at most.
+_REPLAYED_SHARE = 0.25
+# A reader slower than the ticks would be behind for ever: after so many it has the newest.
+_MOST_REPLAYED = 2 * KEPT_S
+# How long those wait for old ticks who come back while Redis does not answer.
+_MISSED_WITHIN_S = 5.0
 
 
 class Requests:
@@ -167,11 +171,17 @@ class Requests:
     # --- Coming back -----------------------------------------------------------------------
 
     async def _missed(self, since: Since | None, symbols: list[str]) -> list[Kept] | None:
-        """Return the ticks behind `since`; None where they cannot be had whole."""
+        """Return the first ticks behind `since`; None where not all of them can be had."""
         if since is None or since.epoch is None or not symbols:
             return None
-        found = await self._hub.past.between(Place(since.epoch, since.seq), self._hub.place)
-        if found is None or not self._manners.may_replay(len(found), _now()):
+        newest = self._hub.place
+        try:
+            async with asyncio.timeout(_MISSED_WITHIN_S):
+                found = await self._hub.past.between(Place(since.epoch, since.seq), newest)
+        except TimeoutError:
+            return None
+        count = max(0, newest.seq - since.seq)
+        if found is None or not self._manners.may_replay(count, _now()):
             return None
         return found
 
@@ -183,18 +193,18 @@ class Requests:
         feed, hub = self._feed, self._hub
         at = Place(since.epoch or "", since.seq)
         found: list[Kept] | None = missed
-        # A reader slower than the ticks would be behind for ever.
-        for _ in range(_ROUNDS):
-            for kept in found or []:
-                text = hub.past.text(kept, symbols, self._choices.fields)
-                if text is None:
+        while found is not None and at.seq - since.seq <= _MOST_REPLAYED:
+            for kept in found:
+                # What was followed before had its part of this tick already, if that was told.
+                mine = symbols if _is_behind(kept.place, feed.told) else symbols | feed.symbols
+                text = hub.past.text(kept, mine, self._choices.fields)
+                if text is None or feed.is_ended or hub.place.epoch != at.epoch:
                     return at
                 feed.put(_Replayed(kept.place, text))
                 at = kept.place
-                await feed.room()
-            if found is None or feed.is_ended or _is_behind(hub.place, at):
+                await feed.room(_frames_of(len(text)))
+            if feed.is_ended or _is_behind(hub.place, at):
                 return at
-            symbols |= feed.symbols
             found = await hub.past.between(at, hub.place)
         return at
 
@@ -272,6 +282,11 @@ def _view(choices: Choices, place: Place) -> View | None:
 def _is_behind(newest: Place, at: Place) -> bool:
     """Return whether nothing newer than `at` is to be had here."""
     return newest.epoch == at.epoch and newest.seq <= at.seq
+
+
+def _frames_of(size: int) -> int:
+    """Return how many frames of a size may wait while more are made."""
+    return min(ROOM, int(_REPLAYED_SHARE * settings.WS_MAX_BUFFERED_BYTES) // max(1, size))
 
 
 def _has_room(held: Collection[str], symbol: str) -> bool:

@@ -274,13 +274,16 @@ def test_what_was_replayed_is_told_anew() -> None:
 
 
 def test_what_a_tick_keeps_for_others_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "CACHED_CHARS", 1000)
+    """However many connections chose fields of their own."""
+    monkeypatch.setattr(choices, "CACHED_CHARS", 2000)
     now = tick(1, BTC=1.0, ETH=2.0)
 
-    for at in range(20):
-        part = view(mode=Mode.DELTA).part(now, BOTH, 1)
+    for at, left_out in enumerate(WireQuote.__struct_fields__):
+        fields = tuple(name for name in WireQuote.__struct_fields__ if name != left_out)
+        part = view(mode=Mode.DELTA, fields=fields).part(now, BOTH, 1)
         assert part is not None
         assert names(json.loads(part.text(at))) == ["BTC", "ETH"]
 
-    kept = [value for key, value in now.cache.items() if key[0] == "text"]
-    assert 0 < sum(map(len, kept)) <= 1000
+    kept = {kind: [v for k, v in now.cache.items() if k[0] == kind] for kind in ("text", "entry")}
+    assert all(kept.values())
+    assert sum(len(text) for texts in kept.values() for text in texts) <= 2000

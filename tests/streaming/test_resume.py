@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Collection
 from typing import Any
 
@@ -10,10 +11,22 @@ import pytest
 from pytest_django import Settings
 from redis import Redis
 
-from streaming import limits, past, ticks
+from streaming import limits, past, requests, ticks
 from streaming.hub import Hub
+from streaming.limits import Allowance, Manners
+from streaming.protocol import Action, Command, Since
+from streaming.requests import Requests
 from streaming.ticks import UNKNOWN, Place
-from tests.streaming.sockets import Client, client, knowing, publish, until, wire
+from tests.streaming.sockets import (
+    Client,
+    client,
+    following,
+    inbox,
+    knowing,
+    publish,
+    until,
+    wire,
+)
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("hub")]
 
@@ -226,13 +239,13 @@ async def test_what_is_followed_already_misses_nothing_while_a_replay_is_sent(
             return found
 
         monkeypatch.setattr(hub.past, "between", while_more_come)
-        await resume(socket, 2, place.epoch, "BTC")
-        prices: list[float] = []
-        while 2.5 not in prices:
-            message = await socket.receive()
-            prices += [m["price"] for s, m in message.get("data", {}).items() if s == "ETH"]
+        got = [await resume(socket, 2, place.epoch, "BTC")]
+        while got[-1].get("seq") != 5:
+            got.append(await socket.receive())
 
-    assert prices == [2.0, 2.5], "ETH of ticks 4 and 5, each once"
+    updates = [m for m in got if m["type"] == "price_update"]
+    assert [m["data"]["ETH"]["price"] for m in updates if "ETH" in m["data"]] == [2.0, 2.5]
+    assert [m["seq"] for m in updates if "BTC" in m["data"]] == [3, 4, 5]
 
 
 async def test_with_redis_away_a_client_is_told_that_nothing_was_recovered(
@@ -291,6 +304,50 @@ async def test_a_tick_that_cannot_be_read_ends_the_replay_and_a_snapshot_follows
     assert [m["seq"] for m in got] == [2, 4]
     assert got[1]["snapshot"] is True
     assert got[1]["data"] == {"BTC": wire("BTC", 4.0)}
+
+
+async def test_redis_that_hangs_lets_nobody_wait_who_comes_back(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await published(hub, 1.0, 2.0)
+
+    async def hanging(*arguments: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ticks, "kept", hanging)
+    monkeypatch.setattr(requests, "_MISSED_WITHIN_S", 0.1)
+    async with client() as one, client() as two:
+        got = await asyncio.gather(*(resume(socket, 1, place.epoch) for socket in (one, two)))
+
+    assert [m["recovered"] for m in got] == [False, False]
+
+
+async def test_a_reader_of_large_ticks_is_not_taken_for_one_that_does_not_read(
+    hub: Hub, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WS_MAX_BUFFERED_BYTES = 4000
+    monkeypatch.setattr(hub.traffic, "most_bytes", 4000)
+    place = await published(hub, *range(1, 41))
+    feed = await following(hub)
+    manners = Manners(Allowance(20, 100, 50), 0.0)
+    command = Command(Action.SUBSCRIBE, ("BTC", "ETH"), since=Since(place.epoch, 25))
+    obeying = asyncio.create_task(Requests(knowing(), feed, hub, manners).obey(command))
+    got: list[dict[str, Any]] = []
+    while len(got) < 16 and inbox(feed).was_cut is None:
+        await asyncio.sleep(0.01)
+        got.append(json.loads(str(await inbox(feed).next())))
+    await obeying
+
+    assert inbox(feed).was_cut is None
+    assert [m["seq"] for m in got[1:]] == list(range(26, 41))
+
+
+async def test_who_comes_back_holds_few_ticks_however_many_were_missed(hub: Hub) -> None:
+    place = await published(hub, *range(1, 61))
+    found = await hub.past.between(Place(place.epoch, 41), hub.place)
+
+    assert found is not None
+    assert [one.place.seq for one in found] == [*range(42, 42 + past.AT_ONCE)]
 
 
 async def test_a_wrong_since_is_a_mistake_and_follows_nothing(hub: Hub) -> None:
