@@ -152,7 +152,7 @@ def begin(
 ) -> None:
     """List a dispute for the admin, or bring the one that lasts up to date."""
     now = datetime.now(UTC)
-    told = {
+    said = {
         "source": source,
         "price": price,
         "against": against,
@@ -165,21 +165,15 @@ def begin(
             asset=asset,
             kind=kind,
             ended_at=None,
-            defaults=told,
-            create_defaults=told | {"began_at": now},
+            defaults=said,
+            create_defaults=said | {"began_at": now},
         )
     except DatabaseError as exc:
         logger.warning("a dispute about %s is not listed: %s", asset.ref, type(exc).__name__)
         return
     if is_new:
-        logger.warning(
-            "%s is in dispute: %s by %s, %s by %s",
-            asset.ref,
-            f"{price:g}",
-            source,
-            f"{other_price:g}",
-            against,
-        )
+        told = (f"{price:g} ({source})", f"{other_price:g} ({against})")
+        logger.warning("%s is in dispute: %s against %s", asset.ref, *told)
 
 
 def end(asset: Asset, kind: str) -> None:
