@@ -114,6 +114,17 @@ async def test_what_needs_a_setting_of_the_server_is_refused_for_good() -> None:
         assert "retry_after_ms" not in subscribed
 
 
+async def test_what_is_traded_no_more_is_rejected_for_good() -> None:
+    def renamed(asked: Collection[str]) -> Resolution:
+        return Resolution(rejected=dict.fromkeys(asked, "inactive_symbol"))
+
+    async with client(knowing(resolution=renamed)) as socket:
+        subscribed, _ = await socket.subscribe("FB")
+
+        assert subscribed["rejected"] == {"FB": "inactive_symbol"}
+        assert "retry_after_ms" not in subscribed
+
+
 async def test_a_name_that_means_another_asset_now_is_unsubscribed_by_the_old_name_too() -> None:
     names: dict[str, str] = {}
     lookup = knowing(resolution=lambda asked: meaning(asked, names, {}))
