@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from streaming.frames import framed, keep_little_unsent
+from streaming.frames import framed, tell_of_trouble
 from streaming.protocol import Close
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class DaphneLine:
         # A TLS connection has none: what it writes are not the bytes it is given.
         self._try = getattr(transport, "writeSomeData", None)
         if self._try is not None:
-            keep_little_unsent(transport.getHandle())
+            tell_of_trouble(transport.getHandle())
         transport.unregisterProducer()  # that of the HTTP request this once was
         # One that "pulls" is told whenever the buffer is empty, and never to pause: we do
         # that ourselves. TLS asks such a one for more all the time, and buffers 64 KiB.

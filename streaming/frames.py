@@ -17,6 +17,9 @@ _LONG = Struct("!BBQ").pack
 # count: a far reader is no slow one.
 _UNSENT_BYTES = 32 * 1024
 _NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+# A peer that acknowledges nothing for so long is gone: its cable, not its program.
+_DEAD_AFTER_MS = 60_000
+_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 def framed(text: str) -> bytes:
@@ -30,7 +33,11 @@ def framed(text: str) -> bytes:
     return _LONG(_TEXT, 127, size) + payload
 
 
-def keep_little_unsent(sock: Any) -> None:
-    """Have a TCP socket say early that its reader is slow, where the system can."""
-    if _NOTSENT_LOWAT is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
+def tell_of_trouble(sock: Any) -> None:
+    """Have a TCP socket say early that its reader is slow or gone, where the system can."""
+    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    if _NOTSENT_LOWAT is not None:
         sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)
+    if _USER_TIMEOUT is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, _DEAD_AFTER_MS)

@@ -31,13 +31,16 @@ REPLAYED_PER_S = 10
 class Recent:
     """Counts what happened within the last `window_s` seconds, up to `most`."""
 
+    __slots__ = ("_most", "_times", "_window_s")
+
     def __init__(self, most: int, window_s: float) -> None:
-        self._times: deque[float] = deque(maxlen=most)
+        self._most = most
+        self._times: deque[float] | None = None  # most connections never need it
         self._window_s = window_s
 
     def add(self, now: float) -> bool:
         """Note one more; return whether there are now `most` of them within the window."""
-        times = self._times
+        times = self._times = self._times if self._times is not None else deque(maxlen=self._most)
         times.append(now)
         return len(times) == times.maxlen and now - times[0] < self._window_s
 
@@ -74,6 +77,8 @@ class Allowance:
 class Bucket:
     """Holds tokens up to `most` and fills by `per_s`."""
 
+    __slots__ = ("_at", "_held", "_most", "_per_s")
+
     def __init__(self, most: float, per_s: float, now: float) -> None:
         self._most = most
         self._per_s = per_s
@@ -92,6 +97,8 @@ class Bucket:
 
 class Manners:
     """The message rate, the symbols taken up, and the mistakes of one connection."""
+
+    __slots__ = ("_messages", "_mistakes", "_refusals", "_replayed", "_symbols")
 
     def __init__(self, allowance: Allowance, now: float) -> None:
         self._messages = Bucket(allowance.burst, allowance.messages / MESSAGE_WINDOW_S, now)

@@ -19,15 +19,17 @@ from django.db import close_old_connections
 
 from prices.answers import QuoteAnswer
 from prices.errors import InvalidSymbolError
-from prices.services import quotes, symbols
+from prices.services import quotes, spelling, symbols
 from prices.services.symbols import Resolution
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# A name that changes hands means the new asset to newcomers so long after.
+# A name is asked for anew after so long; until the answer is there the old one holds a
+# while. So one that changes hands means the new asset to the next newcomer but one.
 _REMEMBERED_S = 5.0
+_STILL_GOOD_S = 30.0
 _MOST_NAMES = 20_000
 _NAMES_WITHIN_S = 5.0
 
@@ -83,7 +85,7 @@ def _fetched(wanted: Collection[str]) -> dict[str, QuoteAnswer]:
 def literal(name: str) -> str:
     """Return a name in the form that symbols have, whatever it means now."""
     try:
-        meant = symbols.parse(name)
+        meant = spelling.parse(name)
     except InvalidSymbolError:
         return name
     if meant.coin_id:
@@ -107,7 +109,13 @@ class Names:
     async def resolution(self, names: Collection[str], until: float) -> Resolution | None:
         """Return what names mean; None where that cannot be learnt by `until` (loop time)."""
         now = asyncio.get_running_loop().time()
-        missing = [name for name in names if self._at(name, now) is None]
+        missing = []
+        for name in names:
+            kept = self._known.get(name)
+            if kept is None or now >= kept[0] + _STILL_GOOD_S:
+                missing.append(name)
+            elif now >= kept[0]:
+                self._ask(name)  # for those who come after
         if missing:
             asked = {self._ask(name) for name in missing}
             _, late = await asyncio.wait(asked, timeout=max(0.0, until - now))
@@ -115,16 +123,13 @@ class Names:
                 return None
         return self._all(names, now)
 
-    def _at(self, name: str, now: float) -> Resolution | None:
-        kept = self._known.get(name)
-        return kept[1] if kept is not None and now < kept[0] else None
-
     def _all(self, names: Collection[str], now: float) -> Resolution | None:
         whole = Resolution()
         for name in names:
-            one = self._at(name, now)
-            if one is None:
+            kept = self._known.get(name)
+            if kept is None or now >= kept[0] + _STILL_GOOD_S:
                 return None
+            one = kept[1]
             whole.found.update(one.found)
             whole.rejected.update(one.rejected)
             whole.resolved.update(one.resolved)
@@ -163,7 +168,8 @@ class Names:
                 continue
             # What may pass at any moment is for those who asked just now alone.
             passes = code is not None and code.startswith("upstream")
-            self._known[name] = (now + (0.05 if passes else _REMEMBERED_S), _one(name, found))
+            until = now + _REMEMBERED_S if not passes else now + 0.05 - _STILL_GOOD_S
+            self._known[name] = (until, _one(name, found))
 
 
 def _one(name: str, found: Resolution) -> Resolution:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from streaming.frames import framed, keep_little_unsent
+from streaming.frames import framed, tell_of_trouble
 from streaming.protocol import Close
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # For the client's own close frame; and for one that does not even read ours.
 _CLOSE_WITHIN_S = 5.0
 _CUT_WITHIN_S = 1.0
+_PING_EACH_S = 60.0
 
 
 class Protocol(WebSocketsSansIOProtocol):
@@ -35,7 +36,15 @@ class Protocol(WebSocketsSansIOProtocol):
         self.transport.set_write_buffer_limits(high=0)
         sock = self.transport.get_extra_info("socket")
         if sock is not None:
-            keep_little_unsent(sock)
+            tell_of_trouble(sock)
+        if self.ping_timer is not None:
+            # Ticks and heartbeats are signs of life enough, and who is dead does not
+            # acknowledge them. With its answer and two timers a ping costs more than a tick.
+            self.stop_keepalive()
+            self.ping_interval = _PING_EACH_S
+            self.start_keepalive()
+        # What the handshake was about is of no use any more, and adds up to kilobytes.
+        del self.request, self.response
         self.line = UvicornLine(self)
         return self.line
 

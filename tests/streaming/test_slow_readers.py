@@ -22,7 +22,11 @@ from streaming import demand
 from tests.processes import descendants, responds, until
 from tests.product import Product, Web
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.xdist_group("slow-readers")]
+pytestmark = [
+    pytest.mark.asyncio,
+    pytest.mark.timeout(180),  # five processes are started first
+    pytest.mark.xdist_group("slow-readers"),
+]
 
 HELLO = (
     b"GET /api/ws/prices HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
@@ -134,7 +138,7 @@ async def test_who_never_reads_is_closed_with_4409_and_nobody_else_notices(
     try:
         async with connect(web.socket_url, max_queue=None) as good:
             await good.send(json.dumps({"action": "subscribe", "symbols": symbols[:10]}))
-            async with asyncio.timeout(45):
+            async with asyncio.timeout(90):
                 while installation.figures(web).get("closed_4409", 0) < 3:
                     message: dict[str, Any] = json.loads(await good.recv())
                     muttering.mutter()
@@ -182,12 +186,12 @@ async def test_a_long_frame_reaches_a_slow_reader_whole(web: Web) -> None:
     symbols = await asyncio.to_thread(followed, web)
     async with connect(web.socket_url, max_size=None) as slow:
         await slow.send(json.dumps({"action": "subscribe", "symbols": symbols}))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             seen = 0
             while seen < 3:
                 message = json.loads(await slow.recv())
-                if message["type"] == "price_update":
+                if message["type"] == "price_update" and "snapshot" not in message:
+                    assert message["count"] == len(message["data"])
                     # The market lists a coin or two without a price.
-                    assert message["count"] == len(message["data"]) > 90
-                    seen += 1
+                    seen += message["count"] > 90
                     await asyncio.sleep(0.3)
