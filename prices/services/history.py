@@ -202,12 +202,19 @@ def _candles(
     now = datetime.now(UTC)
     asset = resolved.asset
     span = window(AssetKind(asset.kind), period, now)
+    latest = window(AssetKind(asset.kind), Period.DAY, now)
     available: list[Resolution] = []
+    lately: set[Resolution] = set()
 
     def question(source: Any) -> Part:
         offered = source.resolutions(span)
         available.extend(width for width in offered if width not in available)
-        return series.bars(source, asset, span, _width(period, named, offered), now)
+        try:
+            resolution = _width(period, named, offered)
+        except ResolutionUnavailableError:
+            lately.update(source.resolutions(latest))
+            raise
+        return series.bars(source, asset, span, resolution, now)
 
     quest = _Asking(asset, period, span, now, purpose).quest(Capability.CANDLES, question)
     skipped: list[Skipped] = []
@@ -216,7 +223,11 @@ def _candles(
     except UpstreamError:
         raise  # An older copy says more than what was recorded by the way.
     except PricesError as exc:
-        recorded = _recorded(asset, period, named, span, now, available)
+        widths = [] if asset.kind != AssetKind.STOCK else recorder.widths(asset, span)
+        # Where a source gives a width, though not so far back, that is where to look for it.
+        widths = [width for width in widths if width not in lately]
+        available.extend(width for width in widths if width not in available)
+        recorded = _recorded(asset, period, named, span, now, widths)
         if recorded is None:
             if not isinstance(exc, ResolutionUnavailableError):
                 raise
@@ -233,13 +244,9 @@ def _recorded(
     named: Resolution | None,
     span: Window,
     now: datetime,
-    available: list[Resolution],
+    widths: Sequence[Resolution],
 ) -> Part | None:
     """Return bars that we recorded ourselves, for where no source gives any."""
-    if asset.kind != AssetKind.STOCK:
-        return None
-    widths = recorder.widths(asset, span)
-    available.extend(width for width in widths if width not in available)
     try:
         resolution = _width(period, named, widths)
     except ResolutionUnavailableError:

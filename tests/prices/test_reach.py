@@ -259,6 +259,19 @@ def test_a_stock_without_any_bar_is_refused_as_before(recorded: Asset) -> None:
     problem(get("/AAPL/ohlcv", period="1d"), 403, "plan_restricted")
 
 
+def test_a_width_that_a_source_gives_lately_is_not_stood_in_for_by_recorded_bars(
+    recorded: Asset, settings: Any
+) -> None:
+    chain(settings, "stock_candles", "twelvedata")
+
+    with at_the_close():
+        body = problem(
+            get("/AAPL/ohlcv", period="1y", resolution="1"), 409, "resolution_unavailable"
+        )
+
+    assert "1" not in body["available"]
+
+
 def test_widths_of_recorded_bars_are_among_those_to_be_had(
     recorded: Asset, sandbox: Sandbox, settings: Any
 ) -> None:
