@@ -17,6 +17,7 @@ from prices.redis_clients import RedisAwayError
 from prices.services import disputes, doubts, pairs, quotes
 from prices.services.doubts import Suspicion
 from tests.market import Sandbox
+from tests.processes import until
 
 NOW = datetime(2026, 11, 23, 17, tzinfo=UTC)
 
@@ -78,9 +79,17 @@ def test_a_jump_is_remembered_in_this_process_while_redis_is_away(redis_client: 
         redis_clients.ask(lost)
     away = doubts.noted(["coingecko:bitcoin", "coingecko:ethereum"])
     doubts._here.clear()
+    until(redis_is_back, "Redis")
 
     assert away.suspicions == {"coingecko:bitcoin": one}
     assert not away.disputed
+
+
+def redis_is_back() -> bool:
+    try:
+        return bool(redis_clients.ask(lambda client: client.ping()))
+    except RedisAwayError:
+        return False
 
 
 def test_notes_that_are_not_ours_count_as_none(redis_client: Redis) -> None:
