@@ -218,7 +218,7 @@ What clients see while sources fail: `make rehearsal`,
 {date}, Python {python}, ticks every {tick} s, a second source compared every 30 s, sandbox over HTTP.
 Each act lasts {seconds} s; then its faults are taken away. Statuses are of five REST requests a second
 (two quotes, a batch, candles, a history); "made up" counts numbers more than 10 % off the market's own.
-"Back" is from then to the first tick with all symbols, none stale or disputed; an open breaker rests 30 s.
+"Back" is from then to the first tick with all symbols, none stale or disputed; an open breaker rests 20 s.
 
 | act | statuses | slowest answer | freshness of quotes | stale | disputed | passed over | ticks (with a stale price) | made up | back |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -1,6 +1,6 @@
 """A switch for each source: off for everyone at once when it fails again and again.
 
-Three failures within half a minute open it for half a minute; then one call at
+Three failures within half a minute open it for 20 seconds; then one call at
 a time tries, and the first that succeeds closes it. The state is in Redis, so
 that one process's experience saves the others theirs; with Redis away each
 process keeps its own.
@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 
 FAILURES = 3
 WITHIN_S = 30
-OPEN_S = 30.0
+# Less than a usual tick: after a source is mended, the next tick may ask it.
+OPEN_S = 20.0
 # A call that tries an open source holds the others back this long at most.
 TRIAL_S = 15
 
