@@ -4,7 +4,7 @@ import pytest
 from redis import Redis
 
 from prices import redis_clients
-from prices.breaker import FAILURES, Breaker
+from prices.breaker import FAILURES, OPEN_S, Breaker
 from prices.redis_clients import RedisAwayError
 
 
