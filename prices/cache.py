@@ -142,16 +142,17 @@ def read_many(keys: Collection[str], answer: type[A]) -> dict[str, Held[A]]:
         bodies, *lives = redis_clients.ask(question)
     except RedisAwayError:
         return {
-            name: Held(copy.value, copy.body, copy.life_s, was_hit=True)
+            name: Held(value, copy.body, copy.life_s, was_hit=True)
             for name in names
             if (copy := _local.get(name)) and copy.life_s > 0
+            if (value := _decoded(name, copy.body, answer)) is not None
         }
     held = {}
     for name, body, life_ms in zip(names, bodies, lives, strict=True):
         value = _decoded(name, body, answer)
         if value is not None and life_ms > 0:
             held[name] = Held(value, body, life_ms / 1000, was_hit=True)
-            _local.put(name, value, body, life_ms / 1000)
+            _local.put(name, body, life_ms / 1000)
     return held
 
 
@@ -226,7 +227,7 @@ def store(key: str, value: Answer, life_s: float, good_s: int = 0) -> bytes:
     """Put an answer under a key for `life_s`, as later readers shall see it; return its bytes."""
     kept = msgspec.structs.replace(value, cached=True, stale=False)
     body = encode(kept)
-    _local.put(key, kept, body, life_s)
+    _local.put(key, body, life_s)
     failures.forget_here(key)
 
     def write(r: redis.Redis) -> None:
@@ -327,7 +328,9 @@ def _last_good(keys: Iterable[str], answer: type[A]) -> dict[str, Held[A]]:
         bodies = redis_clients.ask(lambda r: r.mget([f"good:{name}" for name in names]))
         values = {n: _decoded(n, body, answer) for n, body in zip(names, bodies, strict=True)}
     except RedisAwayError:
-        values = {name: copy.value for name in names if (copy := _local.get(name))}
+        values = {
+            name: _decoded(name, copy.body, answer) for name in names if (copy := _local.get(name))
+        }
     stale = {}
     for name, value in values.items():
         if value is not None:

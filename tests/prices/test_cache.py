@@ -322,4 +322,4 @@ def _refuse(question: object) -> None:
 
 def _end_lives() -> None:
     for key, copy in list(cache._local._copies.items()):
-        cache._local.put(key, copy.value, copy.body, -1)
+        cache._local.put(key, copy.body, -1)
