@@ -13,6 +13,7 @@ import urllib.request
 from typing import Any
 
 import redis
+from websockets.sync.client import connect
 
 from bench.row import How, Row, stage
 from streaming.demand import WANTED
@@ -21,6 +22,7 @@ from tests.chaos.figures import percentile
 from tests.chaos.stage import Stage
 
 _SYMBOLS = 500
+_PRICELESS = 12  # listed, and without a price
 _CALM_S = 25  # for the first quotes of all to be there
 
 
@@ -31,9 +33,8 @@ def due(how: How) -> Row:
         made.environment.update(_live(made))
         made.manage("prepare")
         with redis.Redis(port=made.redis.port, db=3) as client:
-            names = _names(made)
             until_ms = int((time.time() + 3600) * 1000)
-            client.zadd(WANTED, dict.fromkeys(names, until_ms))
+            client.zadd(WANTED, dict.fromkeys(_followed(made), until_ms))
             made.up([], workers=1, beats=1)
             time.sleep(_CALM_S)
             delays, counts = _observe(client, seconds)
@@ -67,22 +68,32 @@ def _live(made: Stage) -> dict[str, str]:
     }
 
 
+def _followed(made: Stage) -> list[str]:
+    """Return so many symbols, by the names that a client follows them by."""
+    web = made.web("uvicorn")
+    names = _names(made)
+    with connect(web.socket_url) as client:
+        client.send(json.dumps({"action": "subscribe", "symbols": names}))
+        while (answer := json.loads(client.recv(20)))["type"] != "subscribed":
+            pass
+    web.process.stop()
+    # The market has not quite so many; a coin that is followed by its id too counts twice.
+    symbols: list[str] = answer["symbols"]
+    return [*symbols, *(name for name in names if name not in symbols)][: _SYMBOLS + _PRICELESS]
+
+
 def _names(made: Stage) -> list[str]:
-    """Return names for so many symbols: each coin by its id, stocks, and coins by ticker."""
+    """Return each coin by its id, and stocks."""
     coins = _asked(f"{made.sandbox.url}/coingecko/api/v3/coins/list")
-    stocks = _asked(f"{made.sandbox.url}/finnhub/files/us-symbols.json", {}) or []
+    stocks = _asked(f"{made.sandbox.url}/finnhub/api/v1/stock/symbol?exchange=US&token=any")
     names = [f"coingecko:{coin['id']}" for coin in coins]
     names += [f"stock:{stock['symbol']}" for stock in stocks]
-    names += made.symbols(250)
-    return list(dict.fromkeys(names))[: _SYMBOLS + 60]  # some have no price
+    return list(dict.fromkeys(names))
 
 
-def _asked(url: str, otherwise: Any = None) -> Any:
-    try:
-        with urllib.request.urlopen(url, timeout=20) as response:
-            return json.load(response)
-    except OSError:
-        return otherwise
+def _asked(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=20) as response:
+        return json.load(response)
 
 
 def _observe(client: redis.Redis, seconds: int) -> tuple[list[float], list[int]]:

@@ -21,10 +21,13 @@ def main(symbols: list[str], interval_s: int) -> None:
 
     django.setup()
     from prices import redis_clients
+    from prices.services.symbols import resolve_many
     from streaming import publisher, ticks
     from streaming.protocol import WireQuote, entry, share, stamp
 
     chance = random.Random(7)
+    # As they are in the catalogue: a server believes a tick only of the asset that it knows.
+    refs = {symbol: one.asset.ref for symbol, one in resolve_many(symbols).assets.items()}
     client = redis_clients.client()
     known = ticks.UNKNOWN
     due = time.time()
@@ -35,7 +38,7 @@ def main(symbols: list[str], interval_s: int) -> None:
             price = round(chance.uniform(0.01, 70_000), 4)
             quote = {
                 "symbol": symbol,
-                "ref": f"coingecko:{symbol.lower()}",
+                "ref": refs.get(symbol, f"coingecko:{symbol.lower()}"),
                 "price": price,
                 "change": round(price * 0.0187, 4),
                 "change_percent": 1.8712,

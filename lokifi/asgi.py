@@ -17,6 +17,7 @@ try:
 except ImproperlyConfigured as exc:
     sys.exit(f"{exc} (docs/settings.md lists the settings.)")
 
+from lokifi.collector import tune
 from lokifi.front import in_front_of
 from prices.mode import claim_or_exit
 from streaming.routing import application as websockets
@@ -25,3 +26,4 @@ claim_or_exit()
 application = in_front_of(
     ProtocolTypeRouter({"http": django, "websocket": websockets}), refusing=django
 )
+tune()

@@ -1,11 +1,14 @@
 """The front cache as this product has it: which addresses, whose ids, counts and ticks.
 
 Copies below /api leave before Django is entered. A tick drops the quotes that it
-replaces, so the hub of this process starts with the first copy of anything.
+replaces, so the hub of this process starts with the first copy of anything. Where
+symbols came to mean others, by a pin or a new catalogue, all copies go within a
+second, in whatever process that happened.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Collection, Mapping
 
@@ -17,11 +20,14 @@ from lokifi.frontcache.rules import Fields, Header
 from lokifi.middleware import is_request_id
 from prices import hit_counts
 from prices.cache import price_key
+from prices.redis_clients import RedisAwayError
+from prices.services import holdings
 from prices.surrogates import tag
 from streaming import hub
 
 # What the cache calls the kind of a key, where that is not its first word.
 _KINDS = {"crypto": "list"}
+_LOOK_EACH_S = 1.0
 
 
 def in_front_of(app: App, *, refusing: App) -> FrontCache:
@@ -29,6 +35,7 @@ def in_front_of(app: App, *, refusing: App) -> FrontCache:
 
     def follow_ticks() -> None:
         hub.hub()
+        Names(front).watch()
 
     front = FrontCache(
         app,
@@ -46,6 +53,38 @@ def in_front_of(app: App, *, refusing: App) -> FrontCache:
 
     hub.on_tick.append(drop)
     return front
+
+
+class Names:
+    """Empties the cache once symbols mean others than when it was filled."""
+
+    def __init__(self, front: FrontCache, each_s: float = _LOOK_EACH_S) -> None:
+        self._front = front
+        self._each_s = each_s
+        self._loop = asyncio.get_running_loop()
+        self._version: bytes | None = None
+
+    def watch(self) -> None:
+        """Look now and then, for as long as the event loop runs."""
+        self._loop.run_in_executor(None, _names_version).add_done_callback(self._note)
+
+    def _note(self, looked: asyncio.Future[bytes | None]) -> None:
+        self._loop.call_later(self._each_s, self.watch)
+        # An error is nobody's to catch here: the loop logs it, and the next look comes.
+        version = looked.result()
+        before = self._version
+        if version is None or (before and not version):
+            return  # Redis is away, or has lost the word: nothing is known to have changed.
+        if before is not None and before != version:
+            self._front.clear()
+        self._version = version
+
+
+def _names_version() -> bytes | None:
+    try:
+        return holdings.names_version()
+    except RedisAwayError:
+        return None
 
 
 def _request_id(fields: Fields) -> list[Header]:

@@ -76,6 +76,7 @@ if COINGECKO_PLAN != "keyless" and not COINGECKO_KEY and UPSTREAM_MODE == "live"
 FINNHUB_PLAN = read.choice("FINNHUB_PLAN", "free", "free", "paid")
 TWELVEDATA_KEY = read.text("TWELVEDATA_KEY")
 TIINGO_KEY = read.text("TIINGO_KEY")
+ALPHAVANTAGE_KEY = read.text("ALPHAVANTAGE_KEY")
 # Yahoo asks for no key and gives no licence: only who wants it has it, and last.
 YAHOO = read.flag("YAHOO", default=False)
 
@@ -109,6 +110,7 @@ KRAKEN_URL = _source_url("KRAKEN_URL", "https://api.kraken.com/0/public", "krake
 BINANCE_URL = _source_url("BINANCE_URL", "https://api.binance.com/api/v3", "binance/api/v3")
 TWELVEDATA_URL = _source_url("TWELVEDATA_URL", "https://api.twelvedata.com", "twelvedata")
 TIINGO_URL = _source_url("TIINGO_URL", "https://api.tiingo.com", "tiingo")
+ALPHAVANTAGE_URL = _source_url("ALPHAVANTAGE_URL", "https://www.alphavantage.co", "alphavantage")
 YAHOO_URL = _source_url(
     "YAHOO_URL", "https://query1.finance.yahoo.com/v8/finance", "yahoo/v8/finance"
 )
@@ -126,6 +128,7 @@ _PLAN_CALLS: dict[tuple[str, str], dict[str, int]] = {
     ("twelvedata", "free"): {"per_minute": 8, "per_day": 800},
     ("tiingo", "free"): {"per_hour": 50, "per_day": 1000},
     ("yahoo", "free"): {"per_second": 1, "per_minute": 20},
+    ("alphavantage", "free"): {"per_second": 1, "per_day": 25},
 }
 
 
@@ -190,8 +193,12 @@ PRICE_PROVIDERS: dict[str, dict[str, Any]] = {
         refresh_s=60,
     ),
     "coinbase": _provider("coinbase", "coinbase.Coinbase", COINBASE_URL, "free", refresh_s=30),
-    "kraken": _provider("kraken", "kraken.Kraken", KRAKEN_URL, "free", refresh_s=30),
-    "binance": _provider("binance", "binance.Binance", BINANCE_URL, "free", refresh_s=30),
+    "kraken": _provider(
+        "kraken", "kraken.Kraken", KRAKEN_URL, "free", refresh_s=30, symbols_a_call=50
+    ),
+    "binance": _provider(
+        "binance", "binance.Binance", BINANCE_URL, "free", refresh_s=30, symbols_a_call=100
+    ),
     "twelvedata": _provider(
         "twelvedata",
         "twelvedata.TwelveData",
@@ -209,8 +216,18 @@ PRICE_PROVIDERS: dict[str, dict[str, Any]] = {
         key=TIINGO_KEY,
         needs="TIINGO_KEY",
         refresh_s=300,
+        symbols_a_call=100,
     ),
     "yahoo": _provider("yahoo", "yahoo.Yahoo", YAHOO_URL, "free", refresh_s=60, delay_s=900),
+    "alphavantage": _provider(
+        "alphavantage",
+        "alphavantage.AlphaVantage",
+        ALPHAVANTAGE_URL,
+        "free",
+        key=ALPHAVANTAGE_KEY,
+        needs="ALPHAVANTAGE_KEY",
+        refresh_s=300,
+    ),
 }
 
 
@@ -225,6 +242,8 @@ def _chain(name: str, default: str) -> list[str]:
 # Whose catalogue says which assets there are.
 PRICE_SOURCES = {"crypto": "coingecko", "stock": "finnhub"}
 _STOCK_SOURCES = "finnhub,twelvedata,tiingo" + (",yahoo" if YAHOO else "")
+# The sandbox does not speak for this one.
+_STOCK_SERIES = _STOCK_SOURCES + (",alphavantage" if ALPHAVANTAGE_KEY and not _IS_SANDBOX else "")
 # Which sources are tried for what, in order. Exchanges come first where volume
 # and narrow bars count, and last where one call for 250 coins does.
 PRICE_CHAINS = {
@@ -232,12 +251,20 @@ PRICE_CHAINS = {
     "coin_history": _chain("coin_history", "coingecko,coinbase,binance,kraken"),
     "coin_candles": _chain("coin_candles", "coinbase,binance,kraken,coingecko"),
     "stock_quotes": _chain("stock_quotes", _STOCK_SOURCES),
-    "stock_history": _chain("stock_history", _STOCK_SOURCES),
-    "stock_candles": _chain("stock_candles", _STOCK_SOURCES),
+    "stock_history": _chain("stock_history", _STOCK_SERIES),
+    "stock_candles": _chain("stock_candles", _STOCK_SERIES),
 }
 
 LOOKUPS_PER_MINUTE = read.whole("LOOKUPS_PER_MINUTE", 5, least=1)
+# Beyond these a number is not taken at its word; 0: it always is.
+DISPUTE_PERCENT = read.whole("DISPUTE_PERCENT", 3, least=0, most=100)
+DISPUTE_CHECK_S = read.whole("DISPUTE_CHECK_S", 300, least=0, most=86_400)
+JUMP_PERCENT = read.whole("JUMP_PERCENT", 25, least=0, most=10_000)
 TRACKED_SYMBOLS = read.symbols("TRACKED_SYMBOLS", "BTC,ETH,SOL,AAPL,MSFT,TSLA")
+
+# How long the store keeps bars narrower than an hour, and those of hours; days for ever.
+KEEP_MINUTES_DAYS = read.whole("KEEP_MINUTES_DAYS", 90, least=1, most=36_500)
+KEEP_HOURS_DAYS = read.whole("KEEP_HOURS_DAYS", 1830, least=1, most=36_500)
 
 # --- Redis: the cache and the channel layer, and the Celery broker -------------
 
@@ -438,7 +465,17 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
         "task": "prices.tasks.fill_missing_catalogues",
         "schedule": AlignedSchedule(300),
     },
+    "prune the store": {
+        "task": "prices.tasks.prune_store",
+        "schedule": AlignedSchedule(86_400),
+    },
 }
+if DISPUTE_CHECK_S:
+    CELERY_BEAT_SCHEDULE["compare sources"] = {
+        "task": "streaming.tasks.compare_sources",
+        "schedule": AlignedSchedule(DISPUTE_CHECK_S),
+        "options": {"expires": 0.9 * DISPUTE_CHECK_S},
+    }
 
 LOGGING: dict[str, Any] = {
     "version": 1,

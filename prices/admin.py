@@ -23,8 +23,9 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
-from prices import operations
-from prices.models import Asset, ExchangePair
+from prices import admin_splits, operations  # noqa: F401 - a page is registered there
+from prices.admin_series import SeriesOfAnAsset
+from prices.models import Asset, Dispute, ExchangePair
 from prices.redis_clients import RedisAwayError
 from prices.services import holdings, inspection, symbols
 from prices.services.inspection import Glimpse, Portrait
@@ -62,9 +63,10 @@ hooks = Hooks()
 if TYPE_CHECKING:
     _Admin = admin.ModelAdmin[Asset]
     _Inline = admin.TabularInline[ExchangePair, Asset]
+    _Disputes = admin.ModelAdmin[Dispute]
 else:
     # Generic for the type checker only.
-    _Admin = admin.ModelAdmin
+    _Admin = _Disputes = admin.ModelAdmin
     _Inline = admin.TabularInline
 
 
@@ -266,8 +268,10 @@ class AssetAdmin(_Admin):
 
     def get_inlines(self, request: HttpRequest, obj: Asset | None) -> list[type[Any]]:
         # To be looked at alone: what is posted has nothing of it.
-        is_shown = request.method == "GET" and obj is not None and obj.kind == AssetKind.CRYPTO
-        return [PairsOfACoin] if is_shown else []
+        if request.method != "GET" or obj is None:
+            return []
+        pairs = [PairsOfACoin] if obj.kind == AssetKind.CRYPTO else []
+        return [*pairs, SeriesOfAnAsset]
 
     @admin.display(description="market cap")
     def market_cap_dollars(self, asset: Asset) -> str:
@@ -369,6 +373,68 @@ class AssetAdmin(_Admin):
         return False
 
 
+class Lasting(admin.SimpleListFilter):
+    """Disputes that last, or that are over."""
+
+    title = "whether it lasts"
+    parameter_name = "lasts"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "it lasts"), ("no", "it is over")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() is None:
+            return queryset
+        return queryset.filter(ended_at__isnull=self.value() == "yes")
+
+
+@admin.register(Dispute)
+class DisputeAdmin(_Disputes):
+    """Prices that are not to be taken at their word, to be looked at; nothing is set here."""
+
+    list_display = ("asset", "kind", "said", "against_what", "apart", "began", "seen", "ended")
+    list_display_links = None
+    list_filter = (Lasting, "kind", "source")
+    list_select_related = ("asset",)
+    list_per_page = 50
+    search_fields = ("asset__ticker", "asset__name", "asset__ref")
+    empty_value_display = NOTHING
+    show_full_result_count = False
+
+    @admin.display(description="price", ordering="price")
+    def said(self, dispute: Dispute) -> str:
+        return f"{dollars(dispute.price)} by {dispute.source}"
+
+    @admin.display(description="against")
+    def against_what(self, dispute: Dispute) -> str:
+        return f"{dollars(dispute.other_price)} by {dispute.against}"
+
+    @admin.display(description="apart", ordering="apart_percent")
+    def apart(self, dispute: Dispute) -> str:
+        return f"{dispute.apart_percent:.1f} %"
+
+    @admin.display(description="began", ordering="began_at")
+    def began(self, dispute: Dispute) -> str:
+        return utc(dispute.began_at)
+
+    @admin.display(description="seen", ordering="seen_at")
+    def seen(self, dispute: Dispute) -> str:
+        return utc(dispute.seen_at)
+
+    @admin.display(description="ended", ordering="ended_at")
+    def ended(self, dispute: Dispute) -> str:
+        return utc(dispute.ended_at)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Dispute | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Dispute | None = None) -> bool:
+        return False
+
+
 def _followers(portrait: Portrait) -> int | None:
     if hooks.followers is None:
         return None
@@ -396,6 +462,6 @@ def _drawing(portrait: Portrait, period: Period) -> Sketch | None:
 
 
 admin.site.site_header = admin.site.site_title = "Lokifi prices"
-# Two models need no list beside every page, and the tables need the width.
+# A few models need no list beside every page, and the tables need the width.
 admin.site.enable_nav_sidebar = False
 admin.site.index_template = "admin/prices/index.html"

@@ -7,7 +7,7 @@ Redis is decoded by them, so bytes of any other shape count as a miss.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Self
 
 import msgspec
@@ -34,6 +34,7 @@ LAST_SECOND = 4_102_444_800  # the year 2100
 
 # Aware, as every time here; a body with a naive one is not ours.
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Day = date
 Dollars = Annotated[float, msgspec.Meta(gt=0, lt=1e12)]
 
 
@@ -246,6 +247,26 @@ class CandlesAnswer(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "f
         return all(bar.low > 0 and 0 <= bar.timestamp < LAST_SECOND for bar in self.candles)
 
 
+class PriceAtAnswer(Answer, kw_only=True, frozen=True):
+    """GET /{symbol}/at: the close of a day, or the nearest one before it.
+
+    date is the day that was asked for, close_date the one that the close is of,
+    and as_of when it was made.
+    """
+
+    symbol: str
+    ref: str
+    name: str
+    kind: AssetKind
+    date: Day
+    close_date: Day
+    price: Dollars
+    adjustment: Adjustment
+    quote_currency: str
+    fallback_from: list[Skipped]
+    alternatives: list[Alternative]
+
+
 class CoinRow(msgspec.Struct, kw_only=True, frozen=True):
     """`asset` of the contract: a coin with its market data."""
 
@@ -292,6 +313,50 @@ class CoinSearchAnswer(Answer, kw_only=True, frozen=True):
     query: str
     count: int
     results: list[CoinRow]
+
+
+class Attribution(msgspec.Struct, frozen=True):
+    """How a source is to be named near its data; `required` is null where its terms do not say."""
+
+    text: str
+    link: str
+    required: bool | None
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """A limit of a source's plan, and what is left of it just now."""
+
+    limit: int
+    left: int
+
+
+class SourceRow(msgspec.Struct, kw_only=True, frozen=True):
+    """One source: what it can be asked, how it is to be named, how it stands.
+
+    state    ok; open (left alone after failures, by everyone); rate_limited;
+             not_configured (`setting` is missing)
+    left     by minute, hour, day and month, as far as its plan has limits; null
+             while nobody can count
+    """
+
+    name: str
+    source: str
+    capabilities: list[str]
+    plan: str
+    state: Annotated[str, msgspec.Meta(pattern="^(ok|open|rate_limited|not_configured)$")]
+    retry_at: Moment | None
+    setting: str | None
+    left: dict[str, Allowance] | None
+    attribution: Attribution
+
+
+class SourcesAnswer(Answer, kw_only=True, frozen=True):
+    """GET /sources: which sources there are, and in which order they are asked for what."""
+
+    success: bool = True
+    count: int
+    sources: list[SourceRow]
+    chains: dict[str, list[str]]
 
 
 class PairsAnswer(Answer, kw_only=True, frozen=True):

@@ -84,6 +84,14 @@ class Breaker:
         except RedisAwayError:
             return self._local.open_until > time.monotonic()
 
+    def open_s(self) -> float:
+        """Return for how long calls are held back, 0 where they are not."""
+        try:
+            left_ms = int(redis_clients.ask(lambda r: r.pttl(self._keys[1])))
+        except RedisAwayError:
+            return max(0.0, self._local.open_until - time.monotonic())
+        return max(0.0, left_ms / 1000)
+
     def failed(self) -> None:
         """Note that the source could not be reached or gave no readable answer."""
         self._had_trouble = True

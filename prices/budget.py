@@ -20,7 +20,7 @@ from enum import StrEnum
 
 import redis
 
-from prices import redis_clients
+from prices import redis_clients, tracing
 from prices.errors import BudgetSpentError, LookupsSpentError
 from prices.redis_clients import RedisAwayError
 
@@ -165,6 +165,34 @@ class Budget:
 
         minute, total, frozen = redis_clients.ask(read)
         return Spent(int(minute or 0), int(total or 0), max(0.0, int(frozen or 0) / 1000))
+
+    def left(self) -> dict[str, tuple[int, int]]:
+        """Return the limit and what is left of it, for each the plan has. Raises RedisAwayError."""
+        month, _ = _month()
+        limits = {
+            "minute": (self.limits.per_minute, MINUTE_MS),
+            "hour": (self.limits.per_hour, HOUR_MS),
+            "day": (self.limits.per_day, DAY_MS),
+        }
+        named = {name: (limit, width) for name, (limit, width) in limits.items() if limit}
+
+        def read(r: redis.Redis) -> list[int | bytes | None]:
+            pipe = r.pipeline(transaction=False)
+            now_ms = time.time() * 1000
+            for name, (_, width_ms) in named.items():
+                pipe.zcount(f"{self._prefix}:{name}", now_ms - width_ms, "+inf")
+            pipe.get(f"{self._prefix}:{month}")
+            return list(pipe.execute())
+
+        *used, total = redis_clients.ask(read)
+        left = {
+            name: (limit, max(0, limit - int(count or 0)))
+            for (name, (limit, _)), count in zip(named.items(), used, strict=True)
+        }
+        if self.limits.per_month:
+            whole = self.limits.per_month
+            left["month"] = (whole, max(0, whole - int(total or 0)))
+        return left
 
     def pace_s(self) -> float:
         """Seconds between calls at which the rest of the month's calls lasts to its end; or 0."""
@@ -315,6 +343,7 @@ class BudgetGate:
 
     def report(self, status: int | None, *, retry_after_s: float | None, seconds: float) -> None:
         """Freeze the source for everyone when it asks for quiet."""
+        tracing.replied(status)
         if status in {418, 429}:
             self._budget.freeze(retry_after_s if retry_after_s is not None else QUIET_S)
 

@@ -27,12 +27,12 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import redis
 
-from prices import cadences, failures, hit_counts, locks, redis_clients
+from prices import cadences, failures, hit_counts, locks, redis_clients, tracing
 from prices.answers import Answer
 from prices.errors import PricesError, UpstreamError
 from prices.local_copies import LocalCopies
 from prices.redis_clients import RedisAwayError
-from prices.types import Candle, Period, Resolution
+from prices.types import Period, Resolution
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,6 @@ V = TypeVar("V")
 FORCED_AGE_S = 15.0
 # How long an answer lives that a better one may follow in a moment.
 SECOND_BEST_S = 60
-# However soon an answer ceases to be true, it saves its source this many seconds.
-LEAST_S = 2.0
 # How long those wait who miss while another loads.
 WAIT_S = 8.0
 POLL_S = 0.05
@@ -200,6 +198,7 @@ def fetch_many(
     ]
     if is_counted:
         hit_counts.count(lifetime.kind, hits=len(set(keys)) - len(missing), misses=len(missing))
+    tracing.looked_up({key: "miss" if key in missing else "hit" for key in keys})
     if not missing:
         return dict(held)
     results = flight.results(missing)
@@ -210,6 +209,7 @@ def fetch_many(
         for key, h in _last_good([key for key in failed if key not in held], answer).items()
         if fits(key, h.value)
     }
+    tracing.looked_up({key: "stale" if h.value.stale else "hit" for key, h in fallback.items()})
     return {**held, **results, **fallback}
 
 
@@ -242,27 +242,6 @@ def store(key: str, value: Answer, life_s: float, good_s: int = 0) -> bytes:
     except RedisAwayError:
         logger.debug("kept %s in this process only", key)
     return body
-
-
-def closed_days(source: str, ref: str) -> list[Candle]:
-    """Return the closed daily bars of an asset that a source gave before, oldest first."""
-    try:
-        body = redis_clients.ask(lambda r: r.get(f"days:{source}:{ref}"))
-    except RedisAwayError:
-        return []
-    try:
-        return msgspec.json.decode(body, type=list[Candle]) if body else []
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return []
-
-
-def keep_closed_days(source: str, ref: str, bars: Sequence[Candle]) -> None:
-    """Keep an asset's closed daily bars for a month: they do not change any more."""
-    body = encode(bars)
-    try:
-        redis_clients.ask(lambda r: r.set(f"days:{source}:{ref}", body, ex=30 * 86_400))
-    except RedisAwayError:
-        return  # The next request asks for them once more.
 
 
 def remember_unknown(asked: str) -> None:
@@ -310,7 +289,7 @@ def _life_s(value: Answer, lifetime: Lifetime) -> float:
         life_s = min(life_s, SECOND_BEST_S)
     now = datetime.now(UTC)
     until = value.holds_until(now, cadences.of(value.source))
-    return life_s if until is None else min(life_s, max(LEAST_S, (until - now).total_seconds()))
+    return life_s if until is None else min(life_s, (until - now).total_seconds())
 
 
 def _age_s(value: Answer) -> float:

@@ -6,7 +6,9 @@
     ├── PlanRestrictedError             403  plan_restricted
     ├── ProviderNotConfiguredError      403  provider_not_configured
     ├── UnknownSymbolError              404  unknown_symbol
+    ├── InactiveSymbolError             410  inactive_symbol  (delisted or renamed)
     ├── NoPriceError                    404  not_found
+    ├── NoCloseError                    404  not_found  (no close so early)
     ├── NotListedError                  404  not_found  (one source does not have the asset)
     ├── ResolutionUnavailableError      409  resolution_unavailable
     └── UpstreamError                   503  upstream_unavailable     (carries retry_after_s)
@@ -26,6 +28,7 @@ change freely; it never holds a URL, because a URL may hold a key.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any, ClassVar, Self
 
 
@@ -84,6 +87,25 @@ class UnknownSymbolError(PricesError):
         super().__init__(f"No asset is listed under {asked[:120]!r}.")
 
 
+class InactiveSymbolError(PricesError):
+    """The asset that bore a symbol is listed no more, or trades under another ticker."""
+
+    code = "inactive_symbol"
+    http_status = 410
+
+    def __init__(
+        self, asked: str, successor: Mapping[str, str] | None = None, last_day: date | None = None
+    ) -> None:
+        text = f"{asked[:120]!r} is not traded any more"
+        if successor:
+            text = f"{asked[:120]!r} trades as {successor['symbol']!r} now"
+        super().__init__(
+            f"{text}.",
+            successor=dict(successor) if successor else None,
+            last_day=last_day.isoformat() if last_day else None,
+        )
+
+
 class NoPriceError(PricesError):
     """The asset is listed, and its source gives no price for it."""
 
@@ -92,6 +114,20 @@ class NoPriceError(PricesError):
 
     def __init__(self, symbol: str) -> None:
         super().__init__(f"No source gives a price for {symbol!r} now.")
+
+
+class NoCloseError(PricesError):
+    """No source has a close of the asset on a day or before it."""
+
+    code = "not_found"
+    http_status = 404
+
+    def __init__(self, symbol: str, day: date, first: date | None = None) -> None:
+        since = f" The first is of {first}." if first else ""
+        super().__init__(
+            f"There is no close of {symbol!r} on {day} or before it.{since}",
+            available_from=first.isoformat() if first else None,
+        )
 
 
 class PlanRestrictedError(PricesError):

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 
-from prices import registry
+from prices import registry, tracing
 from prices.answers import Skipped
 from prices.budget import Purpose, spending
 from prices.errors import (
@@ -27,6 +28,7 @@ from prices.errors import (
     UpstreamNotFoundError,
     UpstreamRateLimitedError,
 )
+from prices.redis_clients import RedisAwayError
 from prices.types import AssetKind, Capability
 
 T = TypeVar("T")
@@ -68,21 +70,27 @@ def ask(
     *,
     purpose: Purpose = Purpose.ANSWER,
     sources: Sequence[str] | None = None,
+    falls_short: Callable[[T, str], str | None] | None = None,
+    skipped: list[Skipped] | None = None,
 ) -> Sourced[T]:
     """Ask the sources of a capability in order; return the first answer.
 
     `question` is given a provider, whose `name` says which, and may raise
-    NotListedError to pass it over. `sources` narrows the chain.
+    NotListedError to pass it over. `sources` narrows the chain. `falls_short`
+    tells by a code why an answer is not good enough: the next source is tried
+    then, and the first such answer given where nobody has a better one.
+    `skipped` is filled with the sources that were passed over, also where this raises.
 
     Raises what says most about why none could answer: that a source failed
     before that a plan refuses, and that before that a key is missing.
     """
-    skipped: list[Skipped] = []
+    skipped = [] if skipped is None else skipped
     errors: list[PricesError] = []
+    second_best: Sourced[T] | None = None
     give_up = time.monotonic() + CHAIN_S
     with spending(purpose) as tally:
         for name in registry.chain(kind, capability) if sources is None else sources:
-            if errors and time.monotonic() > give_up:
+            if (errors or second_best) and time.monotonic() > give_up:
                 break
             try:
                 value = call(name, question)
@@ -93,14 +101,33 @@ def ask(
                 errors.append(exc)
                 skipped.append(Skipped(source=registry.skipped_name(name), code=exc.code))
                 continue
-            return Sourced(
-                value, registry.public_name(name), datetime.now(UTC), tally.calls, skipped, name
-            )
+            source, now = registry.public_name(name), datetime.now(UTC)
+            got = Sourced(value, source, now, tally.calls, list(skipped), name)
+            code = falls_short(value, name) if falls_short else None
+            if code is None:
+                return got
+            second_best = second_best or got
+            skipped.append(Skipped(source=registry.skipped_name(name), code=code))
+    if second_best is not None:
+        return second_best
     raise _telling(errors, kind, capability)
 
 
 def call(name: str, question: Callable[[Any], T]) -> T:
     """Ask one source, through its switch. Raises what `question` raises, and UpstreamError."""
+    with tracing.calling(name, partial(_spent, name)):
+        return _call(name, question)
+
+
+def _spent(name: str) -> dict[str, int] | None:
+    try:
+        spent = registry.budget(name).spent()
+    except RedisAwayError:
+        return None
+    return {"minute": spent.last_minute, "month": spent.this_month}
+
+
+def _call(name: str, question: Callable[[Any], T]) -> T:
     provider = registry.provider(name)
     switch = registry.breaker(name)
     wait_s = switch.wait_s()

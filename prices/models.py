@@ -83,6 +83,11 @@ class Asset(models.Model):
         return f"{self.ticker} ({self.name})"
 
     @property
+    def is_gone(self) -> bool:
+        """Whether its catalogue had it and lacks it now."""
+        return not self.is_active and self.last_day is not None
+
+    @property
     def instrument(self) -> Instrument:
         """What a provider needs to know of it."""
         kind = AssetKind(self.kind)
@@ -131,8 +136,10 @@ class ExchangePair(models.Model):
 class Series(models.Model):
     """Bars of one asset and width that one source gave, or that we recorded from its quotes.
 
-    `reached` is the moment (Unix seconds) back to which the source was asked; null
-    where it gave all there is. `currency` is what the bars are in.
+    `spans` are the stretches that were asked for and got, each from one Unix second to
+    the opening of its last closed bar, oldest first; from 0 where that was all there is.
+    Bars outside of them, and those of recorded series, are no promise that none are
+    missing. `currency` is what the bars are in.
     """
 
     asset = models.ForeignKey(Asset, on_delete=models.CASCADE, related_name="series")
@@ -142,7 +149,7 @@ class Series(models.Model):
     adjustment = models.CharField(
         max_length=10, choices=[(a.value, a.value) for a in Adjustment], default=Adjustment.NONE
     )
-    reached = models.BigIntegerField(null=True, blank=True)
+    spans = models.JSONField(default=list, blank=True)
     renewed_at = models.DateTimeField(help_text="when bars were last added")
 
     class Meta:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from django.contrib.messages import constants as level
 
 from prices.models import Asset
-from prices.services import probing, symbols
+from prices.services import probing, spelling, symbols
 from prices.services.probing import Checked, Refreshed
 from prices.templatetags.asset_pages import age, dollars, percent
 
@@ -60,7 +60,7 @@ def pin(assets: Sequence[Asset]) -> Outcome:
         return outcome
     before = {a.ticker: a for a in Asset.objects.filter(ticker__in=list(counts), pinned=True)}
     for asset in assets:
-        if not symbols.TICKER.fullmatch(asset.ticker):
+        if not spelling.TICKER.fullmatch(asset.ticker):
             text = f"Not pinned: {asset.ref} has no ticker that anyone could ask for."
             outcome.said.append((level.WARNING, text))
             continue

@@ -41,8 +41,7 @@ def _built(source: str) -> HttpProvider:
     needs = config.get("KEY_SETTING")
     if needs and not options.get("api_key"):
         raise ProviderNotConfiguredError(source, needs)
-    backend: type[HttpProvider] = import_string(config["BACKEND"])
-    return backend(gate=BudgetGate(budget(source)), **options)
+    return backend(source)(gate=BudgetGate(budget(source)), **options)
 
 
 @functools.cache
@@ -74,6 +73,12 @@ def chain(kind: AssetKind, capability: Capability) -> list[str]:
     name = f"{'coin' if kind is AssetKind.CRYPTO else 'stock'}_{capability}"
     chains: dict[str, list[str]] = settings.PRICE_CHAINS
     return chains.get(name) or [source_for(kind)]
+
+
+def backend(source: str) -> type[HttpProvider]:
+    """Return the class of a source, which needs no key."""
+    found: type[HttpProvider] = import_string(settings.PRICE_PROVIDERS[source]["BACKEND"])
+    return found
 
 
 def public_name(source: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from datetime import date
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,10 +29,12 @@ ANSWERS: tuple[type[msgspec.Struct], ...] = (
     answers.BatchAnswer,
     answers.HistoryAnswer,
     answers.CandlesAnswer,
+    answers.PriceAtAnswer,
     answers.TopAnswer,
     answers.CoinSearchAnswer,
     answers.MappingAnswer,
     answers.SymbolSearchAnswer,
+    answers.SourcesAnswer,
 )
 # Answers of the running product, shortened; docs/http-api.md shows the same ones.
 EXAMPLES: dict[str, Any] = msgspec.json.decode(
@@ -44,6 +47,13 @@ class FieldError(msgspec.Struct, frozen=True):
 
     field: str
     message: str
+
+
+class Successor(msgspec.Struct, frozen=True):
+    """What an asset trades as now."""
+
+    ref: str
+    symbol: str
 
 
 class Problem(msgspec.Struct, kw_only=True, frozen=True):
@@ -61,6 +71,9 @@ class Problem(msgspec.Struct, kw_only=True, frozen=True):
     allowed_by: str | msgspec.UnsetType = msgspec.UNSET
     setting: str | msgspec.UnsetType = msgspec.UNSET
     available: list[str] | msgspec.UnsetType = msgspec.UNSET
+    successor: Successor | msgspec.UnsetType | None = msgspec.UNSET
+    last_day: date | msgspec.UnsetType | None = msgspec.UNSET
+    available_from: date | msgspec.UnsetType | None = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -103,6 +116,11 @@ FAILURES: dict[str, Failure] = {
     ),
     "unknown_symbol": Failure(404, "No asset is listed under 'NOPE'."),
     "not_found": Failure(404, "No source gives a price for 'BTC' now."),
+    "inactive_symbol": Failure(
+        410,
+        "'FB' trades as 'META' now.",
+        {"successor": {"ref": "stock:META", "symbol": "META"}, "last_day": "2022-06-08"},
+    ),
     "not_acceptable": Failure(406, "Could not satisfy the request Accept header."),
     "resolution_unavailable": Failure(
         409,
@@ -123,6 +141,7 @@ OF_A_SYMBOL = (
     "provider_not_configured",
     "unknown_symbol",
     "not_found",
+    "inactive_symbol",
 )
 
 # What a field means, where its name does not say it; the same in every answer.
@@ -168,6 +187,19 @@ MEANINGS = {
     "request_id": "The same as the header X-Request-ID.",
     "allowed_by": "What would allow it.",
     "setting": "Which setting is missing.",
+    "successor": "What the asset trades as now; null where nothing does, or it is not known.",
+    "last_day": "The last day it was listed, as far as it is known.",
+    "date": "The day that was asked for.",
+    "close_date": "The day whose close this is: that day, or the nearest before it.",
+    "state": (
+        "Of a source: `ok`; `open`, left alone by everyone after failures; `rate_limited`; "
+        "`not_configured`. Of New York: `pre`, `open`, `post`, `closed`."
+    ),
+    "retry_at": "When an open or limited source is asked again.",
+    "left": "What is left of the plan's limits, by minute, hour, day and month.",
+    "attribution": "How the source is to be named near its data.",
+    "required": "Whether its terms ask for that; null where they were not read.",
+    "chains": "In which order sources are asked, by what they are asked for.",
     "available": "Resolutions that can be had over the period.",
 }
 

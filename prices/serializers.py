@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from django.http import QueryDict
@@ -22,6 +23,7 @@ _RESOLUTION_NAMES = {
 
 
 _DIGITS = re.compile(r"[0-9]{1,9}")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class WholeField(serializers.IntegerField):
@@ -70,7 +72,17 @@ class QuoteQuery(serializers.Serializer[Any]):
     )
 
 
-class HistoryQuery(QuoteQuery):
+class ExplainedQuery(serializers.Serializer[Any]):
+    explain = serializers.BooleanField(
+        default=False, help_text="Say how the answer came about: for staff, and in development"
+    )
+
+
+class OneQuoteQuery(QuoteQuery, ExplainedQuery):
+    pass
+
+
+class HistoryQuery(OneQuoteQuery):
     period = PeriodField(default=Period.MONTH, help_text="How far back")
 
 
@@ -78,6 +90,19 @@ class CandlesQuery(HistoryQuery):
     resolution = ResolutionField(
         required=False, help_text="How wide a bar is: given exactly, or refused with 409"
     )
+
+
+class DayField(serializers.DateField):
+    """A day as YYYY-MM-DD."""
+
+    def to_internal_value(self, value: Any) -> date:
+        if not _DAY.fullmatch(str(value).strip()):
+            self.fail("invalid", format="YYYY-MM-DD")
+        return super().to_internal_value(str(value).strip())
+
+
+class PriceAtQuery(ExplainedQuery):
+    date = DayField(help_text="A day that is over or under way, YYYY-MM-DD")
 
 
 class TopQuery(serializers.Serializer[Any]):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from celery import shared_task
 
-from prices.services import symbols
+from prices.services import store, symbols
 from prices.types import AssetKind
 
 
@@ -18,3 +20,9 @@ def fill_catalogues() -> None:
 def fill_missing_catalogues() -> None:
     """Fill what could not be filled so far: the first start may fall into an outage."""
     symbols.fill_missing()
+
+
+@shared_task(ignore_result=True, expires=3600)
+def prune_store() -> None:
+    """Delete bars that are past their keeping; once a day."""
+    store.prune(datetime.now(UTC))

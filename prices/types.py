@@ -280,6 +280,7 @@ class Listing:
     exchange: str = ""
     is_derivative: bool = False  # tokenised stock, wrapped or bridged coin
     market_cap_rank: int | None = None
+    figi: str = ""  # of a stock's share class, else of the stock; outlives tickers
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,11 @@ urlpatterns = [
     path("prices/crypto/search", views.CoinSearchView.as_view(), name="crypto-search"),
     path("prices/crypto/mapping", views.MappingView.as_view(), name="crypto-mapping"),
     path("prices/symbols/search", views.SymbolSearchView.as_view(), name="symbols-search"),
+    path("sources", views.SourcesView.as_view(), name="sources"),
     # Words of the path; coins with such tickers are reached as crypto:STREAM.
     re_path(r"^prices/(?:crypto|symbols|batch|stream)(?:/.*)?$", views.NotFoundView.as_view()),
     re_path(rf"^prices/{_SYMBOL}/history$", views.HistoryView.as_view(), name="history"),
     re_path(rf"^prices/{_SYMBOL}/ohlcv$", views.CandlesView.as_view(), name="ohlcv"),
+    re_path(rf"^prices/{_SYMBOL}/at$", views.PriceAtView.as_view(), name="at"),
     re_path(rf"^prices/{_SYMBOL}$", views.QuoteView.as_view(), name="quote"),
 ]

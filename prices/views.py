@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
+from django.conf import settings
+from django.contrib.auth import get_user
 from django.http import HttpRequest, HttpResponse
 from django.http.request import MediaType
 from django.utils.http import parse_etags
@@ -20,19 +23,21 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from prices import cache, schema, surrogates
+from prices import cache, schema, surrogates, tracing
 from prices.answers import (
     BatchAnswer,
     CandlesAnswer,
     CoinSearchAnswer,
     HistoryAnswer,
     MappingAnswer,
+    PriceAtAnswer,
     QuoteAnswer,
+    SourcesAnswer,
     SymbolSearchAnswer,
     TopAnswer,
 )
 from prices.cache import Held
-from prices.errors import PricesError, UpstreamError
+from prices.errors import InvalidParameterError, PricesError, UpstreamError
 from prices.problems import CONTENT_TYPE as PROBLEM
 from prices.serializers import (
     BatchBody,
@@ -40,11 +45,13 @@ from prices.serializers import (
     CandlesQuery,
     CoinSearchQuery,
     HistoryQuery,
-    QuoteQuery,
+    OneQuoteQuery,
+    PriceAtQuery,
     SymbolSearchQuery,
     TopQuery,
 )
-from prices.services import discovery, history, quotes, symbols
+from prices.services import discovery, explaining, past, quotes, sources, symbols
+from prices.tracing import Trace
 from prices.types import AssetKind
 
 S = TypeVar("S", bound=serializers.Serializer[Any])
@@ -125,16 +132,20 @@ class QuoteView(PricesView):
         "quote",
         "The current price of one asset",
         QuoteAnswer,
-        query=QuoteQuery,
+        query=OneQuoteQuery,
         codes=schema.OF_A_SYMBOL,
         of_symbol=True,
     )
     def get(self, request: Request, symbol: str) -> HttpResponse:
-        query = _query(request, QuoteQuery)
+        query = _query(request, OneQuoteQuery)
         force = query["force_refresh"]
-        held = quotes.quote(symbols.resolve(symbol, lookup=True), force=force)
+        with _traced(request, query) as trace:
+            resolved = symbols.resolve(symbol, lookup=True)
+            held: Held[Any] = quotes.quote(resolved, force=force)
         key = cache.price_key(held.value.symbol)
-        return _answer(request, held, [key], at_most_s=QUOTE_AGE_S, is_forced=force)
+        if trace:
+            held = explaining.explained(held, trace, symbol, resolved, key)
+        return _answer(request, held, [key], at_most_s=QUOTE_AGE_S, is_forced=force or bool(trace))
 
 
 class HistoryView(PricesView):
@@ -151,9 +162,13 @@ class HistoryView(PricesView):
     def get(self, request: Request, symbol: str) -> HttpResponse:
         query = _query(request, HistoryQuery)
         force = query["force_refresh"]
-        held = history.history(symbols.resolve(symbol), query["period"], force=force)
+        with _traced(request, query) as trace:
+            resolved = symbols.resolve(symbol, of_the_past=True)
+            held: Held[Any] = past.history(resolved, query["period"], force=force)
         key = cache.history_key(held.value.symbol, query["period"])
-        return _answer(request, held, [key], is_forced=force)
+        if trace:
+            held = explaining.explained(held, trace, symbol, resolved, key)
+        return _answer(request, held, [key], is_forced=force or bool(trace))
 
 
 class CandlesView(PricesView):
@@ -170,11 +185,36 @@ class CandlesView(PricesView):
     def get(self, request: Request, symbol: str) -> HttpResponse:
         query = _query(request, CandlesQuery)
         force = query["force_refresh"]
-        held = history.candles(
-            symbols.resolve(symbol), query["period"], query.get("resolution"), force=force
-        )
-        key = cache.candles_key(held.value.symbol, query["period"], query.get("resolution"))
-        return _answer(request, held, [key], is_forced=force)
+        period, resolution = query["period"], query.get("resolution")
+        with _traced(request, query) as trace:
+            resolved = symbols.resolve(symbol, of_the_past=True)
+            held: Held[Any] = past.candles(resolved, period, resolution, force=force)
+        key = cache.candles_key(held.value.symbol, period, resolution)
+        if trace:
+            held = explaining.explained(held, trace, symbol, resolved, key)
+        return _answer(request, held, [key], is_forced=force or bool(trace))
+
+
+class PriceAtView(PricesView):
+    """The price of one asset on a day gone by."""
+
+    @schema.operation(
+        "at",
+        "The price of one asset on a day gone by",
+        PriceAtAnswer,
+        query=PriceAtQuery,
+        codes=schema.OF_A_SYMBOL,
+        of_symbol=True,
+    )
+    def get(self, request: Request, symbol: str) -> HttpResponse:
+        query = _query(request, PriceAtQuery)
+        with _traced(request, query) as trace:
+            resolved = symbols.resolve(symbol, of_the_past=True)
+            held: Held[Any] = past.price_at(resolved, query["date"])
+        if trace:
+            key = past.at_key(resolved, query["date"])
+            held = explaining.explained(held, trace, symbol, resolved, key)
+        return _answer(request, held, is_forced=bool(trace))
 
 
 class BatchView(PricesView):
@@ -266,6 +306,14 @@ class SymbolSearchView(PricesView):
         return _answer(request, discovery.search_symbols(query["q"], kind, query["limit"]))
 
 
+class SourcesView(PricesView):
+    """Which sources there are, how they stand, and how they want to be named."""
+
+    @schema.operation("sources", "The sources: state, plan, attribution", SourcesAnswer)
+    def get(self, request: Request) -> HttpResponse:
+        return _answer(request, sources.sources(), [cache.list_key("sources")])
+
+
 class SchemaView(SpectacularAPIView):
     """The API's description, made once in each process."""
 
@@ -304,6 +352,23 @@ class NotFoundView(PricesView):
 
 def _query(request: Request, query: type[S]) -> dict[str, Any]:
     return _valid(query(data=request.query_params))
+
+
+@contextmanager
+def _traced(request: Request, query: Mapping[str, Any]) -> Iterator[Trace | None]:
+    """Note how an answer comes about, where that was asked for by who may know."""
+    if not query["explain"]:
+        yield None
+        return
+    # Our API knows no logins: only here is the admin's session looked at.
+    user = None if settings.DEBUG else get_user(request._request)
+    if user is not None and not (user.is_active and user.is_staff):
+        raise InvalidParameterError("explain", "It is for staff, and for development.")
+    with tracing.tracing() as trace:
+        try:
+            yield trace
+        except PricesError as exc:
+            raise explaining.failed(exc, trace) from exc
 
 
 def _valid(serializer: serializers.Serializer[Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any
@@ -54,9 +55,32 @@ def ticking() -> Section:
     )
 
 
+def sockets() -> Section:
+    """Tell what all server processes together count since each of them started."""
+    try:
+        processes = redis_clients.ask(demand.figures)
+    except RedisAwayError:
+        return Section("Sockets", [], trouble="Not known while Redis is away.")
+    total: Counter[str] = Counter()
+    for figures in processes.values():
+        total.update(figures)
+    if not processes:
+        return Section("Sockets", [("Open", "none, on no server process")])
+    closes = sorted(name for name in total if name.startswith("closed_"))
+    rows = [
+        ("Open", f"{total['sockets']:,} on {len(processes)} server processes"),
+        ("Subscriptions", f"{total['subscriptions']:,}"),
+        ("Sent", f"{total['frames']:,} messages, {total['bytes'] / 1e6:,.1f} MB"),
+        ("Ticks skipped by slow readers", f"{total['conflated']:,}"),
+        ("Closed for not reading", f"{total['slow']:,}"),
+        *((f"Closed with {name[7:]}", f"{total[name]:,}") for name in closes),
+    ]
+    return Section("Sockets", rows)
+
+
 def _look(r: redis.Redis) -> tuple[Any, list[str]]:
     return r.get(ticks.SNAPSHOT), demand.wanted(r)
 
 
 hooks.followers = followers
-hooks.sections.append(ticking)
+hooks.sections += [ticking, sockets]

@@ -23,7 +23,7 @@ import msgspec
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from prices import redis_clients
+from prices import cadences, redis_clients
 from streaming import ticks
 from streaming.choices import View
 from streaming.demand import LeaseKeeper
@@ -188,7 +188,8 @@ class Hub:
         found = {symbol: quotes[symbol] for symbol in symbols if symbol in quotes}
         if self.is_current:
             return found
-        return {s: msgspec.structs.replace(quote, stale=True) for s, quote in found.items()}
+        now = datetime.now(UTC)
+        return {s: quote.as_copy(now, cadences.of(quote.source)) for s, quote in found.items()}
 
     def snapshot(self, quotes: Mapping[str, WireQuote]) -> Share:
         """Return a snapshot:true frame of quotes that one subscriber asked for."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from django.db import close_old_connections
@@ -24,6 +25,11 @@ from prices.services.symbols import Resolution
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+# A name that changes hands means the new asset to newcomers so long after.
+_REMEMBERED_S = 5.0
+_MOST_NAMES = 20_000
+_NAMES_WITHIN_S = 5.0
 
 
 class Threads:
@@ -85,16 +91,108 @@ def literal(name: str) -> str:
     return f"{meant.kind}:{meant.ticker}" if meant.kind else meant.ticker
 
 
+class Names:
+    """What names mean, remembered for a moment, and asked for together.
+
+    When thousands connect within seconds they name the same symbols. Whoever comes
+    while a question is under way waits for the next one, which is for all of them.
+    """
+
+    def __init__(self, resolve: Callable[[Collection[str]], Resolution]) -> None:
+        self._resolve = resolve
+        self._known: dict[str, tuple[float, Resolution]] = {}
+        self._wanted: dict[str, asyncio.Future[None]] = {}
+        self._under_way: asyncio.Task[None] | None = None
+
+    async def resolution(self, names: Collection[str], until: float) -> Resolution | None:
+        """Return what names mean; None where that cannot be learnt by `until` (loop time)."""
+        now = asyncio.get_running_loop().time()
+        missing = [name for name in names if self._at(name, now) is None]
+        if missing:
+            asked = {self._ask(name) for name in missing}
+            _, late = await asyncio.wait(asked, timeout=max(0.0, until - now))
+            if late:
+                return None
+        return self._all(names, now)
+
+    def _at(self, name: str, now: float) -> Resolution | None:
+        kept = self._known.get(name)
+        return kept[1] if kept is not None and now < kept[0] else None
+
+    def _all(self, names: Collection[str], now: float) -> Resolution | None:
+        whole = Resolution()
+        for name in names:
+            one = self._at(name, now)
+            if one is None:
+                return None
+            whole.found.update(one.found)
+            whole.rejected.update(one.rejected)
+            whole.resolved.update(one.resolved)
+            whole.assets.update(one.assets)
+        return whole
+
+    def _ask(self, name: str) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        future = self._wanted.get(name)
+        if future is None or future.get_loop() is not loop:
+            future = self._wanted[name] = loop.create_future()
+        if self._under_way is None or self._under_way.done():
+            self._under_way = loop.create_task(self._learn())
+        return future
+
+    async def _learn(self) -> None:
+        while self._wanted:
+            # Whoever asks in this turn of the loop is in it too.
+            await asyncio.sleep(0)
+            asked, self._wanted = self._wanted, {}
+            now = asyncio.get_running_loop().time()
+            found = await _for_names.run(partial(self._resolve, list(asked)), now + _NAMES_WITHIN_S)
+            if found is not None:
+                self._keep(asked, found)
+            for future in asked.values():
+                if not future.done():
+                    future.set_result(None)
+
+    def _keep(self, names: Iterable[str], found: Resolution) -> None:
+        if len(self._known) > _MOST_NAMES:
+            self._known.clear()
+        now = asyncio.get_running_loop().time()
+        for name in names:
+            code = found.rejected.get(name)
+            if code is None and name not in found.found:
+                continue
+            # What may pass at any moment is for those who asked just now alone.
+            passes = code is not None and code.startswith("upstream")
+            self._known[name] = (now + (0.05 if passes else _REMEMBERED_S), _one(name, found))
+
+
+def _one(name: str, found: Resolution) -> Resolution:
+    """Return what a resolution of many says of one name."""
+    if name in found.rejected:
+        return Resolution(rejected={name: found.rejected[name]})
+    symbol = found.found[name]
+    return Resolution(
+        found={name: symbol},
+        resolved={name: found.resolved[name]} if name in found.resolved else {},
+        assets={symbol: found.assets[symbol]} if symbol in found.assets else {},
+    )
+
+
+_names = Names(symbols.resolve_many)
+
+
 @dataclass(frozen=True)
 class Lookup:
     """The three questions of a subscriber, and their answers as far as they come in time."""
 
-    resolve: Callable[[Collection[str]], Resolution] = symbols.resolve_many
+    resolve: Callable[[Collection[str]], Resolution] | None = None  # by default with a memory
     cached: Callable[[Collection[str]], dict[str, QuoteAnswer]] = quotes.cached
     fetch: Callable[[Collection[str]], dict[str, QuoteAnswer]] = _fetched
 
     async def resolution(self, names: Collection[str], until: float) -> Resolution | None:
-        return await _for_names.run(lambda: self.resolve(names), until)
+        if self.resolve is None:
+            return await _names.resolution(names, until)
+        return await _for_names.run(partial(self.resolve, names), until)
 
     async def held(self, wanted: Collection[str], until: float) -> dict[str, QuoteAnswer]:
         return await _for_prices.run(lambda: self.cached(wanted), until) or {}

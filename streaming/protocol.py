@@ -18,8 +18,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from prices.answers import Market, QuoteAnswer
-from prices.types import Freshness, TradingSession
+from prices import freshness
+from prices.answers import Market, QuoteAnswer, market_at
+from prices.freshness import Cadence
+from prices.types import AssetKind, Freshness, TradingSession
 
 SUBPROTOCOL = "lokifi.prices.v1"
 VERSION = 1
@@ -66,6 +68,7 @@ class Code(StrEnum):
     FULL = "full"
     INTERNAL_ERROR = "internal_error"
     LIMIT = "limit"
+    INACTIVE_SYMBOL = "inactive_symbol"
     UPSTREAM_UNAVAILABLE = "upstream_unavailable"
 
 
@@ -418,6 +421,22 @@ class WireQuote(msgspec.Struct, frozen=True, kw_only=True):
             market=quote.market,
             session=quote.session,
             disputed=quote.disputed,
+        )
+
+    def as_copy(self, now: datetime, cadence: Cadence) -> WireQuote:
+        """Return it as it is told when it could not be renewed: judged anew, marked stale."""
+        verdict = freshness.of_quote(
+            AssetKind.STOCK if self.market else AssetKind.CRYPTO,
+            self.last_updated,
+            now,
+            cadence,
+            is_timed=self.freshness is not Freshness.UNKNOWN,
+        )
+        return msgspec.structs.replace(
+            self,
+            stale=True,
+            freshness=verdict.freshness,
+            market=self.market and market_at(now),
         )
 
 

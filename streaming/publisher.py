@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any, Generic, TypeVar
 
@@ -23,7 +24,7 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 from redis.exceptions import RedisError
 
-from prices import redis_clients
+from prices import cadences, redis_clients
 from prices.answers import QuoteAnswer
 from prices.services import quotes, recorder, symbols
 from prices.services.quotes import QuoteBatch
@@ -190,7 +191,8 @@ class Publisher:
             for name, symbol in symbol_of.items()
             if symbol in held
         }
-        is_old = bool(lost) or any(quote.stale for quote in said.values())
+        # What is held back as doubtful is no sign of an outage.
+        is_old = bool(lost) or any(q.stale and not q.disputed for q in said.values())
         self._note(has_failed=batch is None or is_old)
         before = _last(client) if lost else {}
         return _last_good({name: symbol_of[name] for name in lost}, before, plan) | said
@@ -230,13 +232,14 @@ def _last_good(
     lost: Mapping[str, str], before: Mapping[str, WireQuote], plan: Plan
 ) -> dict[str, WireQuote]:
     """Return what the tick before said of the assets that `lost` names mean now, marked stale."""
-    by_ref = {quote.ref: quote for quote in before.values()}
+    by_ref, now = {quote.ref: quote for quote in before.values()}, datetime.now(UTC)
     found: dict[str, WireQuote] = {}
     for name, symbol in lost.items():
         ref = plan.ref_of.get(symbol)
         quote = by_ref.get(ref) if ref else before.get(name)
         if quote is not None:
-            found[name] = msgspec.structs.replace(quote, symbol=name, stale=True)
+            told = quote.as_copy(now, cadences.of(quote.source))
+            found[name] = msgspec.structs.replace(told, symbol=name)
     return found
 
 

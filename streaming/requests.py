@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from django.conf import settings
 from msgspec import UNSET
 
-from prices import redis_clients
+from prices import cadences, redis_clients
 from prices.answers import QuoteAnswer
 from prices.services.symbols import Resolution
 from streaming import protocol
@@ -285,7 +285,7 @@ def _told(quote: QuoteAnswer) -> WireQuote:
     """Return a quote as it is told: a copy counts as stale while Redis could not renew it."""
     told = WireQuote.of(quote)
     is_old = quote.cached and redis_clients.is_away()
-    return msgspec.structs.replace(told, stale=True) if is_old else told
+    return told.as_copy(datetime.now(UTC), cadences.of(quote.source)) if is_old else told
 
 
 def _about(refs: Mapping[str, str], quotes: Mapping[str, WireQuote]) -> dict[str, WireQuote]:

@@ -1,9 +1,12 @@
-"""Celery's door into the publisher. No logic here."""
+"""Celery's door into what depends on who follows what. No logic here."""
 
 from __future__ import annotations
 
 from celery import shared_task
 
+from prices import redis_clients
+from prices.services import disputes, quotes
+from streaming import demand
 from streaming.publisher import Publisher
 
 _publisher = Publisher()
@@ -15,3 +18,9 @@ _publisher = Publisher()
 def publish_prices() -> None:
     """Publish the tick that is due, unless another worker has."""
     _publisher.publish()
+
+
+@shared_task(ignore_result=True)
+def compare_sources() -> None:
+    """Ask second sources about what is followed or tracked."""
+    disputes.check([*demand.wanted(redis_clients.client()), *quotes.tracked()])

@@ -53,21 +53,25 @@ _REPORT_EVERY_S = 5.0
 _ALONE_S = 1.0
 _MOST_ALONE = 1024
 _MOST_FORKS = 4096
+# Longer addresses are nobody's but their maker's, and nothing of them is held.
+_LONGEST_KEY = 8192
 
 
 class _Flight:
     """One request that is with the application, and what those who wait for it get."""
 
-    __slots__ = ("landed", "purged")
+    __slots__ = ("is_void", "key", "landed", "purged")
 
-    def __init__(self) -> None:
+    def __init__(self, key: Key) -> None:
+        self.key = key
         # The copy; None where this answer is nobody else's.
         self.landed: asyncio.Future[Copy | None] = asyncio.get_running_loop().create_future()
+        # What was dropped from the shelf since it began; void: all of it.
         self.purged: set[str] = set()
+        self.is_void = False
 
-    def land(self, copy: Copy | None) -> None:
-        if not self.landed.done():
-            self.landed.set_result(copy)
+    def may_be_kept(self, copy: Copy) -> bool:
+        return not self.is_void and self.purged.isdisjoint(copy.tags)
 
 
 class FrontCache:
@@ -106,8 +110,11 @@ class FrontCache:
         self.shelf = Shelf(max_bytes)
         self._copies = self.shelf.copies
         self._forks: dict[Key, tuple[bytes, ...]] = {}
+        # Those who may be waited for, none of them landed; and all that the application has.
         self._flights: dict[Key, _Flight] = {}
-        self._alone_until: dict[Key, float] = {}
+        self._in_air: set[_Flight] = set()
+        # By a key's hash: what clients make up is not held.
+        self._alone_until: dict[int, float] = {}
         self._hits: dict[str, int] = {}
         self._is_reporting = False
         self._renewals: set[asyncio.Task[None]] = set()
@@ -157,9 +164,16 @@ class FrontCache:
     def purge(self, tags: Collection[str]) -> None:
         """Drop what bears one of these tags; what is being fetched now is not kept under it."""
         self.shelf.purge(tags)
-        for flight in self._flights.values():
+        for flight in self._in_air:
             flight.purged.update(tags)
         # Who comes from now on is not given what was read before.
+        self._flights.clear()
+
+    def clear(self) -> None:
+        """Drop everything; what is being fetched now is not kept."""
+        self.shelf.clear()
+        for flight in self._in_air:
+            flight.is_void = True
         self._flights.clear()
 
     # --- Requests that need thought --------------------------------------------------------
@@ -168,33 +182,32 @@ class FrontCache:
         self, scope: Scope, receive: Receive, send: Send, fields: Fields, key: Key
     ) -> None:
         asked = wish(fields)
-        if asked.no_store or not _NOT_OURS.isdisjoint(fields) or _has_body(fields):
+        is_long = sum(len(part) for part in key if isinstance(part, str | bytes)) > _LONGEST_KEY
+        if asked.no_store or is_long or not _NOT_OURS.isdisjoint(fields) or _has_body(fields):
             await self._pass(scope, receive, send)
             return
         key = (key[0], ordered(scope["query_string"]), *key[2:])
         while True:
-            copy = self._found(key, fields)
+            place = self._place(key, fields)
+            copy = self._copies.get(place)
             if copy is not None and await self._serve(copy, scope, send, fields, asked, key):
                 return
             if asked.only_if_cached:
                 await self._refuse(scope, receive, send)
                 return
-            flight = self._flights.get(key)
-            if flight is None or not self.shelf.max_bytes:
-                await self._lead(scope, receive, send, fields, key, self._begin(key))
-                return
-            if self._is_alone(key):
-                await self._fetch(scope, receive, send, fields, key, None)
+            flight = self._flights.get(place)
+            if flight is None or not self.shelf.max_bytes or self._is_alone(key):
+                await self._lead(scope, receive, send, fields, key, self._begin(place))
                 return
             landed = await asyncio.shield(flight.landed)
             if landed is not None and _suits(landed, fields, key):
                 await self._give(landed, scope, send, fields, _mark(landed))
                 return
 
-    def _found(self, key: Key, fields: Fields) -> Copy | None:
-        copy = self._copies.get(key)
-        fork = self._forks.get(key) if copy is None else None
-        return self._copies.get((*key, *varied(fields, fork))) if fork else copy
+    def _place(self, key: Key, fields: Fields) -> Key:
+        """Return where the answer to a request lies, as far as is known what it varies by."""
+        fork = self._forks.get(key)
+        return (*key, *varied(fields, fork)) if fork else key
 
     async def _serve(
         self, copy: Copy, scope: Scope, send: Send, fields: Fields, asked: Wish, key: Key
@@ -211,7 +224,7 @@ class FrontCache:
             return True
         if now >= copy.stale_until or asked.max_age_s is not None or asked.min_fresh_s:
             return False
-        if key not in self._flights:
+        if self._place(key, fields) not in self._flights:
             self._renew(scope, fields, key)
         await self._give(copy, scope, send, fields, _STALE)
         return True
@@ -230,9 +243,19 @@ class FrontCache:
 
     # --- What the application is asked for ---------------------------------------------------
 
-    def _begin(self, key: Key) -> _Flight:
-        flight = self._flights[key] = _Flight()
+    def _begin(self, place: Key) -> _Flight:
+        flight = _Flight(place)
+        self._in_air.add(flight)
+        self._flights.setdefault(place, flight)
         return flight
+
+    def _land(self, flight: _Flight, copy: Copy | None) -> None:
+        """Give those who wait what is for all of them; from now on nobody waits for this one."""
+        self._in_air.discard(flight)
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
+        if not flight.landed.done():
+            flight.landed.set_result(copy)
 
     async def _lead(
         self, scope: Scope, receive: Receive, send: Send, fields: Fields, key: Key, flight: _Flight
@@ -241,26 +264,17 @@ class FrontCache:
         try:
             await self._fetch(scope, receive, send, fields, key, flight)
         finally:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-            flight.land(None)
+            self._land(flight, None)
 
     async def _fetch(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        fields: Fields,
-        key: Key,
-        flight: _Flight | None,
+        self, scope: Scope, receive: Receive, send: Send, fields: Fields, key: Key, flight: _Flight
     ) -> None:
         """Ask the application and answer one client; let `flight` have what is for all."""
 
         def goes_through(tags: Mapping[str, int]) -> None:
             self.shelf.note(tags)
             self._note_alone(key)
-            if flight is not None:
-                flight.land(None)
+            self._land(flight, None)
 
         capture = Capture(receive, send, self._own, scope["method"] == "HEAD", goes_through)
         inner = _for_app(scope, {**scope, "method": "GET"})
@@ -268,35 +282,41 @@ class FrontCache:
         copy = capture.copy
         if copy is None:
             return  # It was sent as it came, or the client left before there was anything.
-        self._keep(copy, capture, fields, key, flight)
+        # Before anything is waited for: who comes while this is sent asks or finds for himself.
+        self._land(flight, self._keep(copy, capture, fields, key, flight))
         form = await self._form(copy, fields)
         await _send(
             send, copy.status, form, copy.own, scope["method"], fields.get(b"if-none-match")
         )
 
     def _keep(
-        self, copy: Copy, capture: Capture, fields: Fields, key: Key, flight: _Flight | None
-    ) -> None:
-        purged = flight.purged if flight is not None else set()
-        is_newest = self.shelf.note(copy.tags) and purged.isdisjoint(copy.tags)
-        if capture.life.may_be_kept and is_newest and self.shelf.max_bytes:
-            if copy.vary:
-                if len(self._forks) >= _MOST_FORKS:
-                    self._forks.clear()
-                self._forks[key] = copy.vary
-            copy_key = (*key, *varied(fields, copy.vary)) if copy.vary else key
-            if self.shelf.put(copy_key, copy) and self._on_first_copy is not None:
+        self, copy: Copy, capture: Capture, fields: Fields, key: Key, flight: _Flight
+    ) -> Copy | None:
+        """Keep an answer where that is allowed; return it where it is for all who wait for it."""
+        is_newest = self.shelf.note(copy.tags)
+        copy.key = place = (*key, *varied(fields, copy.vary))
+        if capture.life.may_be_kept and is_newest and flight.may_be_kept(copy):
+            self._note_fork(key, copy)
+            if self.shelf.put(place, copy) and self._on_first_copy is not None:
                 first, self._on_first_copy = self._on_first_copy, None
                 first()
-        if not capture.life.is_public and not capture.is_passing:
+        if is_newest and capture.life.is_public:
+            return copy
+        if not capture.is_passing:
             self._note_alone(key)
-        if flight is not None:
-            if capture.life.is_public:
-                if copy.key is None:
-                    copy.key = (*key, *varied(fields, copy.vary))
-                flight.land(copy)
-            else:
-                flight.land(None)
+        return None
+
+    def _note_fork(self, key: Key, copy: Copy) -> None:
+        """Note what an answer varies by; what lay where it would be looked for no more goes."""
+        if self._forks.get(key, ()) == copy.vary:
+            return
+        if copy.vary:
+            if len(self._forks) >= _MOST_FORKS:
+                self._forks.clear()
+            self._forks[key] = copy.vary
+            self.shelf.drop(key)
+        else:
+            del self._forks[key]
 
     def _renew(self, scope: Scope, fields: Fields, key: Key) -> None:
         """Ask the application for a newer answer, with nobody waiting for it."""
@@ -309,7 +329,8 @@ class FrontCache:
             raise AssertionError
 
         leading = self._lead(
-            {**scope, "method": "GET"}, forever, nobody, fields, key, self._begin(key)
+            *({**scope, "method": "GET"}, forever, nobody, fields, key),
+            self._begin(self._place(key, fields)),
         )
         task = asyncio.get_running_loop().create_task(leading)
         self._renewals.add(task)
@@ -336,10 +357,10 @@ class FrontCache:
     def _note_alone(self, key: Key) -> None:
         if len(self._alone_until) >= _MOST_ALONE:
             self._alone_until.clear()
-        self._alone_until[key] = monotonic() + _ALONE_S
+        self._alone_until[hash(key)] = monotonic() + _ALONE_S
 
     def _is_alone(self, key: Key) -> bool:
-        return self._alone_until.get(key, 0.0) > monotonic()
+        return self._alone_until.get(hash(key), 0.0) > monotonic()
 
     # --- Encodings and counts ---------------------------------------------------------------------
 

@@ -110,6 +110,11 @@ class Shelf:
             for key in list(self._bearers.get(tag, ())):
                 self.drop(key)
 
+    def clear(self) -> None:
+        """Drop every copy; which versions were seen is remembered."""
+        for key in list(self.copies):
+            self.drop(key)
+
     def note(self, tags: Mapping[str, int]) -> bool:
         """Take notice of what an answer holds; return False where newer was seen of any of it.
 

@@ -82,7 +82,7 @@ class Migration(migrations.Migration):
                         max_length=10,
                     ),
                 ),
-                ("reached", models.BigIntegerField(blank=True, null=True)),
+                ("spans", models.JSONField(blank=True, default=list)),
                 ("renewed_at", models.DateTimeField(help_text="when bars were last added")),
                 (
                     "asset",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from itertools import groupby
 
@@ -120,7 +121,7 @@ def roll_up(
         first = bar_start(int(window.start.timestamp()), resolution)
         if bars[0].timestamp <= bar_end(first, resolution):
             cut = None  # At most the bar is missing that the window begins within.
-    return Candles(bars, Origin.DERIVED, days.dropped, cut, days.volume_basis)
+    return replace(days, candles=bars, origin=Origin.DERIVED, truncated_by=cut)
 
 
 def why_later(

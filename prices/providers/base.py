@@ -109,6 +109,13 @@ class HttpProvider:
 
     name: ClassVar[str]
     offers: ClassVar[frozenset[Capability]]
+    # How it is named to people, with a link; `must_be_named` where its terms ask for
+    # that, None where they were not read.
+    attribution: ClassVar[str] = ""
+    link: ClassVar[str] = ""
+    must_be_named: ClassVar[bool | None] = None
+    has_points: ClassVar[bool] = True
+    """Whether it has points of its own; else `points` makes them of its bars."""
 
     def __init__(
         self,
@@ -136,6 +143,14 @@ class HttpProvider:
         """Return prices over the window, about `step_s` (300, 3600 or 86,400) apart."""
         self._not_offered(Capability.HISTORY)
 
+    def points(self, bars: Candles, window: Window, resolution: Resolution) -> Points:
+        """Return the points that bars of a width make, where it has none of its own."""
+        self._not_offered(Capability.HISTORY)
+
+    def earliest(self, resolution: Resolution) -> datetime:
+        """Return the moment before which it can have no bars of a width."""
+        return datetime.fromtimestamp(0, UTC)
+
     def resolutions(self, window: Window) -> list[Resolution]:
         """Return the widths of bars that can be had exactly over the window, finest first."""
         return []
@@ -151,8 +166,8 @@ class HttpProvider:
     ) -> Candles:
         """Return every bar that shares time with the window, the first one whole.
 
-        `known` are closed daily bars from earlier answers, so that only what is
-        missing is asked. Raises ResolutionUnavailableError for a width that is
+        `known` are closed bars of that width from earlier answers, one run of them,
+        so that only what is missing is asked. Raises ResolutionUnavailableError for a width that is
         not among `resolutions`.
         """
         self._not_offered(Capability.CANDLES)

@@ -69,6 +69,8 @@ class Binance(Exchange):
     """Coins at Binance."""
 
     name = "binance"
+    attribution = "Data provided by Binance"
+    link = "https://www.binance.com"
     rows_a_call = 1000
     began = datetime(2017, 7, 14, tzinfo=UTC)
     _restricted_until = 0.0

@@ -35,6 +35,8 @@ class Coinbase(Exchange):
     """Coins at Coinbase Exchange."""
 
     name = "coinbase"
+    attribution = "Data provided by Coinbase Exchange"
+    link = "https://exchange.coinbase.com"
     rows_a_call = 300
     # XRP did not trade here for 905 days, and was there before: three pages of days without a bar.
     empty_pages = 4

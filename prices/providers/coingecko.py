@@ -39,7 +39,7 @@ from prices.providers.base import (
     Quotes,
 )
 from prices.providers.coingecko_payloads import is_derivative
-from prices.providers.days import daily_bars
+from prices.providers.days import MOST_CALLS, WINDOW_DAYS, daily_bars
 from prices.providers.values import (
     CLOCK_SKEW,
     is_id,
@@ -65,6 +65,7 @@ __all__ = ["CoinGecko", "is_derivative"]
 PAGE = 250  # rows that one call of /coins/markets gives; ids beyond that are cut off
 URL_ROOM = 6000  # characters of ids in one URL, commas counted as they are sent
 FREE_REACH = timedelta(days=365)
+CALLS_REACH = timedelta(days=MOST_CALLS * WINDOW_DAYS)
 ROLLING = "rolling_24h"
 
 _PAID = frozenset({"pro", "sandbox"})
@@ -82,6 +83,9 @@ class CoinGecko(HttpProvider):
     """Coins. Keyless and demo plans reach 365 days back; "sandbox" is a plan without limits."""
 
     name = "coingecko"
+    attribution = "Data provided by CoinGecko"
+    link = "https://www.coingecko.com"
+    must_be_named = True
     offers = frozenset(
         {
             Capability.QUOTES,
@@ -231,6 +235,10 @@ class CoinGecko(HttpProvider):
         return Points(
             points, why_later(first, window, start_s, max(6 * step_s, 3600), cut), ROLLING
         )
+
+    def earliest(self, resolution: Resolution) -> datetime:
+        now = datetime.now(UTC)
+        return now - (CALLS_REACH if self.plan in _PAID else FREE_REACH)
 
     def resolutions(self, window: Window) -> list[Resolution]:
         span = _span_days(window.start, window.end)

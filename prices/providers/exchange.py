@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import ClassVar
 
-from prices.errors import ResolutionUnavailableError
+from prices.errors import ResolutionUnavailableError, UpstreamError
 from prices.providers.bars import (
     DAY_S,
     aligned,
@@ -62,6 +62,7 @@ class Exchange(HttpProvider):
         {Capability.QUOTES, Capability.HISTORY, Capability.CANDLES, Capability.PAIRS}
     )
 
+    has_points = False
     made_of: ClassVar[Mapping[Resolution, Resolution]] = EVERY_WIDTH
     """Which width is asked for to give a width: itself, or one that divides it."""
     rows_a_call: ClassVar[int]
@@ -94,12 +95,12 @@ class Exchange(HttpProvider):
         ]
 
     def history(self, instrument: Instrument, window: Window, step_s: int) -> Points:
-        """Return closing prices at the moments they held, with the units traded before each.
-
-        A window gives as many points as it has whole steps, at most.
-        """
+        """Return closing prices at the moments they held, with the units traded before each."""
         resolution = _STEPS[step_s]
-        bars = self.candles(instrument, window, resolution)
+        return self.points(self.candles(instrument, window, resolution), window, resolution)
+
+    def points(self, bars: Candles, window: Window, resolution: Resolution) -> Points:
+        """Return the closing prices of bars; as many as the window has whole steps, at most."""
         end_s = min(int(datetime.now(UTC).timestamp()), int(window.end.timestamp()))
         points: dict[int, Point] = {}
         for bar in bars.candles:
@@ -107,8 +108,12 @@ class Exchange(HttpProvider):
             points[at] = Point(at, bar.close, bar.volume)
         found = list(points.values())
         if window.start is not None:
-            found = found[-max(1, round((end_s - window.start.timestamp()) / step_s)) :]
+            steps = (end_s - window.start.timestamp()) / (resolution.minutes * 60)
+            found = found[-max(1, round(steps)) :]
         return Points(found, bars.truncated_by, BAR_UNITS)
+
+    def earliest(self, resolution: Resolution) -> datetime:
+        return self.began
 
     def candles(
         self,
@@ -149,8 +154,14 @@ class Exchange(HttpProvider):
             one.timestamp: one for one in known if one.closed and first <= one.timestamp <= last
         }
         dropped = 0
-        for since, until in _missing(first, last, bars):
-            fresh, bad = self._pages(instrument.upstream_id, asked, since, until)
+        page_s = self.rows_a_call * asked.minutes * 60
+        for since, until in _missing(first, last, bars, page_s):
+            try:
+                fresh, bad = self._pages(instrument.upstream_id, asked, since, until)
+            except UpstreamError as exc:
+                got = bars | _widened(exc.got, resolution)
+                exc.got = _ended([got[at] for at in sorted(got)], resolution, now)
+                raise
             dropped += bad
             bars |= _widened(fresh, resolution)
         found = _ended([bars[at] for at in sorted(bars)], resolution, now)
@@ -175,7 +186,12 @@ class Exchange(HttpProvider):
         begins = newest + step_s
         while newest >= since:
             oldest = max(since, newest - (self.rows_a_call - 1) * step_s)
-            bars, bad = self.page(symbol, width, oldest, newest)
+            try:
+                bars, bad = self.page(symbol, width, oldest, newest)
+            except UpstreamError as exc:
+                # The next request goes on from here instead of asking for all again.
+                exc.got = [found[at] for at in sorted(found)]
+                raise
             dropped += bad
             page = {bar.timestamp: bar for bar in bars if oldest <= bar.timestamp <= newest}
             found |= page
@@ -195,13 +211,16 @@ class Exchange(HttpProvider):
         return span_s // (asked.minutes * 60) + 1
 
 
-def _missing(first: int, last: int, known: Mapping[int, Candle]) -> Iterator[tuple[int, int]]:
-    """Yield the spans around the known bars, newest first."""
-    if not known:
+def _missing(
+    first: int, last: int, known: Mapping[int, Candle], page_s: int
+) -> Iterator[tuple[int, int]]:
+    """Yield the spans around the known bars, newest first; one span where one page holds all."""
+    oldest = min(known, default=last)
+    if not known or (first < oldest and last - first < page_s):
         yield first, last
         return
     yield max(known), last
-    if first < (oldest := min(known)):
+    if first < oldest:
         yield first, oldest - 1
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from typing import Any
 
 import httpx
@@ -23,22 +22,19 @@ from prices.errors import (
     UpstreamMalformedError,
     UpstreamRefusedError,
 )
-from prices.providers.bars import DAY_S, aligned, checked, merged, midnight, roll_up, why_later
+from prices.providers.bars import DAY_S, aligned, checked, midnight, roll_up, why_later
 from prices.providers.base import CATALOGUE_LIMIT, CATALOGUE_LIMIT_S, HttpProvider, Quotes, Reply
 from prices.providers.batches import one_by_one
-from prices.providers.stock_source import BAR_SHARES, closing
+from prices.providers.stock_source import BAR_SHARES, closes, closing, session_quote, widened
 from prices.providers.values import (
     amount,
-    figure,
     is_id,
-    past_moment,
-    price,
     seconds,
-    stated_price,
     text,
 )
 from prices.sessions import Session, latest_session, next_session, session_on, sessions_between
 from prices.types import (
+    Adjustment,
     AssetKind,
     Candle,
     Candles,
@@ -46,7 +42,6 @@ from prices.types import (
     Instrument,
     Listing,
     Origin,
-    Point,
     Points,
     Quote,
     Resolution,
@@ -95,6 +90,9 @@ class Finnhub(HttpProvider):
     """US stocks. Candles need a paid plan; a free key is refused them."""
 
     name = "finnhub"
+    attribution = "Data provided by Finnhub"
+    link = "https://finnhub.io"
+    has_points = False
     offers = frozenset(
         {
             Capability.QUOTES,
@@ -136,16 +134,13 @@ class Finnhub(HttpProvider):
         path = "/quote"
         payload = self.get_json(path, {"symbol": symbol})
         with self.parsing(path):
-            value, as_of = stated_price(payload["c"]), past_moment(payload.get("t"))
-            if value is None or as_of is None:
-                return None
-            return Quote(
-                value,
-                as_of,
-                change=figure(payload.get("d")),
-                change_percent=figure(payload.get("dp")),
-                high=price(payload.get("h")),
-                low=price(payload.get("l")),
+            return session_quote(
+                payload["c"],
+                payload.get("t"),
+                change=payload.get("d"),
+                percent=payload.get("dp"),
+                high=payload.get("h"),
+                low=payload.get("l"),
             )
 
     # Bars
@@ -158,13 +153,10 @@ class Finnhub(HttpProvider):
     def history(self, instrument: Instrument, window: Window, step_s: int) -> Points:
         """Return closing prices at the moments they held, with the shares traded before each."""
         resolution = _STEPS[step_s]
-        bars = self.candles(instrument, window, resolution)
-        last_s = min(int(datetime.now(UTC).timestamp()), int(window.end.timestamp()))
-        points: dict[int, Point] = {}
-        for bar in bars.candles:
-            at = min(closing(bar.timestamp, resolution), last_s)
-            points[at] = Point(at, bar.close, bar.volume)
-        return Points(list(points.values()), bars.truncated_by, BAR_SHARES)
+        return self.points(self.candles(instrument, window, resolution), window, resolution)
+
+    def points(self, bars: Candles, window: Window, resolution: Resolution) -> Points:
+        return closes(bars, window, resolution)
 
     def candles(
         self,
@@ -205,7 +197,8 @@ class Finnhub(HttpProvider):
             if session is not None:
                 day = midnight(session.day)
                 found[day] = replace(bar, timestamp=day, closed=session.closes <= now)
-        return _series(found, dropped, Origin.PROVIDER, window, since, None)
+        days = _series(found, dropped, Origin.PROVIDER, window, since, None)
+        return replace(days, adjustment=Adjustment.SPLITS)
 
     def _intraday(
         self, instrument: Instrument, window: Window, resolution: Resolution, now: datetime
@@ -233,7 +226,8 @@ class Finnhub(HttpProvider):
                 reached = since
                 break  # Nothing was traded before.
         if asked is not resolution:
-            found = {bar.timestamp: bar for bar in _hours(found, resolution, now)}
+            halves = [found[at] for at in sorted(found)]
+            found = {bar.timestamp: bar for bar in widened(halves, resolution, now)}
         start_s = start.timestamp()
         found = {at: bar for at, bar in found.items() if closing(at, resolution) > start_s}
         origin = Origin.PROVIDER if asked is resolution else Origin.DERIVED
@@ -362,19 +356,6 @@ def _regular(
             yield replace(bar, closed=closing(bar.timestamp, resolution) <= now.timestamp())
 
 
-def _hours(halves: Mapping[int, Candle], resolution: Resolution, now: datetime) -> Iterator[Candle]:
-    """Yield bars of hours, counted from each session's start, made of half hours."""
-    step_s = resolution.minutes * 60
-
-    def start_of(bar: Candle) -> int:
-        opens = int(latest_session(datetime.fromtimestamp(bar.timestamp, UTC)).opens.timestamp())
-        return bar.timestamp - (bar.timestamp - opens) % step_s
-
-    for start, members in groupby((halves[at] for at in sorted(halves)), key=start_of):
-        closed = closing(start, resolution) <= now.timestamp()
-        yield merged(list(members), start, closed=closed)
-
-
 def _series(
     found: Mapping[int, Candle],
     dropped: int,
@@ -405,6 +386,7 @@ def _listing(row: Mapping[str, Any]) -> Listing:
         ticker,
         text(row.get("description")) or ticker,
         exchange=_exchange(text(row.get("mic"))),
+        figi=text(row.get("shareClassFIGI") or row.get("figiComposite"), limit=20),
     )
 
 

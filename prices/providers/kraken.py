@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ from prices.providers.base import BODY_LIMIT, CALL_LIMIT_S, Quotes, Reply
 from prices.providers.batches import coherent, in_batches, read_each
 from prices.providers.exchange import Exchange
 from prices.providers.values import amount, number, past_moment, price, seconds, stated_price, text
-from prices.types import Candle, Candles, Instrument, Pair, Quote, Resolution, Window
+from prices.types import Candle, Instrument, Pair, Quote, Resolution, Window
 
 _AT_ONCE = 50  # pairs in one call for quotes
 _PAIR = re.compile(r"[A-Za-z0-9]{2,40}(/[A-Za-z0-9]{1,20})?", re.ASCII)
@@ -48,6 +48,8 @@ class Kraken(Exchange):
     """Coins at Kraken."""
 
     name = "kraken"
+    attribution = "Data provided by Kraken"
+    link = "https://www.kraken.com"
     rows_a_call = 720
     calls_a_request = 1
     began = datetime(2011, 9, 1, tzinfo=UTC)
@@ -98,20 +100,9 @@ class Kraken(Exchange):
         """
         return in_batches(instruments, self._quotes, size=_AT_ONCE)
 
-    def candles(
-        self,
-        instrument: Instrument,
-        window: Window,
-        resolution: Resolution,
-        *,
-        known: Sequence[Candle] = (),
-        now: datetime | None = None,
-    ) -> Candles:
-        """Return bars with the units of the coin that were traded in them, in one call.
-
-        `known` saves nothing: whatever is asked, one call gives all there is.
-        """
-        return super().candles(instrument, window, resolution, now=now)
+    def earliest(self, resolution: Resolution) -> datetime:
+        span = timedelta(minutes=resolution.minutes * (self.rows_a_call - 1))
+        return max(super().earliest(resolution), datetime.now(UTC) - span)
 
     def page(
         self, symbol: str, width: Resolution, since: int, until: int

@@ -7,11 +7,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import groupby
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from prices.errors import ResolutionUnavailableError, UpstreamNotFoundError
 from prices.providers.bars import DAY_S, aligned, merged, midnight, roll_up, why_later
 from prices.providers.base import HttpProvider
+from prices.providers.values import (
+    amount,
+    change_since,
+    figure,
+    past_moment,
+    price,
+    stated_price,
+)
 from prices.sessions import (
     NEW_YORK,
     Session,
@@ -21,6 +29,7 @@ from prices.sessions import (
     sessions_between,
 )
 from prices.types import (
+    Adjustment,
     AssetKind,
     Candle,
     Candles,
@@ -29,7 +38,10 @@ from prices.types import (
     Origin,
     Point,
     Points,
+    Quote,
     Resolution,
+    Split,
+    TruncatedBy,
     Window,
 )
 
@@ -42,8 +54,18 @@ _SAME = 0.005  # a close corrected by less is the same bar; a split changes it b
 _STEPS = {300: Resolution.M5, 3600: Resolution.H1, DAY_S: Resolution.DAY}
 _TICKER = re.compile(r"[A-Z0-9]{1,10}([.-][A-Z0-9]{1,6})?", re.ASCII)
 
-Read = tuple[list[Candle], int]
-"""Bars, oldest first, and how many were dropped because they contradict themselves."""
+
+class Read(NamedTuple):
+    """What a source said: bars, oldest first, and the splits it tells of within them.
+
+    `dropped` were left out because they contradict themselves; `cut` is why there
+    may be older ones, where the source does not give all that it was asked for.
+    """
+
+    bars: list[Candle]
+    dropped: int
+    splits: tuple[Split, ...] = ()
+    cut: TruncatedBy | None = None
 
 
 class StockSource(HttpProvider):
@@ -55,18 +77,22 @@ class StockSource(HttpProvider):
 
     offers = frozenset({Capability.QUOTES, Capability.HISTORY, Capability.CANDLES})
 
+    has_points = False
     made_of: ClassVar[Mapping[Resolution, Resolution]]
     """Which intraday width is asked for to give one: itself, or one that divides it."""
     most_bars: ClassVar[int]
     """How many intraday bars of the asked width a request may reach back."""
     intraday_basis: ClassVar[str] = BAR_SHARES
+    adjustment: ClassVar[Adjustment] = Adjustment.SPLITS
+    """What its daily bars are adjusted for."""
+    intraday_adjustment: ClassVar[Adjustment] = Adjustment.SPLITS
 
     def oldest(self, width: Resolution, now: datetime) -> datetime:
         """Return from when on the source has intraday bars of that width."""
         raise NotImplementedError
 
     def days(self, ticker: str, first: date) -> Read:
-        """Return daily bars from that day up to now, adjusted for splits, stamped 00:00 UTC."""
+        """Return daily bars from that day up to now, stamped 00:00 UTC."""
         raise NotImplementedError
 
     def minutes(self, ticker: str, width: Resolution, first: datetime, last: datetime) -> Read:
@@ -86,13 +112,10 @@ class StockSource(HttpProvider):
     def history(self, instrument: Instrument, window: Window, step_s: int) -> Points:
         """Return closing prices at the moments they held, with the shares traded before each."""
         resolution = _STEPS[step_s]
-        bars = self.candles(instrument, window, resolution)
-        last_s = min(int(datetime.now(UTC).timestamp()), int(window.end.timestamp()))
-        points: dict[int, Point] = {}
-        for bar in bars.candles:
-            at = min(closing(bar.timestamp, resolution), last_s)
-            points[at] = Point(at, bar.close, bar.volume)
-        return Points(list(points.values()), bars.truncated_by, bars.volume_basis)
+        return self.points(self.candles(instrument, window, resolution), window, resolution)
+
+    def points(self, bars: Candles, window: Window, resolution: Resolution) -> Points:
+        return closes(bars, window, resolution)
 
     def candles(
         self,
@@ -131,14 +154,24 @@ class StockSource(HttpProvider):
             first = next_session(start)
 
         def ask(since: int) -> Read:
-            bars, dropped = self.days(ticker, datetime.fromtimestamp(since, UTC).date())
-            return list(_of_sessions(bars, since, now)), dropped
+            read = self.days(ticker, datetime.fromtimestamp(since, UTC).date())
+            return read._replace(bars=list(_of_sessions(read.bars, since, now)))
 
         since = midnight(first.day)
-        bars, dropped = _completed(known, since, ask)
+        read = _completed(known, since, ask)
         end_s = window.end.timestamp()
-        bars = [bar for bar in bars if bar.timestamp <= end_s]
-        return _series(bars, dropped, Origin.PROVIDER, window, since, BAR_SHARES)
+        bars = [bar for bar in read.bars if bar.timestamp <= end_s]
+        oldest = _opening(bars)
+        reached = oldest if read.cut and oldest is not None else since
+        return Candles(
+            bars,
+            Origin.PROVIDER,
+            read.dropped,
+            why_later(oldest, window, reached, _SLACK_S, read.cut),
+            BAR_SHARES,
+            self.adjustment,
+            read.splits,
+        )
 
     def _intraday(
         self,
@@ -152,19 +185,28 @@ class StockSource(HttpProvider):
         assert window.start is not None  # noqa: S101 - or the width would not be available
         sessions = sessions_between(window.start, window.end)
         if not sessions:
-            return Candles([], Origin.PROVIDER, 0, None, self.intraday_basis)
+            return Candles(
+                [], Origin.PROVIDER, 0, None, self.intraday_basis, self.intraday_adjustment
+            )
         asked = self.made_of[resolution]
 
         def ask(since: int) -> Read:
             first = datetime.fromtimestamp(since, UTC)
-            bars, dropped = self.minutes(ticker, asked, first, min(window.end, now))
-            kept = [bar for bar in _regular(bars, sessions, asked) if bar.timestamp >= since]
-            return list(_widened(kept, resolution, now)), dropped
+            read = self.minutes(ticker, asked, first, min(window.end, now))
+            kept = [bar for bar in _regular(read.bars, sessions, asked) if bar.timestamp >= since]
+            return read._replace(bars=list(widened(kept, resolution, now)))
 
         first = _first_bar(sessions[0], window.start, resolution)
-        bars, dropped = _completed(known, first, ask)
-        origin = Origin.PROVIDER if asked is resolution else Origin.DERIVED
-        return _series(bars, dropped, origin, window, first, self.intraday_basis)
+        read = _completed(known, first, ask)
+        return Candles(
+            read.bars,
+            Origin.PROVIDER if asked is resolution else Origin.DERIVED,
+            read.dropped,
+            why_later(_opening(read.bars), window, first, _SLACK_S, None),
+            self.intraday_basis,
+            self.intraday_adjustment,
+            read.splits,
+        )
 
     def _reaches(self, window: Window, asked: Resolution) -> bool:
         now = datetime.now(UTC)
@@ -173,6 +215,49 @@ class StockSource(HttpProvider):
         # Bars are counted back from now, whenever the window ends.
         sessions = sessions_between(window.start, max(window.end, now))
         return sum(_count(session, asked) for session in sessions) <= self.most_bars
+
+
+def session_quote(
+    value: object,
+    *times: object,
+    before: object = None,
+    change: object = None,
+    percent: object = None,
+    high: object = None,
+    low: object = None,
+    volume: object = None,
+) -> Quote | None:
+    """Return a quote of what a source says; None without a price or a time.
+
+    `times` are where it may be told when the price held, the best first. The change is
+    as the source tells it, or else against `before`, the previous close.
+    """
+    stated = stated_price(value)
+    as_of = next((at for at in map(past_moment, times) if at is not None), None)
+    if stated is None or as_of is None:
+        return None
+    told = figure(change), figure(percent)
+    if before is not None:
+        told = change_since(stated, price(before))
+    return Quote(
+        stated,
+        as_of,
+        change=told[0],
+        change_percent=told[1],
+        high=price(high),
+        low=price(low),
+        volume=amount(volume),
+    )
+
+
+def closes(bars: Candles, window: Window, resolution: Resolution) -> Points:
+    """Return the closing prices of a stock's bars at the moments they held."""
+    last_s = min(int(datetime.now(UTC).timestamp()), int(window.end.timestamp()))
+    points: dict[int, Point] = {}
+    for bar in bars.candles:
+        at = min(closing(bar.timestamp, resolution), last_s)
+        points[at] = Point(at, bar.close, bar.volume)
+    return Points(list(points.values()), bars.truncated_by, bars.volume_basis, bars.adjustment)
 
 
 def closing(timestamp: int, resolution: Resolution) -> int:
@@ -199,9 +284,9 @@ def _completed(known: Sequence[Candle], first: int, ask: Callable[[int], Read]) 
     """Return the bars from `first` on, asking on from the last known one where that is enough."""
     held = [bar for bar in known if bar.closed and bar.timestamp >= first]
     if held and held[0].timestamp == first:
-        fresh, dropped = ask(held[-1].timestamp)
-        if fresh and _is_same(held[-1], fresh[0]):
-            return [*held[:-1], *fresh], dropped
+        fresh = ask(held[-1].timestamp)
+        if fresh.bars and _is_same(held[-1], fresh.bars[0]):
+            return fresh._replace(bars=[*held[:-1], *fresh.bars])
     return ask(first)
 
 
@@ -236,7 +321,7 @@ def _regular(
             yield merged(list(members), at, closed=False)
 
 
-def _widened(bars: Sequence[Candle], resolution: Resolution, now: datetime) -> Iterator[Candle]:
+def widened(bars: Sequence[Candle], resolution: Resolution, now: datetime) -> Iterator[Candle]:
     """Yield bars of the width, counted from each session's start, made of bars that divide it."""
     for start, members in groupby(bars, key=lambda bar: in_session(bar.timestamp, resolution)):
         closed = closing(start, resolution) <= now.timestamp()
@@ -253,9 +338,5 @@ def _count(session: Session, width: Resolution) -> int:
     return -(-length_s // (width.minutes * 60))
 
 
-def _series(
-    bars: list[Candle], dropped: int, origin: Origin, window: Window, reached: int, basis: str
-) -> Candles:
-    first = bars[0].timestamp if bars else None
-    cut = why_later(first, window, reached, _SLACK_S, None)
-    return Candles(bars, origin, dropped, cut, basis)
+def _opening(bars: Sequence[Candle]) -> int | None:
+    return bars[0].timestamp if bars else None

@@ -30,18 +30,15 @@ from prices.errors import (
 from prices.providers.bars import DAY_S, midnight, read_bars
 from prices.providers.base import Quotes, Reply
 from prices.providers.batches import in_batches, read_each
-from prices.providers.stock_source import Read, StockSource, new_york_day
+from prices.providers.stock_source import Read, StockSource, new_york_day, session_quote
 from prices.providers.values import (
     amount,
-    change_since,
-    past_moment,
     price,
     said,
     seconds,
-    stated_price,
     text,
 )
-from prices.types import Instrument, Quote, Resolution
+from prices.types import Adjustment, Instrument, Quote, Resolution, Split
 
 BAR_SHARES_IEX = "bar_shares_iex"
 """Volume is the shares traded within the bar at one exchange of many, IEX."""
@@ -62,8 +59,11 @@ class Tiingo(StockSource):
     """US stocks at Tiingo."""
 
     name = "tiingo"
+    attribution = "Data provided by Tiingo"
+    link = "https://www.tiingo.com"
     most_bars = _ROWS
     intraday_basis = BAR_SHARES_IEX
+    intraday_adjustment = Adjustment.NONE
     # Its hours count from the full hour; a session begins at half past nine.
     made_of: ClassVar[Mapping[Resolution, Resolution]] = {
         **{width: width for width in _FREQUENCIES},
@@ -130,7 +130,7 @@ class Tiingo(StockSource):
         path = f"/tiingo/daily/{ticker}/prices"
         rows = self.get_json(path, {"startDate": first.isoformat()})
         with self.parsing(path):
-            return read_bars(_adjusted(_listed(rows)))
+            return Read(*read_bars(_adjusted(_listed(rows))), _splits(rows))
 
     def minutes(self, ticker: str, width: Resolution, first: datetime, last: datetime) -> Read:
         path = f"/iex/{ticker}/prices"
@@ -145,26 +145,25 @@ class Tiingo(StockSource):
             },
         )
         with self.parsing(path):
-            return read_bars(
-                (seconds(row["date"]), _ohlc(row), row.get("volume")) for row in _listed(rows)
+            return Read(
+                *read_bars(
+                    (seconds(row["date"]), _ohlc(row), row.get("volume")) for row in _listed(rows)
+                )
             )
 
 
 def _quote(row: Mapping[str, Any]) -> Quote | None:
     """Return the quote in a row of /iex: Tiingo's reference price, else the last trade at IEX."""
     for value_at, time_at in (("tngoLast", "timestamp"), ("last", "lastSaleTimestamp")):
-        value, as_of = stated_price(row.get(value_at)), past_moment(row.get(time_at))
-        if value is None or as_of is None:
-            continue
-        change, percent = change_since(value, price(row.get("prevClose")))
-        return Quote(
-            value,
-            as_of,
-            change=change,
-            change_percent=percent,
-            high=price(row.get("high")),
-            low=price(row.get("low")),
+        quote = session_quote(
+            row.get(value_at),
+            row.get(time_at),
+            before=row.get("prevClose"),
+            high=row.get("high"),
+            low=row.get("low"),
         )
+        if quote is not None:
+            return quote
     return None
 
 
@@ -190,6 +189,15 @@ def _adjusted(
             raise ValueError("not a factor")
         factor *= split
     return found
+
+
+def _splits(rows: Sequence[Mapping[str, Any]]) -> tuple[Split, ...]:
+    found = ((seconds(row["date"]), price(row.get("splitFactor", 1.0))) for row in rows)
+    return tuple(
+        Split(datetime.fromtimestamp(at, UTC).date(), factor)
+        for at, factor in found
+        if at is not None and factor not in (None, 1.0)
+    )
 
 
 def _ohlc(row: Mapping[str, Any]) -> list[Any]:

@@ -27,17 +27,8 @@ from prices.errors import (
 from prices.providers.bars import DAY_S, read_bars
 from prices.providers.base import Quotes, Reply
 from prices.providers.batches import coherent, one_by_one
-from prices.providers.stock_source import Read, StockSource
-from prices.providers.values import (
-    amount,
-    figure,
-    number,
-    past_moment,
-    price,
-    said,
-    seconds,
-    stated_price,
-)
+from prices.providers.stock_source import Read, StockSource, session_quote
+from prices.providers.values import number, said, seconds
 from prices.types import Candle, Instrument, Quote, Resolution
 
 _ROWS = 5000
@@ -57,6 +48,8 @@ class TwelveData(StockSource):
     """US stocks at Twelve Data."""
 
     name = "twelvedata"
+    attribution = "Data provided by Twelve Data"
+    link = "https://twelvedata.com"
     most_bars = _ROWS * _CALLS
     # Its hours may count from the full hour; a session begins at half past nine.
     made_of: ClassVar[Mapping[Resolution, Resolution]] = {
@@ -118,24 +111,17 @@ class TwelveData(StockSource):
         payload = self.get_json(path, {"symbol": self.ticker(symbol)})
         with self.parsing(path):
             self._check_currency(payload)
-            value = stated_price(number(payload["close"]))
-            # `timestamp` alone would be when the day began.
-            as_of = past_moment(payload.get("last_quote_at")) or past_moment(
-                payload.get("timestamp")
+            quote = session_quote(
+                number(payload["close"]),
+                payload.get("last_quote_at"),  # `timestamp` alone would be when the day began.
+                payload.get("timestamp"),
+                change=number(payload.get("change")),
+                percent=number(payload.get("percent_change")),
+                high=number(payload.get("high")),
+                low=number(payload.get("low")),
+                volume=number(payload.get("volume")),
             )
-            if value is None or as_of is None:
-                return None
-            return coherent(
-                Quote(
-                    value,
-                    as_of,
-                    change=figure(number(payload.get("change"))),
-                    change_percent=figure(number(payload.get("percent_change"))),
-                    high=price(number(payload.get("high"))),
-                    low=price(number(payload.get("low"))),
-                    volume=amount(number(payload.get("volume"))),
-                )
-            )
+            return quote and coherent(quote)
 
     def days(self, ticker: str, first: date) -> Read:
         return self._pages(ticker, Resolution.DAY, first.isoformat(), "")
@@ -155,7 +141,7 @@ class TwelveData(StockSource):
                 break
             before = datetime.fromtimestamp(page[0].timestamp, UTC) - timedelta(seconds=1)
             last = before.date().isoformat() if width is Resolution.DAY else _clock(before)
-        return [found[at] for at in sorted(found)], dropped
+        return Read([found[at] for at in sorted(found)], dropped)
 
     def _page(
         self, ticker: str, width: Resolution, first: str, last: str

@@ -28,16 +28,12 @@ from prices.errors import (
 from prices.providers.bars import DAY_S, midnight, read_bars
 from prices.providers.base import Quotes
 from prices.providers.batches import coherent, one_by_one
-from prices.providers.stock_source import Read, StockSource, new_york_day
+from prices.providers.stock_source import Read, StockSource, new_york_day, session_quote
 from prices.providers.values import (
-    amount,
-    change_since,
-    past_moment,
     price,
     seconds,
-    stated_price,
 )
-from prices.types import Candle, Instrument, Quote, Resolution
+from prices.types import Candle, Instrument, Quote, Resolution, Split
 
 _INTERVALS = {
     Resolution.M1: "1m",
@@ -62,6 +58,8 @@ class Yahoo(StockSource):
     """US stocks at Yahoo."""
 
     name = "yahoo"
+    attribution = "Data provided by Yahoo Finance"
+    link = "https://finance.yahoo.com"
     most_bars = 24 * 5000  # what bounds it is days, not bars
     made_of: ClassVar[Mapping[Resolution, Resolution]] = {
         **{width: width for width in _REACH_DAYS},
@@ -91,44 +89,38 @@ class Yahoo(StockSource):
         payload = self.get_json(path, {"interval": "1d", "range": "1d"})
         with self.parsing(path):
             meta = self._result(payload)["meta"]
-            value = stated_price(meta.get("regularMarketPrice"))
-            as_of = past_moment(meta.get("regularMarketTime"))
-            if value is None or as_of is None:
-                return None
-            # Of a chart of one day, what was before the chart is the previous close.
-            before = price(meta.get("previousClose")) or price(meta.get("chartPreviousClose"))
-            change, percent = change_since(value, before)
-            return coherent(
-                Quote(
-                    value,
-                    as_of,
-                    change=change,
-                    change_percent=percent,
-                    high=price(meta.get("regularMarketDayHigh")),
-                    low=price(meta.get("regularMarketDayLow")),
-                    volume=amount(meta.get("regularMarketVolume")),
-                )
+            quote = session_quote(
+                meta.get("regularMarketPrice"),
+                meta.get("regularMarketTime"),
+                # Of a chart of one day, what was before the chart is the previous close.
+                before=price(meta.get("previousClose")) or meta.get("chartPreviousClose"),
+                high=meta.get("regularMarketDayHigh"),
+                low=meta.get("regularMarketDayLow"),
+                volume=meta.get("regularMarketVolume"),
             )
+            return quote and coherent(quote)
 
     def days(self, ticker: str, first: date) -> Read:
         now_s = int(datetime.now(UTC).timestamp())
-        bars, dropped = self._chart(ticker, Resolution.DAY, midnight(first), now_s + DAY_S)
+        read = self._chart(ticker, Resolution.DAY, midnight(first), now_s + DAY_S)
         of_days = {}
-        for bar in bars:
+        for bar in read.bars:
             day = midnight(new_york_day(bar.timestamp))
             of_days[day] = replace(bar, timestamp=day)
-        return list(of_days.values()), dropped
+        return read._replace(bars=list(of_days.values()))
 
     def minutes(self, ticker: str, width: Resolution, first: datetime, last: datetime) -> Read:
         since, until = int(first.timestamp()), int(last.timestamp()) + 1
         step_s = _MINUTES_A_CALL_S if width is Resolution.M1 else until
         found: list[Candle] = []
+        splits: dict[Split, None] = {}
         dropped = 0
         for start in range(since, until, step_s):
-            bars, bad = self._chart(ticker, width, start, min(start + step_s, until))
-            found += bars
-            dropped += bad
-        return found, dropped
+            read = self._chart(ticker, width, start, min(start + step_s, until))
+            found += read.bars
+            dropped += read.dropped
+            splits |= dict.fromkeys(read.splits)
+        return Read(found, dropped, tuple(splits))
 
     def _chart(self, ticker: str, width: Resolution, since: int, until: int) -> Read:
         path = f"/chart/{ticker}"
@@ -139,13 +131,14 @@ class Yahoo(StockSource):
                 "period1": since,
                 "period2": until,
                 "includePrePost": "false",
+                "events": "splits",
             },
         )
         with self.parsing(path):
             result = self._result(payload)
             if result["meta"].get("dataGranularity", _INTERVALS[width]) != _INTERVALS[width]:
                 raise ValueError  # For a span too long it answers wider bars, and does not say why.
-            return read_bars(_rows(result))
+            return Read(*read_bars(_rows(result)), tuple(_splits(result)))
 
     def _result(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         (result,) = payload["chart"]["result"]
@@ -165,6 +158,16 @@ def _rows(result: Mapping[str, Any]) -> Iterator[tuple[int | None, list[Any], An
     for at, *ohlc, volume in zip(stamps, *(columns[name] for name in names), strict=True):
         if any(value is not None for value in ohlc):
             yield seconds(at), ohlc, volume
+
+
+def _splits(result: Mapping[str, Any]) -> Iterator[Split]:
+    """Yield the splits a chart tells of; one that cannot be read says nothing of the prices."""
+    told = (result.get("events") or {}).get("splits") or {}
+    for row in told.values():
+        at = seconds(row.get("date"))
+        new, old = price(row.get("numerator")), price(row.get("denominator"))
+        if at is not None and new and old:
+            yield Split(new_york_day(at), new / old)
 
 
 def _error(body: bytes) -> str:

@@ -108,6 +108,7 @@ class Desk:
                 names=fault.names,
                 asked=(*call.path.split("/"), *call.query.values()),
                 writes_text=source.writes_text,
+                factor=fault.factor,
             )
         return reply
 

@@ -11,6 +11,7 @@
     nulls          null where numbers belong
     negative       prices below zero
     absurd         prices a million million times too high
+    times          prices `factor` times as high, and what goes with them
     not_finite     NaN where numbers belong, which is no JSON
     bad_bars       candles whose close lies above their high
     frozen         the market stands still from the moment the fault is set
@@ -61,6 +62,7 @@ class Fault:
     delay_s: float = 5.0
     bytes_per_s: float = 50.0
     size_bytes: int = 64 * 1024 * 1024
+    factor: float = 2.0
     only: list[str] = field(default_factory=list)  # ids or tickers of the rows to spoil
     names: list[str] = field(default_factory=list)  # the fields to spoil
     number: int = field(default_factory=_numbers.__next__)
@@ -99,7 +101,7 @@ def fault_from(content: Any, *, began: float, market_time: float) -> Fault:
         raise FaultError(f"source must be one of {', '.join(FAULTY)}.")
     if content.get("body", "default") not in BODIES:
         raise FaultError(f"body must be one of {', '.join(sorted(BODIES))}.")
-    for name in ("seconds", "calls", "delay_s", "bytes_per_s", "size_bytes", "status"):
+    for name in ("seconds", "calls", "delay_s", "bytes_per_s", "size_bytes", "status", "factor"):
         value = content.get(name)
         if name in content and not (value is None or (_is_number(value) and value >= 0)):
             raise FaultError(f"{name} must be a number from 0.")

@@ -13,7 +13,9 @@ from typing import Any
 
 from prices.sandbox.wire import Reply, encoded
 
-SPOILING_KINDS = frozenset({"wrong_types", "nulls", "negative", "absurd", "not_finite", "bad_bars"})
+SPOILING_KINDS = frozenset(
+    {"wrong_types", "nulls", "negative", "absurd", "times", "not_finite", "bad_bars"}
+)
 
 # Numbers that tell a time or a place, not a value; and what holds nothing else.
 _TIMES_AND_PLACES = """
@@ -41,12 +43,13 @@ def spoiled(
     names: Collection[str] = (),
     asked: Collection[str] = (),
     writes_text: bool = False,
+    factor: float = 1.0,
 ) -> Reply:
     """Return a right answer spoiled; anything else as it is.
 
     `only` names the rows to spoil, by id or ticker, all where it is empty; an answer
     that is about one of them because it was `asked` for is spoiled whole. `names` are
-    the fields, all where it is empty.
+    the fields, all where it is empty. `factor` is what `times` multiplies by.
     """
     if kind not in SPOILING_KINDS or reply.status != 200:
         return reply
@@ -57,7 +60,8 @@ def spoiled(
             _bad_bars(content)
         body = encoded(content)
     else:
-        walk = _Walk(_WRONG[kind], only, names, writes_text)
+        wrong = _WRONG.get(kind, lambda value: value * factor)
+        walk = _Walk(wrong, only, names, writes_text)
         body = encoded(walk.through(content, inside=is_all))
     headers = {name: value for name, value in reply.headers.items() if name != "etag"}
     return Reply(reply.status, body, headers)

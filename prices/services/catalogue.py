@@ -21,7 +21,7 @@ from prices.errors import PricesError, UpstreamError
 from prices.models import Asset, Catalogue
 from prices.providers.coingecko_payloads import is_derivative
 from prices.redis_clients import RedisAwayError
-from prices.services import ranking
+from prices.services import holdings, ranking, retirement
 from prices.types import AssetKind, Capability, Coin, Listing
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS
 
 _UPDATED = [
     "ticker", "name", "exchange", "market_cap_rank", "market_cap", "volume",
-    "is_derivative", "is_active", "seen_at", "coingecko_id", "finnhub_symbol",
+    "is_derivative", "is_active", "seen_at", "coingecko_id", "finnhub_symbol", "figi",
+    "last_day", "successor",
 ]  # fmt: skip
 
 
@@ -91,15 +92,17 @@ def fill(kind: AssetKind) -> Filled:
     before = Catalogue.objects.filter(kind=kind).first()
     with transaction.atomic():
         seen_at = datetime.now(UTC)
+        known = retirement.known(kind)
         _write(assets, seen_at)
+        retirement.forget_former(known, assets)
         retired = 0
         if before is not None and len(assets) >= before.rows * SHRUNK:
-            gone = Asset.objects.filter(kind=kind, is_active=True, seen_at__lt=seen_at)
-            retired = gone.update(is_active=False, market_cap_rank=None)
+            retired = retirement.retire(kind, known, before.filled_at, seen_at)
         Catalogue.objects.update_or_create(
             kind=kind,
             defaults={"source": listed.source, "filled_at": seen_at, "rows": len(assets)},
         )
+    holdings.note_names()
     return Filled(kind, len(assets), retired, is_first=before is None)
 
 
@@ -194,6 +197,7 @@ def _from_listing(row: Listing) -> Asset | None:
         exchange=row.exchange[:40],
         is_derivative=row.is_derivative,
         market_cap_rank=row.market_cap_rank,
+        figi=row.figi[:20],
         **ids,
     )
 

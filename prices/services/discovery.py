@@ -19,7 +19,7 @@ from prices.budget import Purpose
 from prices.cache import Held
 from prices.errors import InvalidParameterError, LookupsSpentError, UpstreamError
 from prices.models import Asset, Catalogue
-from prices.services import catalogue, ranking, searching, symbols
+from prices.services import catalogue, overlay, ranking, searching, symbols
 from prices.types import AssetKind, Capability, Coin
 
 TOP_DEPTH = 300
@@ -30,7 +30,7 @@ PARTIAL_S = 60.0
 
 
 def top(limit: int, page: int = 1) -> Held[TopAnswer]:
-    """Return a page of the coins with the largest market caps.
+    """Return a page of the coins with the largest market caps, with newer quotes laid over it.
 
     Raises InvalidParameterError where `page` x `limit` goes beyond 300, and UpstreamError.
     """
@@ -39,14 +39,25 @@ def top(limit: int, page: int = 1) -> Held[TopAnswer]:
     key = cache.top_key(limit, page)
     held = cache.read(key, TopAnswer)
     hit_counts.count(cache.LIST.kind, hits=int(held is not None), misses=int(held is None))
-    if held is not None:
-        return held
+    return _with_quotes(held or _cut(key, limit, page))
+
+
+def _cut(key: str, limit: int, page: int) -> Held[TopAnswer]:
+    """Return a page of the stored list, and keep it as it is there."""
     whole = ranking.held()
     part = ranking.cut(whole, limit, page, TOP_DEPTH)
     if whole.value.stale:
         return Held(part, cache.encode(part), 0.0, was_hit=True)
     body = cache.store(key, part, whole.life_s)
     return Held(part, cache.encode(part) if not part.cached else body, whole.life_s, whole.was_hit)
+
+
+def _with_quotes(held: Held[TopAnswer]) -> Held[TopAnswer]:
+    rows = overlay.laid_over(held.value.cryptos)
+    if rows == held.value.cryptos:
+        return held
+    value = msgspec.structs.replace(held.value, cryptos=rows, as_of=ranking.newest(rows))
+    return Held(value, cache.encode(value), min(held.life_s, overlay.LIFE_S), held.was_hit)
 
 
 def search_coins(query: str, limit: int) -> Held[CoinSearchAnswer]:
@@ -67,7 +78,10 @@ def search_coins(query: str, limit: int) -> Held[CoinSearchAnswer]:
         life_s = min(life_s, PARTIAL_S)
         cache.store(key, held.value, life_s)
     # The stored answer serves every limit and spelling of the query; each gets its own back.
-    rows = held.value.results[:limit]
+    stored = held.value.results[:limit]
+    rows = overlay.laid_over(stored)
+    if rows != stored:
+        life_s = min(life_s, overlay.LIFE_S)
     value = msgspec.structs.replace(
         held.value, query=query, count=len(rows), results=rows, as_of=ranking.newest(rows)
     )

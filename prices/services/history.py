@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from prices import cache, freshness, gateway, registry
-from prices.answers import CandlesAnswer, HistoryAnswer, market_at
+from prices.answers import CandlesAnswer, HistoryAnswer, Skipped, market_at
 from prices.budget import Purpose
 from prices.cache import Held
 from prices.errors import (
     NoPriceError,
     NotListedError,
+    PricesError,
     ResolutionUnavailableError,
     UpstreamError,
     UpstreamNotFoundError,
 )
+from prices.freshness import Cadence
+from prices.gateway import Sourced
 from prices.models import Asset
-from prices.providers.bars import aligned, roll_up
-from prices.services import pairs
+from prices.services import reach, recorder, series
+from prices.services.reach import Quest
+from prices.services.series import Part
 from prices.services.symbols import Resolved
 from prices.sessions import latest_session
 from prices.types import (
@@ -28,6 +32,7 @@ from prices.types import (
     Candle,
     Candles,
     Capability,
+    Freshness,
     Period,
     Point,
     Points,
@@ -35,9 +40,8 @@ from prices.types import (
     Window,
 )
 
-T = TypeVar("T")
-
-
+# Bars are recorded with each quote that comes.
+_RECORDING = Cadence(60)
 # How far apart the points of a period are, as the resolution of that width.
 _STEPS: dict[Period, Resolution] = {
     Period.DAY: Resolution.M5,
@@ -105,52 +109,76 @@ def window(kind: AssetKind, period: Period, now: datetime) -> Window:
 
 
 def _history(resolved: Resolved, period: Period, purpose: Purpose) -> HistoryAnswer:
+    now = datetime.now(UTC)
     asset = resolved.asset
-    span = window(AssetKind(asset.kind), period, datetime.now(UTC))
+    span = window(AssetKind(asset.kind), period, now)
     step = _STEPS.get(period, Resolution.DAY)
 
-    def question(source: Any) -> tuple[Points, str]:
-        where = pairs.instrument(asset, source.name)
-        series: Points = source.history(where, span, step.minutes * 60)
-        if not series.points:
-            raise NotListedError(source.name, asset.ref)
-        return series, pairs.quote_currency(asset, source.name)
+    def question(source: Any) -> Part:
+        return series.points(source, asset, span, step, now)
 
-    got = _asked(resolved, Capability.HISTORY, question, purpose)
-    series, currency = got.value
-    points = series.points
+    quest = _Asking(asset, period, span, now, purpose).quest(Capability.HISTORY, question)
+    got = reach.furthest(_asked(resolved, quest), quest)
+    points = got.value.series
+    assert isinstance(points, Points)  # noqa: S101 - it is what was asked for
     return HistoryAnswer(
-        **_told(resolved, got, series, points, currency),
-        as_of=_time(points[-1].timestamp),
+        **_told(resolved, got, points.points),
+        as_of=_time(points.points[-1].timestamp),
         period=period,
         resolution=step,
-        freshness=freshness.of_points(
-            AssetKind(asset.kind),
-            _time(points[-1].timestamp),
-            step,
-            got.fetched_at,
-            registry.cadence(got.name),
-        ).freshness,
-        data=points,
+        freshness=_verdict(asset, got.value, got.name, now).freshness,
+        data=points.points,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """What history and candles have in common before a source is asked."""
+
+    asset: Asset
+    period: Period
+    span: Window
+    now: datetime
+    purpose: Purpose
+
+    def quest(self, capability: Capability, question: Callable[[Any], Part]) -> Quest:
+        return Quest(
+            self.asset,
+            capability,
+            self.period,
+            self.span,
+            question,
+            self.falls_short,
+            self.purpose,
+        )
+
+    def falls_short(self, part: Part, name: str) -> str | None:
+        """Return why a series is not good enough: a source stands still that should not."""
+        if not self.asset.is_active:
+            return None
+        verdict = _verdict(self.asset, part, name, self.now)
+        return str(verdict.freshness) if verdict.freshness is Freshness.STALE else None
+
+
+def _verdict(asset: Asset, part: Part, name: str, now: datetime) -> freshness.Verdict:
+    judge = freshness.of_series if isinstance(part.series, Candles) else freshness.of_points
+    cadence = _RECORDING if name == recorder.SOURCE else registry.cadence(name)
+    return judge(AssetKind(asset.kind), _time(part.last), part.resolution, now, cadence)
+
+
 def _told(
-    resolved: Resolved,
-    got: gateway.Sourced[Any],
-    series: Points | Candles,
-    items: Sequence[Point] | Sequence[Candle],
-    currency: str,
+    resolved: Resolved, got: Sourced[Part], items: Sequence[Point] | Sequence[Candle]
 ) -> dict[str, Any]:
     """Return what history and candles tell alike, as fields of their answers."""
-    cut = series.truncated_by
+    part = got.value
+    cut = part.series.truncated_by
     return {
         "source": got.source,
         "fetched_at": got.fetched_at,
         "cached": False,
         "stale": False,
-        "currency": currency,
-        "quote_currency": currency,
+        "currency": part.currency,
+        "quote_currency": part.currency,
         "fallback_from": got.skipped,
         "symbol": resolved.symbol,
         "ref": resolved.asset.ref,
@@ -160,68 +188,82 @@ def _told(
         "truncated": cut is not None,
         "truncated_by": cut,
         "available_from": items[0].timestamp if cut is not None else None,
-        "volume_basis": series.volume_basis,
+        "volume_basis": part.series.volume_basis,
         "market": market_at(got.fetched_at) if resolved.asset.kind == AssetKind.STOCK else None,
-        "adjustment": series.adjustment,
-        "segments": [],
+        "adjustment": part.series.adjustment,
+        "segments": list(part.segments),
         "alternatives": resolved.alternatives,
     }
-
-
-@dataclass(frozen=True, slots=True)
-class _Bars:
-    """What one source gave for candles."""
-
-    series: Candles
-    resolution: Resolution
-    currency: str
 
 
 def _candles(
     resolved: Resolved, period: Period, named: Resolution | None, purpose: Purpose
 ) -> CandlesAnswer:
     now = datetime.now(UTC)
-    span = window(AssetKind(resolved.asset.kind), period, now)
+    asset = resolved.asset
+    span = window(AssetKind(asset.kind), period, now)
     available: list[Resolution] = []
 
-    def question(source: Any) -> _Bars:
+    def question(source: Any) -> Part:
         offered = source.resolutions(span)
         available.extend(width for width in offered if width not in available)
-        resolution = _width(period, named, offered)
-        series = _bars(source, resolved.asset, span, resolution, now)
-        if not series.candles:
-            raise NotListedError(source.name, resolved.asset.ref)
-        return _Bars(series, resolution, pairs.quote_currency(resolved.asset, source.name))
+        return series.bars(source, asset, span, _width(period, named, offered), now)
 
+    quest = _Asking(asset, period, span, now, purpose).quest(Capability.CANDLES, question)
+    skipped: list[Skipped] = []
     try:
-        got = _asked(resolved, Capability.CANDLES, question, purpose)
-    except ResolutionUnavailableError as exc:
-        finest_first = sorted(available, key=lambda width: width.minutes)
-        raise ResolutionUnavailableError(exc.resolution, finest_first) from None
+        got = reach.furthest(_asked(resolved, quest, skipped), quest)
+    except UpstreamError:
+        raise  # An older copy says more than what was recorded by the way.
+    except PricesError as exc:
+        recorded = _recorded(asset, period, named, span, now, available)
+        if recorded is None:
+            if not isinstance(exc, ResolutionUnavailableError):
+                raise
+            finest_first = sorted(available, key=lambda width: width.minutes)
+            raise ResolutionUnavailableError(exc.resolution, finest_first) from None
+        source = registry.public_name(recorder.SOURCE)
+        got = Sourced(recorded, source, now, 0, skipped, recorder.SOURCE)
     return _candles_answer(resolved, period, got, now)
 
 
+def _recorded(
+    asset: Asset,
+    period: Period,
+    named: Resolution | None,
+    span: Window,
+    now: datetime,
+    available: list[Resolution],
+) -> Part | None:
+    """Return bars that we recorded ourselves, for where no source gives any."""
+    if asset.kind != AssetKind.STOCK:
+        return None
+    widths = recorder.widths(asset, span)
+    available.extend(width for width in widths if width not in available)
+    try:
+        resolution = _width(period, named, widths)
+    except ResolutionUnavailableError:
+        return None
+    found = recorder.candles(asset, span, resolution, now)
+    return None if found is None else Part(found[0], resolution, "USD", coverage=found[1])
+
+
 def _candles_answer(
-    resolved: Resolved, period: Period, got: gateway.Sourced[_Bars], now: datetime
+    resolved: Resolved, period: Period, got: Sourced[Part], now: datetime
 ) -> CandlesAnswer:
-    series, resolution = got.value.series, got.value.resolution
-    bars = series.candles
+    part = got.value
+    bars = part.series
+    assert isinstance(bars, Candles)  # noqa: S101 - it is what was asked for
     return CandlesAnswer(
-        **_told(resolved, got, series, bars, got.value.currency),
-        as_of=min(now, _time(bars[-1].timestamp) + timedelta(minutes=resolution.minutes)),
+        **_told(resolved, got, bars.candles),
+        as_of=min(now, _time(part.last) + timedelta(minutes=part.resolution.minutes)),
         period=period,
-        resolution=resolution,
-        freshness=freshness.of_series(
-            AssetKind(resolved.asset.kind),
-            _time(bars[-1].timestamp),
-            resolution,
-            now,
-            registry.cadence(got.name),
-        ).freshness,
-        origin=series.origin,
-        coverage=None,
-        dropped=series.dropped,
-        candles=bars,
+        resolution=part.resolution,
+        freshness=_verdict(resolved.asset, part, got.name, now).freshness,
+        origin=bars.origin,
+        coverage=part.coverage,
+        dropped=bars.dropped,
+        candles=bars.candles,
     )
 
 
@@ -238,43 +280,16 @@ def _width(period: Period, named: Resolution | None, available: Sequence[Resolut
     return min(coarser, key=lambda width: width.minutes)
 
 
-def _bars(
-    source: Any, asset: Asset, span: Window, resolution: Resolution, now: datetime
-) -> Candles:
-    """Ask one source for bars; daily ones are kept, so that only the newest are asked for again."""
-    where = pairs.instrument(asset, source.name)
-    if resolution.is_intraday:
-        intraday: Candles = source.candles(where, span, resolution, now=now)
-        return intraday
-    known = cache.closed_days(source.name, asset.ref)
+def _asked(resolved: Resolved, quest: Quest, skipped: list[Skipped] | None = None) -> Sourced[Part]:
     try:
-        days: Candles = source.candles(
-            where, aligned(span, resolution), Resolution.DAY, known=known, now=now
+        return gateway.ask(
+            AssetKind(resolved.asset.kind),
+            quest.capability,
+            quest.question,
+            purpose=quest.purpose,
+            falls_short=quest.falls_short,
+            skipped=skipped,
         )
-    except UpstreamError as exc:
-        if exc.got:
-            cache.keep_closed_days(source.name, asset.ref, _closed(known, exc.got))
-        raise
-    cache.keep_closed_days(source.name, asset.ref, _closed(known, days.candles))
-    if resolution is Resolution.DAY:
-        return days
-    return roll_up(days, resolution, span, kind=where.kind, now=now)
-
-
-def _closed(known: Sequence[Candle], fresh: Sequence[Candle]) -> list[Candle]:
-    """Return all closed days we have, the freshly fetched over the known."""
-    days = {bar.timestamp: bar for bar in known} | {bar.timestamp: bar for bar in fresh}
-    return [days[stamp] for stamp in sorted(days) if days[stamp].closed]
-
-
-def _asked(
-    resolved: Resolved,
-    capability: Capability,
-    question: Callable[[Any], T],
-    purpose: Purpose,
-) -> gateway.Sourced[T]:
-    try:
-        return gateway.ask(AssetKind(resolved.asset.kind), capability, question, purpose=purpose)
     except (NotListedError, UpstreamNotFoundError):
         # Our catalogue lists it; no source has it, or has it any more.
         raise NoPriceError(resolved.symbol) from None

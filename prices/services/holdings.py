@@ -6,6 +6,7 @@ stands, and lets go of names that mean something else from now on.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +20,9 @@ from prices.redis_clients import RedisAwayError
 from prices.types import Period, Resolution
 
 A = TypeVar("A", bound=Answer)
+
+# Another word whenever symbols may mean something else than before.
+_NAMES = "lokifi:names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,24 @@ def forget(symbols: Collection[str]) -> None:
         redis_clients.ask(lambda r: r.delete(*names, cache.list_key("mapping")))
     except RedisAwayError:
         return  # What comes back with Redis says by its ref whose it is, and lapses.
+    note_names()
+
+
+def note_names() -> None:
+    """Let whoever keeps answers by their symbols know that those may mean others now."""
+    try:
+        redis_clients.ask(lambda r: r.set(_NAMES, secrets.token_hex(6)))
+    except RedisAwayError:
+        return  # What they keep lapses.
+
+
+def names_version() -> bytes:
+    """Return a word that is another one once symbols may mean others; empty where none is known.
+
+    Raises RedisAwayError.
+    """
+    word: Any = redis_clients.ask(lambda r: r.get(_NAMES))
+    return word or b""
 
 
 def server() -> Server:
@@ -150,7 +172,7 @@ def _newest(keys: dict[str, str], answer: type[A]) -> dict[str, A]:
     for at, name in enumerate(keys):
         value = _decoded(bodies[at], answer)
         if value is None and (old := _decoded(bodies[at + len(keys)], answer)):
-            value = msgspec.structs.replace(old, stale=True)
+            value = cache.as_copy(old)
         if value is not None:
             found[name] = value
     return found

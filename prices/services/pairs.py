@@ -13,12 +13,13 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from prices import cache, gateway, registry
+from prices import cache, freshness, gateway, redis_clients, registry
 from prices.answers import PairsAnswer, QuoteAnswer, TopAnswer
 from prices.errors import NotListedError, PricesError, UpstreamError
 from prices.models import Asset, ExchangePair
+from prices.redis_clients import RedisAwayError
 from prices.services import ranking, symbols
-from prices.types import AssetKind, Capability, Instrument, Pair, Quote
+from prices.types import AssetKind, Capability, Freshness, Instrument, Pair, Quote
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ MOST_APART_PERCENT = 5.0
 REFUSED_FOR = timedelta(days=7)
 # Dollars, then what is kept at a dollar, the busier first.
 QUOTES = ("USD", "USDT", "USDC")
+# What is further from a dollar than this is no stand-in for one, or the source errs.
+MOST_OFF = 0.15
+RATE_S = 60
 _STAND_INS = {"USDC": "usd-coin", "USDT": "tether"}
 
 
@@ -39,6 +43,13 @@ def instrument(asset: Asset, source: str) -> Instrument:
     if source == registry.source_for(AssetKind.CRYPTO):
         return asset.instrument
     return Instrument(asset.ref, AssetKind.CRYPTO, settled(asset, source).symbol)
+
+
+def is_known(asset: Asset, source: str) -> bool:
+    """Return whether a source can be asked for an asset without settling a pair first."""
+    if asset.kind == AssetKind.STOCK or source == registry.source_for(AssetKind.CRYPTO):
+        return True
+    return ExchangePair.objects.filter(asset=asset, source=source).exists()
 
 
 def quote_currency(asset: Asset, source: str) -> str:
@@ -90,20 +101,48 @@ def dollars(currency: str) -> float:
     if asset is None:
         raise NotListedError("settings", currency)
     held = cache.read(cache.price_key(symbols.names([asset])[asset.ref]), QuoteAnswer)
-    if held is not None and held.value.ref == asset.ref:
+    if held is not None and held.value.ref == asset.ref and not held.value.disputed:
         return held.value.price
+    rate = _noted_rate(currency) or _asked_rate(asset)
+    if rate is None:
+        raise NotListedError("every source", currency)
+    _note_rate(currency, rate)
+    return rate
+
+
+def _asked_rate(asset: Asset) -> float | None:
+    """Return a stand-in's price by the first source that has a likely one.
+
+    Exchanges come first: they differ from whoever's price is looked at a second time,
+    and their calls are not counted by the month.
+    """
     first = registry.source_for(AssetKind.CRYPTO)
-    for source in dict.fromkeys([first, *registry.chain(AssetKind.CRYPTO, Capability.QUOTES)]):
+    chain = registry.chain(AssetKind.CRYPTO, Capability.QUOTES)
+    for source in [*(name for name in chain if name != first), first]:
         try:
             if quote_currency(asset, source) != "USD":
                 continue
-            where = instrument(asset, source)
-            quote = gateway.call(source, partial(_quote_of, where))
+            quote = gateway.call(source, partial(_quote_of, instrument(asset, source)))
         except PricesError:
             continue
-        if quote is not None:
+        if quote is not None and abs(quote.price - 1) <= MOST_OFF:
             return float(quote.price)
-    raise NotListedError("every source", currency)
+    return None
+
+
+def _noted_rate(currency: str) -> float | None:
+    try:
+        rate: Any = redis_clients.ask(lambda r: r.get(f"rate:{currency}"))
+    except RedisAwayError:
+        return None
+    return float(rate) if rate else None
+
+
+def _note_rate(currency: str, rate: float) -> None:
+    try:
+        redis_clients.ask(lambda r: r.set(f"rate:{currency}", rate, ex=RATE_S))
+    except RedisAwayError:
+        return  # The next price asks again.
 
 
 def _quote_of(where: Instrument, provider: Any) -> Quote | None:
@@ -150,7 +189,7 @@ def _reference(asset: Asset) -> Reference:
     key = cache.price_key(symbols.names([asset])[asset.ref])
     held = cache.read(key, QuoteAnswer)
     if held is not None and _is_first_hand(held.value, asset):
-        return Reference(held.value.price, is_fresh=True)
+        return Reference(held.value.price, is_fresh=held.value.freshness is Freshness.LIVE)
     try:
         quote = gateway.call(
             source, lambda provider: provider.quotes([asset.instrument])
@@ -162,7 +201,10 @@ def _reference(asset: Asset) -> Reference:
         return Reference(price, is_fresh=False)
     if quote is None:
         raise NotListedError(source, asset.ref)
-    return Reference(float(quote.price), is_fresh=True)
+    # A price whose time stands still proves no more than an old copy.
+    cadence, now = registry.cadence(source), datetime.now(UTC)
+    verdict = freshness.of_quote(AssetKind.CRYPTO, quote.as_of, now, cadence)
+    return Reference(float(quote.price), is_fresh=verdict.freshness is Freshness.LIVE)
 
 
 def _old_price(key: str, asset: Asset) -> float | None:

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
-import msgspec
 from django.conf import settings
 
-from prices import cache, freshness, gateway, registry
-from prices.answers import QuoteAnswer, Skipped, market_at
+from prices import cache, registry
+from prices.answers import QuoteAnswer
 from prices.budget import Purpose, spending
 from prices.cache import Held
-from prices.errors import (
-    BudgetSpentError,
-    NoPriceError,
-    NotListedError,
-    PricesError,
-    UpstreamNotFoundError,
-)
-from prices.services import pairs, symbols
+from prices.errors import BudgetSpentError, PricesError
+from prices.services import sourcing, symbols
 from prices.services.symbols import Resolved
-from prices.types import AssetKind, Capability, Instrument, Quote
+from prices.types import AssetKind
 
 # Assets that nobody follows are renewed this rarely at least.
 TRACKED_AGE_S = 300.0
@@ -186,7 +178,7 @@ def _share(kind: AssetKind) -> int | None:
 def _as_kept(value: QuoteAnswer) -> Held[QuoteAnswer]:
     """Return a copy as a tick may carry it: past its life it is marked stale."""
     is_past = (datetime.now(UTC) - value.fetched_at).total_seconds() > cache.QUOTE.fresh_s
-    kept = msgspec.structs.replace(value, cached=True, stale=value.stale or is_past)
+    kept = cache.as_copy(value, is_stale=is_past)
     return Held(kept, cache.encode(kept), 0.0, was_hit=True)
 
 
@@ -232,7 +224,7 @@ def _held(
             continue
         got = cache.fetch_many(
             by_key,
-            partial(_load, kind, by_key, purpose),
+            partial(sourcing.load, kind, by_key, purpose),
             QuoteAnswer,
             cache.QUOTE,
             max_age_s={key: ages[one.symbol] for key, one in by_key.items()},
@@ -246,131 +238,3 @@ def _held(
 def _is_about(by_key: Mapping[str, Resolved], key: str, value: QuoteAnswer) -> bool:
     """Whether a held quote is of the asset that its key stands for now."""
     return value.ref == by_key[key].asset.ref
-
-
-def _load(
-    kind: AssetKind, by_key: Mapping[str, Resolved], purpose: Purpose, keys: Sequence[str]
-) -> dict[str, QuoteAnswer | PricesError]:
-    """Ask the sources in order, each for what those before it did not give."""
-    answers: dict[str, QuoteAnswer | PricesError] = {}
-    errors: dict[str, PricesError] = {}
-    skipped: dict[str, list[Skipped]] = {key: [] for key in keys}
-    give_up = time.monotonic() + gateway.CHAIN_S
-    for source in registry.chain(kind, Capability.QUOTES):
-        if errors and time.monotonic() > give_up:
-            break
-        missing = {key: by_key[key] for key in keys if _is_wanting(answers, errors, key)}
-        if not missing:
-            break
-        found, failed = _from_source(source, missing, skipped, purpose)
-        answers |= found
-        for key, error in failed.items():
-            if key not in errors or isinstance(error, NoPriceError):
-                errors[key] = error
-            skipped[key].append(Skipped(source=registry.skipped_name(source), code=error.code))
-    return {key: answers.get(key) or _telling(errors.get(key), by_key[key]) for key in keys}
-
-
-def _is_wanting(
-    answers: Mapping[str, QuoteAnswer | PricesError], errors: Mapping[str, PricesError], key: str
-) -> bool:
-    """Whether another source may know better: a coin without a market has none anywhere."""
-    return key not in answers and not isinstance(errors.get(key), NoPriceError)
-
-
-def _telling(error: PricesError | None, resolved: Resolved) -> PricesError:
-    """Return why there is no quote: that no source has the asset says nothing of our listing."""
-    if error is None or isinstance(error, (NotListedError, UpstreamNotFoundError)):
-        return NoPriceError(resolved.symbol)
-    return error
-
-
-def _from_source(
-    source: str,
-    wanted: Mapping[str, Resolved],
-    skipped: Mapping[str, list[Skipped]],
-    purpose: Purpose,
-) -> tuple[dict[str, QuoteAnswer], dict[str, PricesError]]:
-    """Return what one source gives and why it does not give the rest, by key."""
-    failed: dict[str, PricesError] = {}
-    instruments: dict[str, Instrument] = {}
-    with spending(purpose):
-        for key, one in wanted.items():
-            try:
-                instruments[key] = pairs.instrument(one.asset, source)
-            except PricesError as exc:
-                failed[key] = exc
-        if not instruments:
-            return {}, failed
-        try:
-            got = gateway.call(source, lambda p: p.quotes(list(instruments.values())))
-        except PricesError as exc:
-            return {}, failed | dict.fromkeys(instruments, exc)
-        fetched_at = datetime.now(UTC)
-        answers = {}
-        for key, instrument in instruments.items():
-            quote = got.found.get(instrument.ref)
-            if quote is None:
-                failed[key] = got.failed.get(instrument.ref) or _without_price(source, wanted[key])
-                continue
-            try:
-                answers[key] = _answer(wanted[key], quote, source, fetched_at, skipped[key])
-            except PricesError as exc:  # No rate for its stand-in: not passed off as dollars.
-                failed[key] = exc
-    return answers, failed
-
-
-def _without_price(source: str, resolved: Resolved) -> PricesError:
-    """Return what it means that a source that was asked has no price for an asset."""
-    if source == registry.source_for(AssetKind.CRYPTO):
-        return NoPriceError(resolved.symbol)
-    return NotListedError(source, resolved.asset.ref)
-
-
-def _answer(
-    resolved: Resolved,
-    quote: Quote,
-    source: str,
-    fetched_at: datetime,
-    skipped: list[Skipped],
-) -> QuoteAnswer:
-    is_coin = resolved.asset.kind == AssetKind.CRYPTO
-    volume_basis = "24h_currency" if is_coin else "session_shares"
-    currency = pairs.quote_currency(resolved.asset, source)
-    rate = 1.0 if currency == "USD" else pairs.dollars(currency)
-    kind = AssetKind(resolved.asset.kind)
-    verdict = freshness.of_quote(
-        kind, quote.as_of, fetched_at, registry.cadence(source), is_timed=quote.is_timed
-    )
-    return QuoteAnswer(
-        source=registry.public_name(source),
-        as_of=quote.as_of,
-        fetched_at=fetched_at,
-        cached=False,
-        stale=False,
-        symbol=resolved.symbol,
-        ref=resolved.asset.ref,
-        name=resolved.asset.name,
-        kind=kind,
-        price=quote.price * rate,
-        change=_times(quote.change, rate),
-        change_percent=quote.change_percent,
-        high=_times(quote.high, rate),
-        low=_times(quote.low, rate),
-        volume=_times(quote.volume, rate if is_coin else 1.0),
-        market_cap=quote.market_cap,
-        last_updated=quote.as_of,
-        freshness=verdict.freshness,
-        market=None if is_coin else market_at(fetched_at),
-        session=None if is_coin else freshness.session_of(quote.as_of),
-        disputed=False,
-        quote_currency=currency,
-        fallback_from=list(skipped),
-        change_basis="24h" if is_coin else "previous_close",
-        volume_basis=volume_basis if quote.volume is not None else None,
-        alternatives=resolved.alternatives,
-    )
-
-
-def _times(value: float | None, rate: float) -> float | None:
-    return None if value is None else value * rate

@@ -15,15 +15,15 @@ from itertools import groupby
 from threading import Lock
 
 from django.db import transaction
-from django.db.models import FilteredRelation, Q, QuerySet
+from django.db.models import Count, F, FilteredRelation, Q, QuerySet
 
 from prices.answers import QuoteAnswer
 from prices.freshness import AUCTION
 from prices.models import Asset, Bar, Series
-from prices.providers.bars import aligned, bar_start, merged, midnight, roll_up
+from prices.providers.bars import DAY_S, aligned, bar_start, merged, midnight, roll_up
 from prices.providers.stock_source import closing, in_session
 from prices.services import splits
-from prices.sessions import latest_session, sessions_between
+from prices.sessions import latest_session, session_on, sessions_between
 from prices.types import (
     Adjustment,
     AssetKind,
@@ -82,10 +82,45 @@ def forget() -> None:
 
 
 def widths(asset: Asset, window: Window) -> list[Resolution]:
-    """Return which widths recorded bars can give for the window; none where it holds none."""
-    if not _minutes_of(asset, window).exists():
+    """Return which widths recorded bars can surely give for the window; none where it has none."""
+    found = _counted(asset, window)
+    if not found:
         return []
-    return [*_INTRADAY, Resolution.DAY, Resolution.WEEK, Resolution.MONTH]
+    most = max(found.values())
+    # Of twice as many minutes either half of a session has enough.
+    intraday = [one for one in _INTRADAY if one is not Resolution.H4 or most >= 2 * _LEAST_MINUTES]
+    if most < _LEAST_MINUTES:
+        return intraday
+    rolled = [one for one in (Resolution.WEEK, Resolution.MONTH) if _rolls(asset, window, one)]
+    return [*intraday, Resolution.DAY, *rolled]
+
+
+def _rolls(asset: Asset, window: Window, resolution: Resolution) -> bool:
+    """Whether whole weeks or months can be made of what is recorded."""
+    window = aligned(window, resolution)
+    days = [
+        Candle(day, 1, 1, 1, 1, None, closed=True)
+        for day, count in _counted(asset, window).items()
+        if count >= _LEAST_MINUTES
+    ]
+    if not days:
+        return False
+    series = Candles(days, Origin.RECORDED, truncated_by=_why_later(days[0], window))
+    rolled = roll_up(series, resolution, window, kind=AssetKind.STOCK, now=window.end)
+    return bool(rolled.candles)
+
+
+def _counted(asset: Asset, window: Window) -> dict[int, int]:
+    """Return how many minutes each day has, by its midnight in UTC, oldest first."""
+    rows = (
+        _minutes_of(asset, window)
+        .annotate(day=F("opens") - F("opens") % DAY_S)
+        .values("day")
+        .annotate(count=Count("opens"))
+        .order_by("day")
+        .values_list("day", "count")
+    )
+    return dict(rows)
 
 
 def candles(
@@ -236,8 +271,9 @@ def _why_later(first: Candle, window: Window) -> TruncatedBy | None:
     """Return why the bars begin sessions later than the window: recording began within it."""
     if window.start is None:
         return TruncatedBy.LIMIT
-    session = latest_session(datetime.fromtimestamp(first.timestamp, UTC))
-    return TruncatedBy.LIMIT if sessions_between(window.start, session.opens) else None
+    day = session_on(datetime.fromtimestamp(first.timestamp, UTC).date())
+    is_later = day is not None and sessions_between(window.start, day.opens)
+    return TruncatedBy.LIMIT if is_later else None
 
 
 def _days(minutes: Sequence[Candle], now: datetime) -> Iterator[Candle]:

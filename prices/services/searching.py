@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db.models import Q
 
 from prices.models import Asset
-from prices.services import symbols
+from prices.services import spelling, symbols
 from prices.types import AssetKind
 
 
@@ -17,14 +17,14 @@ def search(text: str, kind: AssetKind | None, limit: int) -> list[symbols.Resolv
     """
     folded = " ".join(text.split()).casefold()
     prefix, colon, rest = folded.partition(":")
-    if colon and prefix in symbols.FORCED:
-        words, kinds = rest.strip(), {symbols.FORCED[prefix]}
+    if colon and prefix in spelling.FORCED:
+        words, kinds = rest.strip(), {spelling.FORCED[prefix]}
     else:
         words, kinds = folded, set(AssetKind)
     kinds &= {kind} if kind else set(AssetKind)
     if not words or not kinds:
         return []
-    tickers = symbols.spellings(symbols.SHARE_CLASS.sub(".", words.upper()))
+    tickers = spelling.spellings(spelling.SHARE_CLASS.sub(".", words.upper()))
     fits = Q(name__icontains=words) | Q(coingecko_id__icontains=words)
     for ticker in tickers:
         fits |= Q(ticker__startswith=ticker)

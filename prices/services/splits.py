@@ -40,6 +40,10 @@ _STEP = 1.3
 _NIGHT = 0.08  # so far a price may move besides, in the night of a split
 _SAME = 0.03  # closes of two sources for one day, or at different exchanges
 _LOOKED_AT = 5  # days on either side by which a split is confirmed
+# Sources take their time to adjust days for a split: that a price has halved without
+# one is believed from the third day on.
+_LARGE = 1.8
+_SETTLED = 3
 
 
 def adjusted(
@@ -128,6 +132,8 @@ class _Seen:
         if split is not None:
             return split if _shows(step, split) else 1
         ratio = self._confirmed(before, after)
+        if ratio == 1 and max(step, 1 / step) > _LARGE and self._days_since(after) < _SETTLED:
+            return None
         if ratio is not None and ratio != 1:
             learn(self._asset, [Split(after, ratio)], f"found: {self._source}")
         return ratio
@@ -163,6 +169,9 @@ class _Seen:
         for series, at, close in kept.values_list("series", "opens", "close"):
             of_source.setdefault(series, {})[_day(at)] = close
         return max(of_source.values(), key=len, default={})
+
+    def _days_since(self, first: date) -> int:
+        return sum(day >= first for day in self._closes or {})
 
     def _confirmed(self, before: date, after: date) -> float | None:
         """Return how closes as traded step against adjusted ones, if they do so cleanly."""

@@ -8,7 +8,6 @@ choice is then stored, and stays until someone pins it otherwise.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from django.db import IntegrityError, transaction
 from prices import cache, registry
 from prices.answers import Alternative
 from prices.errors import (
+    InactiveSymbolError,
     InvalidSymbolError,
     LookupsSpentError,
     PricesError,
@@ -27,44 +27,12 @@ from prices.errors import (
     UpstreamNotFoundError,
 )
 from prices.models import Asset, Catalogue
-from prices.services import catalogue, holdings
+from prices.services import catalogue, holdings, retirement
+from prices.services.spelling import STOCK_TICKER, TICKER, Asked, parse, spellings
 from prices.types import AssetKind
-
-TICKER = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,19}")
-COIN_ID = re.compile(r"[A-Za-z0-9._ \-]{1,100}")
-# What a US stock's ticker looks like; only such a one is worth a stock source's key.
-STOCK_TICKER = re.compile(r"[A-Z]{1,5}(\.[A-Z])?")
-
-# BRK/B is BRK.B.
-SHARE_CLASS = re.compile(r"/(?=[A-Z]$)")
-
-# What a symbol may begin with, and the kind it then is.
-FORCED = {"coingecko": AssetKind.CRYPTO, **{kind.value: kind for kind in AssetKind}}
 
 TOP_RANK = 300
 MAX_ALTERNATIVES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A symbol as asked, folded: a coin's id, or a ticker of one kind or of any."""
-
-    text: str
-    kind: AssetKind | None = None
-    ticker: str = ""
-    coin_id: str = ""
-
-    @property
-    def name(self) -> str:
-        """One text for all spellings of the same symbol."""
-        return f"{self.kind or 'any'}:{self.ticker or self.coin_id}"
-
-    @property
-    def ref(self) -> str:
-        """The ref it names outright, or ""."""
-        if self.coin_id:
-            return f"coingecko:{self.coin_id}"
-        return f"stock:{self.ticker}" if self.kind is AssetKind.STOCK else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,30 +59,16 @@ class Resolution:
     assets: dict[str, Resolved] = field(default_factory=dict)
 
 
-def parse(asked: str) -> Asked:
-    """Return a symbol as it was meant. Raises InvalidSymbolError."""
-    text = asked.strip()
-    if not text.isascii():
-        raise InvalidSymbolError(asked)
-    prefix, colon, rest = text.partition(":")
-    prefix = prefix.lower()
-    if colon and prefix == "coingecko" and COIN_ID.fullmatch(rest):
-        return Asked(text, AssetKind.CRYPTO, coin_id=rest)
-    kind = AssetKind(prefix) if colon and prefix in set(AssetKind) else None
-    ticker = SHARE_CLASS.sub(".", (rest if kind else text).upper())
-    if not TICKER.fullmatch(ticker):
-        raise InvalidSymbolError(asked)
-    return Asked(text, kind, ticker)
-
-
-def resolve(asked: str, *, lookup: bool = False) -> Resolved:
+def resolve(asked: str, *, lookup: bool = False, of_the_past: bool = False) -> Resolved:
     """Return the asset a symbol means.
 
     With `lookup` a symbol that no catalogue knows is asked of its source, within
-    LOOKUPS_PER_MINUTE and at most once in five minutes.
+    LOOKUPS_PER_MINUTE and at most once in five minutes. What is traded no more is
+    given `of_the_past` alone, and by its ref.
 
-    Raises InvalidSymbolError, UnknownSymbolError, ProviderNotConfiguredError, or
-    UpstreamError where the catalogue itself is not there yet and cannot be had.
+    Raises InvalidSymbolError, InactiveSymbolError, UnknownSymbolError,
+    ProviderNotConfiguredError, or UpstreamError where the catalogue itself is not
+    there yet and cannot be had.
     """
     meant = parse(asked)
     _have(AssetKind.CRYPTO if meant.kind is not AssetKind.STOCK else AssetKind.STOCK)
@@ -123,8 +77,12 @@ def resolve(asked: str, *, lookup: bool = False) -> Resolved:
         # Whether a stock bears the ticker must be known before a smaller coin has it.
         _ensure_stocks(meant, is_needed=found is None)
         found = _find([meant])[meant.text]
-    if found is None and lookup:
-        found = _look_up(meant)
+    if found is not None and (of_the_past or not found.asset.is_gone):
+        return found
+    gone = found.asset if found else _gone([meant]).get(meant.text)
+    if gone is not None:
+        raise inactive(asked, gone)
+    found = _look_up(meant) if lookup else None
     if found is None:
         raise UnknownSymbolError(asked)
     return found
@@ -151,7 +109,7 @@ def resolve_many(asked: Iterable[str]) -> Resolution:
     missing = _Missing({one.text: one for one in meant})
     for text, found in _find(meant).items():
         for name in name_of[text]:
-            if found is None:
+            if found is None or found.asset.is_gone:
                 result.rejected[name] = missing.code(text)
                 continue
             result.found[name] = found.symbol
@@ -224,11 +182,16 @@ class _Missing:
     def __init__(self, meant: Mapping[str, Asked]) -> None:
         self._meant = meant
         self._filled: set[str] | None = None
+        self._gone: dict[str, Asset] | None = None
 
     def code(self, text: str) -> str:
         if self._filled is None:
             self._filled = set(Catalogue.objects.values_list("kind", flat=True))
         one = self._meant[text]
+        if self._gone is None:
+            self._gone = _gone(self._meant.values())
+        if text in self._gone:
+            return InactiveSymbolError.code
         for kind in [one.kind] if one.kind else list(AssetKind):
             if kind in self._filled:
                 continue
@@ -237,6 +200,49 @@ class _Missing:
             if one.kind or STOCK_TICKER.fullmatch(one.ticker.replace("-", ".")):
                 return ProviderNotConfiguredError.code
         return UnknownSymbolError.code
+
+
+def rule(asked: str, resolved: Resolved) -> str:
+    """Return by which rule a symbol came to mean an asset, as words; settles nothing."""
+    meant, asset = parse(asked), resolved.asset
+    if meant.coin_id:
+        return "a ref: CoinGecko's id"
+    if meant.kind is AssetKind.STOCK:
+        return "a ref: the stock of that ticker"
+    if asset.pinned:
+        return f"{asset.ticker} is pinned to it in the admin"
+    if meant.kind is AssetKind.CRYPTO:
+        return f"of the coins called {asset.ticker} this one leads"
+    if not resolved.alternatives:
+        return f"nothing else is called {asset.ticker}"
+    if _is_top_coin(asset):
+        return f"an original coin among the top {TOP_RANK} comes first, and it stays settled"
+    if asset.kind == AssetKind.STOCK:
+        return "no coin of the top has the ticker, so a US stock comes first; it stays settled"
+    return "of the coins of that ticker the largest, an original before copies; it stays settled"
+
+
+def inactive(asked: str, gone: Asset) -> InactiveSymbolError:
+    """Return what there is to say of a symbol whose asset is traded no more."""
+    heir = retirement.heir(gone)
+    now = {"ref": heir.ref, "symbol": names([heir])[heir.ref]} if heir else None
+    return InactiveSymbolError(asked, now, gone.last_day)
+
+
+def _gone(meant: Iterable[Asked]) -> dict[str, Asset]:
+    """Return who bore a symbol last and is traded no more, by the symbol's text."""
+    of = {one.text: one for one in meant}
+    tickers = [ticker for one in of.values() for ticker in spellings(one.ticker) if one.ticker]
+    refs = [one.ref for one in of.values() if one.coin_id]
+    by_ticker = retirement.bearers(tickers) if tickers else {}
+    by_ref = {a.ref: a for a in Asset.objects.filter(ref__in=refs) if a.is_gone} if refs else {}
+    found = {}
+    for text, one in of.items():
+        bore = [a for ticker in spellings(one.ticker) for a in by_ticker.get(ticker, [])]
+        asset = by_ref.get(one.ref) or next((a for a in bore if one.kind in {None, a.kind}), None)
+        if asset is not None:
+            found[text] = asset
+    return found
 
 
 def _find(meant: Sequence[Asked]) -> dict[str, Resolved | None]:
@@ -263,12 +269,6 @@ def _find(meant: Sequence[Asked]) -> dict[str, Resolved | None]:
             asset = by_ref[one.ref]
             found[one.text] = _resolved(asset, [asset, *rivals.get(asset.ticker, [])])
     return found
-
-
-def spellings(ticker: str) -> list[str]:
-    """Return what a ticker may stand for: BRK-B means BRK.B, unless something is called BRK-B."""
-    dotted = ticker.replace("-", ".")
-    return [ticker] if dotted == ticker else [ticker, dotted]
 
 
 def _rivals(tickers: Iterable[str]) -> dict[str, list[Asset]]:
@@ -454,6 +454,8 @@ def rejection(asked: str, code: str) -> PricesError:
     """Return the error behind a code of `Resolution.rejected`."""
     if code == InvalidSymbolError.code:
         return InvalidSymbolError(asked)
+    if code == InactiveSymbolError.code:
+        return InactiveSymbolError(asked)
     if code == UpstreamError.code:
         return UpstreamError("catalogue", "it has not been filled yet", retry_after_s=10)
     if code == ProviderNotConfiguredError.code:

@@ -60,6 +60,19 @@ class Resuming:
         """Whether it is connected and has had a live tick on this connection."""
         return bool(self.client and self.client.is_open and self.client.count)
 
+    @property
+    def state(self) -> str:
+        """Say how it stands with this client, for who looks for the reason."""
+        client = self.client
+        if client is None:
+            return "not connected yet"
+        silent_s = time.time() - client.last_at
+        return (
+            f"status {client.status}, open: {client.is_open}, "
+            f"subscribed: {client.subscribed.done()}, live ticks: {client.count}, "
+            f"all: {len(client.heard)}, silent for {silent_s:.1f} s, tries: {self._tries}"
+        )
+
     async def _live(self) -> None:
         try:
             while True:

@@ -164,6 +164,7 @@ class Sight:
     tasks: int
     sockets: int
     lag_s: float
+    figures: dict[str, int]  # the hub's own counts
 
 
 def seen(web: Web) -> Sight:
@@ -175,6 +176,7 @@ def seen(web: Web) -> Sight:
         tasks=known["tasks"],
         sockets=known["sockets"],
         lag_s=known["lag_s"],
+        figures=known["figures"],
     )
 
 

@@ -50,7 +50,12 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 async def _tell(send: Any) -> None:
     from streaming.hub import hub
 
-    known = {"tasks": len(asyncio.all_tasks()), "sockets": hub().count, "lag_s": _lag.taken()}
+    known = {
+        "tasks": len(asyncio.all_tasks()),
+        "sockets": hub().count,
+        "lag_s": _lag.taken(),
+        "figures": hub().figures(),
+    }
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(known).encode()})

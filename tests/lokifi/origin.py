@@ -61,6 +61,19 @@ def front(origin: Any, max_bytes: int = 2**20, **more: Any) -> FrontCache:
     return FrontCache(origin, max_bytes=max_bytes, prefix="/api/", **more)
 
 
+def read_after(reads: asyncio.Event, app: Any) -> Any:
+    """Return an application as it is for a client that takes nothing before `reads` is set."""
+
+    async def slowly(scope: Scope, receive: Receive, send: Send) -> None:
+        async def wait_and_send(message: Message) -> None:
+            await reads.wait()
+            await send(message)
+
+        await app(scope, receive, wait_and_send)
+
+    return slowly
+
+
 async def ask(
     app: Any, target: str = "/api/x", method: str = "GET", **headers: str | list[str]
 ) -> Answer:

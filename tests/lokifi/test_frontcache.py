@@ -5,29 +5,16 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 import pytest
 
-from lokifi.frontcache import cache, capture, shelf
+from lokifi.frontcache import cache
 from tests.lokifi.origin import PUBLIC, Origin, ask, front
 
 pytestmark = pytest.mark.asyncio
 
 LONG = b'{"prices":[' + b"12345," * 500 + b"1]}"
-
-
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Let so many seconds pass for the cache."""
-
-    def pass_s(seconds: float) -> None:
-        for module in (cache, capture):
-            monkeypatch.setattr(module, "monotonic", lambda: monotonic() + seconds)
-        monkeypatch.setattr(shelf, "monotonic", lambda: monotonic() + seconds)
-
-    return pass_s
 
 
 async def test_what_may_be_kept_is_asked_for_once_and_marked_as_a_hit() -> None:
@@ -259,85 +246,6 @@ async def test_what_asks_for_more_than_the_answer_passes_by(headers: dict[str, s
     assert len(app.shelf) == 0
 
 
-async def test_a_thousand_first_requests_enter_the_application_once() -> None:
-    origin = Origin(gate=asyncio.Event())
-    app = front(origin)
-    asking = [asyncio.create_task(ask(app)) for _ in range(1000)]
-    await asyncio.sleep(0)
-    assert origin.gate
-    origin.gate.set()
-    answers = await asyncio.gather(*asking)
-
-    assert origin.count == 1
-    assert {answer.body for answer in answers} == {origin.body}
-
-
-async def test_those_who_wait_for_what_is_public_but_has_no_life_share_it() -> None:
-    stale = {"Cache-Control": "public, max-age=0", "X-Cache": "STALE"}
-    origin = Origin(gate=asyncio.Event(), headers=stale)
-    app = front(origin)
-    asking = [asyncio.create_task(ask(app)) for _ in range(50)]
-    await asyncio.sleep(0)
-    assert origin.gate
-    origin.gate.set()
-    answers = await asyncio.gather(*asking)
-
-    assert origin.count == 1
-    assert {answer.headers["x-cache"] for answer in answers} == {"STALE"}
-    assert len(app.shelf) == 0
-
-
-async def test_nobody_is_given_an_answer_that_was_for_another_alone() -> None:
-    origin = Origin(gate=asyncio.Event(), headers={"Cache-Control": "no-store"})
-    app = front(origin)
-    asking = [asyncio.create_task(ask(app)) for _ in range(50)]
-    await asyncio.sleep(0)
-    assert origin.gate
-    origin.gate.set()
-    await asyncio.gather(*asking)
-
-    assert origin.count == 50
-
-
-async def test_after_an_answer_for_one_alone_the_others_share_the_next() -> None:
-    class TwoFaced(Origin):
-        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-            is_first = not self.asked
-            self.body = b"first" if is_first else b"kept"
-            self.headers = {"Cache-Control": PUBLIC}
-            if is_first:
-                self.headers["Surrogate-Control"] = "no-store"
-            await super().__call__(scope, receive, send)
-
-    origin = TwoFaced(gate=asyncio.Event())
-    app = front(origin)
-    asking = [asyncio.create_task(ask(app)) for _ in range(50)]
-    await asyncio.sleep(0)
-    assert origin.gate
-    origin.gate.set()
-    answers = await asyncio.gather(*asking)
-
-    assert origin.count == 2
-    assert sorted({answer.body for answer in answers}) == [b"first", b"kept"]
-    assert [answer.body for answer in answers].count(b"first") == 1
-
-
-async def test_a_client_that_leaves_does_not_take_the_answer_from_the_others() -> None:
-    origin = Origin(gate=asyncio.Event())
-    app = front(origin)
-    first = asyncio.create_task(ask(app))
-    await asyncio.sleep(0)
-    second = asyncio.create_task(ask(app))
-    await asyncio.sleep(0)
-    first.cancel()
-    await asyncio.sleep(0)
-    assert origin.gate
-    origin.gate.set()
-
-    assert (await second).body == origin.body
-    assert (await ask(app)).headers["x-cache"] == "HIT"
-
-
 async def test_an_old_copy_that_may_be_is_served_at_once_marked_and_renewed_behind(
     later: Callable[[float], None],
 ) -> None:
@@ -367,69 +275,6 @@ async def test_past_that_too_it_is_asked_for(later: Callable[[float], None]) -> 
     await ask(app)
     later(31)
     assert "age" not in (await ask(app)).headers
-
-
-async def test_a_purge_drops_what_bears_the_tag_and_nothing_else() -> None:
-    origin = Origin(headers={"Cache-Control": PUBLIC, "Surrogate-Key": "a b"})
-    other = Origin(headers={"Cache-Control": PUBLIC, "Surrogate-Key": "c"})
-
-    async def both(scope: Any, receive: Any, send: Any) -> None:
-        await (origin if scope["path"] == "/api/x" else other)(scope, receive, send)
-
-    app = front(both)
-    await ask(app)
-    await ask(app, "/api/y")
-    app.purge(["b", "unheard"])
-    answer = await ask(app)
-    await ask(app, "/api/y")
-
-    assert (origin.count, other.count) == (2, 1)
-    assert "surrogate-key" not in answer.headers
-
-
-async def test_what_was_being_fetched_at_a_purge_is_not_kept_nor_given_to_those_after() -> None:
-    origin = Origin(
-        headers={"Cache-Control": PUBLIC, "Surrogate-Key": "a"}, gate=asyncio.Event(), body=b"old"
-    )
-    app = front(origin)
-    before = asyncio.create_task(ask(app))
-    await asyncio.sleep(0)
-    app.purge(["a"])
-    assert origin.gate
-    first_gate, origin.gate, origin.body = origin.gate, None, b"new"
-    after = await ask(app)
-    first_gate.set()
-
-    assert (await before).body == b"old"
-    assert after.body == b"new"
-    assert (await ask(app)).body == b"new"
-
-
-async def test_nobody_is_given_an_older_version_after_a_newer_one() -> None:
-    """Whether the newer one came by another address, or by a method that nobody keeps."""
-    version = {"/api/x": 1, "/api/y": 1}
-    asked: list[str] = []
-
-    async def versioned(scope: Any, receive: Any, send: Any) -> None:
-        asked.append(scope["path"])
-        key = f"price:BTC={version[scope['path']]}"
-        origin = Origin(headers={"Cache-Control": PUBLIC, "Surrogate-Key": key})
-        await origin(scope, receive, send)
-
-    app = front(versioned)
-    await ask(app)
-    version["/api/y"] = 2
-    await ask(app, "/api/y")
-    version["/api/x"] = 2
-    await ask(app)
-    await ask(app)
-    assert asked == ["/api/x", "/api/y", "/api/x"]
-    version["/api/y"] = 3
-    posted = await ask(app, "/api/y", method="POST")
-    await ask(app)
-    assert asked[3:] == ["/api/y", "/api/x"]
-    assert "surrogate-key" not in posted.headers
-    assert len(app.shelf) == 0  # /api/x still says 2, and 3 was seen
 
 
 async def test_gzip_is_made_once_and_has_a_tag_of_its_own() -> None:

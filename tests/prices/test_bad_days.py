@@ -12,7 +12,7 @@ from prices import cache, failures, redis_clients, registry
 from prices.models import Asset, Catalogue
 from prices.redis_clients import RedisAwayError
 from tests.market import Sandbox
-from tests.prices.test_http_api import client, get, ok, problem
+from tests.prices.rest import client, get, ok, problem
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("alone")]
 

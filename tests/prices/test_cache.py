@@ -236,13 +236,6 @@ def test_hostile_notes_of_failure_are_no_notes(redis_client: Redis, note: bytes)
     assert fetch(Source(answer(3))).value.count == 3
 
 
-def test_a_key_of_another_type_is_a_miss_and_no_outage(redis_client: Redis) -> None:
-    redis_client.hset("days:coingecko:x", "a", "b")
-
-    assert cache.closed_days("coingecko", "x") == []
-    assert redis_clients.ask(lambda r: r.ping())
-
-
 def test_who_waits_for_what_is_loaded_does_not_wait_for_what_another_process_loads(
     redis_client: Redis,
 ) -> None:

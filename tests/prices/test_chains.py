@@ -14,7 +14,7 @@ from prices.answers import QuoteAnswer
 from prices.models import Asset, ExchangePair
 from prices.services import pairs
 from tests.market import Sandbox
-from tests.prices.test_http_api import get, ok, problem
+from tests.prices.rest import get, ok, problem
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
 

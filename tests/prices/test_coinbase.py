@@ -194,11 +194,35 @@ def test_what_lies_before_the_known_bars_is_asked_too() -> None:
     today = NOW_S - NOW_S % DAY_S
     known = closed(stamps(today - 10 * DAY_S, today - DAY_S, DAY_S), DAY_S)
 
+    got = coinbase(site).candles(BTC, window(days=300), Resolution.WEEK, known=known)
+
+    assert [params["start"][:10] for params in site.params] == ["2025-10-05", "2024-12-09"]
+    assert [params["end"][:10] for params in site.params] == ["2025-10-06", "2025-09-25"]
+    assert len(got.candles) == 44
+
+
+def test_what_one_page_holds_is_one_call_whatever_is_known_within() -> None:
+    site = Site("", {CANDLES: rows})
+    today = NOW_S - NOW_S % DAY_S
+    known = closed(stamps(today - 10 * DAY_S, today - DAY_S, DAY_S), DAY_S)
+
     got = coinbase(site).candles(BTC, window(days=30), Resolution.WEEK, known=known)
 
-    assert [params["start"][:10] for params in site.params] == ["2025-10-05", "2025-09-01"]
-    assert [params["end"][:10] for params in site.params] == ["2025-10-06", "2025-09-25"]
+    assert [params["start"][:10] for params in site.params] == ["2025-09-01"]
     assert len(got.candles) == 6
+
+
+def test_a_series_that_breaks_off_hands_on_the_pages_that_came() -> None:
+    def answer(params: Mapping[str, str]) -> list[list[float]]:
+        if params["start"] < "2024-11":
+            raise ConnectionResetError
+        return rows(params)
+
+    with pytest.raises(UpstreamError) as caught:
+        coinbase({CANDLES: answer}).candles(BTC, window(days=600), Resolution.DAY)
+
+    assert len(caught.value.got) == 300
+    assert [bar.closed for bar in caught.value.got[-2:]] == [True, False]
 
 
 def test_bars_that_contradict_themselves_are_left_out_and_counted() -> None:

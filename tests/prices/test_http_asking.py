@@ -9,7 +9,7 @@ from redis import Redis
 from prices import registry
 from prices.budget import Purpose
 from tests.market import Sandbox
-from tests.prices.test_http_api import ROOT, client, get, max_age, ok, problem
+from tests.prices.rest import ROOT, client, get, max_age, ok, problem
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
 

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from prices.answers import QuoteAnswer
 from prices.models import Asset, Bar, Series
 from prices.services import quotes, recorder
-from prices.sessions import Session, session_on
+from prices.sessions import Session, session_on, sessions_between
 from prices.types import (
     Adjustment,
     AssetKind,
@@ -25,6 +25,7 @@ from prices.types import (
     Window,
 )
 from tests.market import Sandbox
+from tests.prices.rest import ok
 
 pytestmark = [pytest.mark.django_db]
 
@@ -234,6 +235,30 @@ def test_a_wide_bar_of_a_few_minutes_is_not_made(aapl: Asset) -> None:
     assert [bar[0] for bar in bars(aapl, Resolution.H4, 12)] == [0]
 
 
+def test_widths_are_those_that_can_be_given(aapl: Asset) -> None:
+    everything = Window(None, at(390))
+
+    def widths(minutes: int) -> str:
+        record_session(minutes)
+        found = recorder.widths(aapl, everything)
+        for width in found:
+            assert recorder.candles(aapl, everything, width, at(390)) is not None, width
+        return " ".join(found)
+
+    assert widths(11) == "1 5 15 30 60"
+    assert widths(12) == "1 5 15 30 60 D"
+    assert widths(24) == "1 5 15 30 60 240 D"
+    # A week or a month that was not recorded from its beginning is not made.
+    series = Series.objects.get()
+    for session in sessions_between(SESSION.opens - timedelta(days=60), SESSION.opens):
+        opens = int(session.opens.timestamp())
+        Bar.objects.bulk_create(
+            Bar(series=series, opens=opens + n * 60, open=100, high=100, low=100, close=100)
+            for n in range(12)
+        )
+    assert widths(24) == "1 5 15 30 60 240 D W M"
+
+
 def test_a_window_that_begins_before_the_recording_says_so(aapl: Asset) -> None:
     record_session(30)
     week = Window(at(30) - timedelta(days=7), at(30))
@@ -278,3 +303,27 @@ def test_aapl_has_intraday_bars_from_a_session_of_quotes_alone(
     assert [(one.open, one.high, one.low, one.close) for one in series.candles] == [
         (part[0], max(part), min(part), part[-1]) for part in quarters
     ]
+
+
+def test_a_plan_without_bars_is_answered_with_recorded_ones(
+    shifted: time_machine.Traveller, sandbox: Sandbox, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"stock_candles": ["finnhub"]}
+    for minute in range(60):
+        shifted.move_to(at(minute + 0.5))
+        sandbox.control("POST", "clock", {"now": at(minute + 0.5).timestamp()})
+        recorder.record(quotes.quotes(["AAPL"], max_age_s=0).data.values())
+    sandbox.control("POST", "plan", {"plan": "free"})
+
+    for resolution, count in (("1", 60), ("5", 12), ("15", 4), ("60", 1), ("D", 1)):
+        answer = ok("/AAPL/ohlcv", period="1d", resolution=resolution)
+
+        assert (answer["origin"], answer["count"], answer["coverage"]) == ("recorded", count, 1.0)
+        assert answer["resolution"] == resolution
+        assert {bar["volume"] for bar in answer["candles"]} == {None}
+        assert [bar["closed"] for bar in answer["candles"]] == [True] * (count - 1) + [False]
+        assert answer["volume_basis"] is None
+        assert answer["fallback_from"][0]["code"] == "plan_restricted"
+    usual = ok("/AAPL/ohlcv", period="1w")
+    assert (usual["resolution"], usual["truncated_by"]) == ("15", "limit")
+    assert 0 < usual["coverage"] < 0.05

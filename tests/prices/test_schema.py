@@ -26,6 +26,7 @@ GOOD = [
     ("/api/v1/prices/{symbol}/history", "AAPL/history?period=5y"),
     ("/api/v1/prices/{symbol}/ohlcv", "ETH/ohlcv?period=1d"),
     ("/api/v1/prices/{symbol}/ohlcv", "TSLA/ohlcv?period=1m&resolution=D"),
+    ("/api/v1/prices/{symbol}/at", "AAPL/at?date=2026-09-13"),
     ("/api/v1/prices/crypto/top", "crypto/top?limit=300"),
     ("/api/v1/prices/crypto/search", "crypto/search?q=doge"),
     ("/api/v1/prices/crypto/mapping", "crypto/mapping"),
@@ -38,6 +39,7 @@ BAD = [
     ("/api/v1/prices/{symbol}/history", "NOPE/history"),
     ("/api/v1/prices/{symbol}/history", "BTC/history?period=1q"),
     ("/api/v1/prices/{symbol}/ohlcv", "BTC/ohlcv?period=1y&resolution=1"),
+    ("/api/v1/prices/{symbol}/at", "coingecko:sandbox-newcomer/at?date=2026-03-01"),
     ("/api/v1/prices/crypto/top", "crypto/top?limit=301"),
 ]
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -18,7 +18,7 @@ from prices.errors import (
     UpstreamRefusedError,
 )
 from prices.providers.tiingo import Tiingo
-from prices.types import Origin, Resolution, TruncatedBy, Window
+from prices.types import Adjustment, Origin, Resolution, Split, TruncatedBy, Window
 from tests.prices.sites import Route, Site
 from tests.prices.stock_site import (
     AAPL,
@@ -142,6 +142,20 @@ def test_days_before_a_split_are_in_today_s_shares_without_dividends_taken_off()
     ]
     assert [one.volume for one in got.candles] == [20.0, 20.0, 5.0, 10.0, 10.0]
     assert got.dropped == 0
+
+
+def test_splits_are_told_and_which_bars_are_adjusted_for_them() -> None:
+    splits = {"2025-10-03": 4.0, "2025-10-06": 0.5}
+    provider = tiingo({DAILY: lambda params: daily(params, splits=splits), INTRADAY: intraday})
+
+    days = provider.candles(AAPL, window(days=7), Resolution.DAY)
+    weeks = provider.candles(AAPL, window(days=7), Resolution.WEEK)
+    fives = provider.candles(AAPL, TODAY, Resolution.M5)
+
+    told = (Split(date(2025, 10, 3), 4.0), Split(date(2025, 10, 6), 0.5))
+    assert days.splits == weeks.splits == told
+    assert days.adjustment is weeks.adjustment is Adjustment.SPLITS
+    assert (fives.splits, fives.adjustment) == ((), Adjustment.NONE)
 
 
 def test_a_split_that_is_none_spoils_the_answer() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -18,7 +18,7 @@ from prices.errors import (
 )
 from prices.providers.yahoo import Yahoo
 from prices.sessions import session_on
-from prices.types import Origin, Resolution, TruncatedBy, Window
+from prices.types import Adjustment, Origin, Resolution, Split, TruncatedBy, Window
 from tests.prices.sites import Route, Site
 from tests.prices.stock_site import (
     AAPL,
@@ -126,7 +126,27 @@ def test_a_daily_bar_is_of_the_day_on_which_its_session_opened() -> None:
         "period1": str(int(datetime(2025, 10, 1, tzinfo=UTC).timestamp())),
         "period2": str(NOW_S + DAY_S),
         "includePrePost": "false",
+        "events": "splits",
     }
+
+
+def test_a_chart_s_splits_are_told_with_its_bars() -> None:
+    opens = int(datetime(2025, 10, 6, 13, 30, tzinfo=UTC).timestamp())
+    row = {"date": opens, "numerator": 3.0, "denominator": 2.0, "splitRatio": "3:2"}
+
+    def split(params: Mapping[str, str]) -> dict[str, Any]:
+        answer = chart(params)
+        answer["chart"]["result"][0]["events"] = {
+            "splits": {str(opens): row, "1": {"date": 1, "numerator": None}}
+        }
+        return answer
+
+    provider = yahoo(Site("/v8/finance", {"/chart/AAPL": split}))
+
+    days = provider.candles(AAPL, window(days=7), Resolution.DAY)
+    minutes = provider.candles(AAPL, window(days=7), Resolution.M1)
+    assert days.splits == minutes.splits == (Split(date(2025, 10, 6), 1.5),)
+    assert days.adjustment is minutes.adjustment is Adjustment.SPLITS
 
 
 def test_today_s_bar_may_bear_the_time_of_its_newest_trade() -> None:

@@ -41,10 +41,10 @@ def bitcoin() -> int:
 
 
 @async_to_sync
-async def follow(counts: dict[str, int]) -> None:
+async def follow(counts: dict[str, int], **figures: int) -> None:
     """Be a server process whose sockets follow symbols."""
     async with redis_clients.async_client() as client:
-        await Leases(client, 60).renew(counts)
+        await Leases(client, 60).renew(counts, figures)
 
 
 def text_of(client: Client, path: str) -> str:
@@ -85,6 +85,31 @@ def test_the_status_page_shows_the_last_tick_and_what_is_followed(
     assert "Followed 2 symbols by sockets" in text
     assert f"Last tick number 2 of epoch {place.epoch}" in text
     assert "Prices in it 0, 0 of them stale" in text
+
+
+def test_the_status_page_shows_what_all_processes_count_together(
+    admin_client: Client, redis_client: Redis
+) -> None:
+    assert "Open none, on no server process" in text_of(admin_client, STATUS)
+    one = {"sockets": 1200, "subscriptions": 12_000, "frames": 5000, "bytes": 2_500_000}
+    follow({"BTC": 2}, **one, conflated=3, slow=1, closed_4409=1)
+    follow({"BTC": 2}, **one, conflated=0, slow=0, closed_1005=7)
+
+    text = text_of(admin_client, STATUS)
+
+    assert "Open 2,400 on 2 server processes" in text
+    assert "Subscriptions 24,000" in text
+    assert "Sent 10,000 messages, 5.0 MB" in text
+    assert "Ticks skipped by slow readers 3" in text
+    assert "Closed with 1005 7 Closed with 4409 1" in text
+
+
+def test_figures_that_are_not_ours_are_left_out(admin_client: Client, redis_client: Redis) -> None:
+    follow({"BTC": 1}, sockets=1)
+    (name,) = redis_client.keys("lokifi:demand:figures:*")
+    redis_client.set(name, b"[1")
+
+    assert "Open none, on no server process" in text_of(admin_client, STATUS)
 
 
 def test_a_snapshot_that_is_not_ours_spoils_no_page(

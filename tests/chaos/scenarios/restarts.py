@@ -34,6 +34,7 @@ _MOST_IN_A_SECOND = 0.4
 async def rolling(stage: Stage, size: Size) -> list[Figure]:
     symbols = await stage.aside(stage.follow, 50)
     slowest, exits, busiest = 0.0, [], 0.0
+    away: list[str] = []
     with Recorder(stage) as recorder:
         async with Proxy([web.port for web in stage.webs], SEED) as proxy:
             clients = [
@@ -47,6 +48,7 @@ async def rolling(stage: Stage, size: Size) -> list[Figure]:
                 exits.append(await _replace(stage, proxy, number))
                 await until(lambda: all(c.is_up for c in clients), within_s=40)
                 slowest = max(slowest, time.monotonic() - begin)
+                away += [client.state for client in clients if not client.is_up]
                 busiest = max(busiest, _busiest(proxy.accepted[held:]))
                 await asyncio.sleep(size.calm_s)
             for client in clients:
@@ -59,6 +61,8 @@ async def rolling(stage: Stage, size: Size) -> list[Figure]:
     return [
         exactly("sockets closed otherwise than by 1001 or 1012", _others(reasons), 0),
         exactly("closed without a notice of when to come back", closed - told_to, 0),
+        exactly("sockets that had not come back after 40 s", len(away), 0),
+        *(told("one of them", state) for state in away[:3]),
         within("all back and with ticks after", slowest, 15),
         at_most(
             "busiest second's part of those who come back", busiest, _MOST_IN_A_SECOND, timed=True

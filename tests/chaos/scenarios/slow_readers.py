@@ -105,7 +105,10 @@ class Deaf:
 def held_by(ports: set[int]) -> set[tuple[int, int]]:
     """Return local and peer port of each connection that a process still has open there."""
     found = set()
+    ends = tuple(f":{port:04X}" for port in ports)
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        if not any(end in line for end in ends):
+            continue
         fields = line.split()
         local, peer = (int(end.split(":")[1], 16) for end in fields[1:3])
         # An inode of 0: the process has let go of it, the kernel has not yet.
@@ -165,6 +168,7 @@ async def _with_deaf_ones(stage: Stage, size: Size, *, dribbles: bool) -> list[F
     during = percentile(swarm.delays(middle), 0.99)
     grown = max(now - then for now, then in zip(most, rss, strict=True))
     left = sum(one.gone_at is None for one in deaf)
+    not_reading = sum(seen(web).figures.get("closed_4409", 0) for web in stage.webs)
     for one in deaf:
         one.close()
     figures = [
@@ -180,6 +184,7 @@ async def _with_deaf_ones(stage: Stage, size: Size, *, dribbles: bool) -> list[F
         figures += [
             exactly(f"deaf ones still held after {size.wait} s", left, 0),
             within("the last deaf one was let go after", longest, _GONE_WITHIN_S),
+            exactly("of them closed with 4409, by the server's count", not_reading, count),
         ]
     await swarm.close()
     return figures
@@ -192,7 +197,7 @@ async def _watch(stage: Stage, deaf: list[Deaf], size: Size) -> list[float]:
     begin = time.monotonic()
     dribble_at = begin
     while time.monotonic() - begin < max(size.wait, size.at_least_s):
-        held = held_by(ports)
+        held = await stage.aside(held_by, ports)
         for one in deaf:
             one.look(held)
         now = [rss_mib(web.process.pid) for web in stage.webs]
@@ -204,7 +209,7 @@ async def _watch(stage: Stage, deaf: list[Deaf], size: Size) -> list[float]:
             dribble_at += 5
             for one in deaf:
                 one.dribble()
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1)
     return most
 
 

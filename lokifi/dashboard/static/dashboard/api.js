@@ -39,6 +39,7 @@ export function candles(symbol, period, resolution, signal) {
 const WORDS = {
   unknown_symbol: "is not listed",
   invalid_symbol: "is not a symbol",
+  inactive_symbol: "is not traded any more",
   not_found: "has no price now",
   provider_not_configured: "has no source here: its provider has no key",
   upstream_unavailable: "cannot be had now: no source answers",

@@ -1,0 +1,63 @@
+"""Newer quotes over the rows of coin lists: all figures of a row together, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from prices.answers import CoinRow, QuoteAnswer
+from prices.redis_clients import RedisAwayError
+from prices.services import holdings
+
+# A list with a quote in it is kept by caches no longer than a quote is.
+LIFE_S = 5.0
+
+
+def laid_over(rows: Sequence[CoinRow]) -> list[CoinRow]:
+    """Return rows with the figures of a newer quote that is held, wherever there is one.
+
+    One MGET, and no query: a coin's quote is held under its ticker, its forced
+    ticker or its ref, and says by its ref whose it is.
+    """
+    names = {name: row for row in rows for name in _names(row)}
+    try:
+        held = holdings.quotes(names)
+    except RedisAwayError:
+        return list(rows)
+    newer: dict[str, QuoteAnswer] = {}
+    for quote in held.values():
+        best = newer.get(quote.ref)
+        if best is None or quote.last_updated > best.last_updated:
+            newer[quote.ref] = quote
+    return [_row(row, newer.get(row.ref)) for row in rows]
+
+
+def _names(row: CoinRow) -> list[str]:
+    return [row.symbol, f"crypto:{row.symbol}", row.ref]
+
+
+def _row(row: CoinRow, quote: QuoteAnswer | None) -> CoinRow:
+    if quote is None or row.last_updated is None or quote.last_updated <= row.last_updated:
+        return row
+    figures = (quote.change, quote.change_percent, quote.high, quote.low, quote.market_cap)
+    if quote.disputed or any(figure is None for figure in figures):
+        return row  # An exchange knows no market cap: figures of two sources are not mixed.
+    return msgspec.structs.replace(
+        row,
+        current_price=quote.price,
+        price_change_24h=quote.change,
+        price_change_percentage_24h=quote.change_percent,
+        high_24h=quote.high,
+        low_24h=quote.low,
+        market_cap=quote.market_cap,
+        total_volume=quote.volume if quote.volume is not None else row.total_volume,
+        ath_change_percentage=_off(quote.price, row.ath),
+        atl_change_percentage=_off(quote.price, row.atl),
+        last_updated=quote.last_updated,
+    )
+
+
+def _off(price: float, extreme: float | None) -> float | None:
+    """Return how far a price is off an extreme, in percent."""
+    return round(100 * (price / extreme - 1), 5) if extreme else None

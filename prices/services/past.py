@@ -1,0 +1,361 @@
+"""What was: series of assets that are traded no more, and the price on a day gone by."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import msgspec
+
+from prices import cache, registry
+from prices.answers import CandlesAnswer, HistoryAnswer, PriceAtAnswer
+from prices.cache import Held
+from prices.errors import (
+    InvalidParameterError,
+    NoCloseError,
+    NoPriceError,
+    PlanRestrictedError,
+    PricesError,
+    ResolutionUnavailableError,
+)
+from prices.models import Asset, Bar, Series, StockSplit
+from prices.providers.bars import aligned, roll_up
+from prices.services import history as series
+from prices.services import retirement, symbols
+from prices.services.symbols import Resolved
+from prices.sessions import latest_session, session_on
+from prices.types import (
+    Adjustment,
+    AssetKind,
+    Candle,
+    Candles,
+    Capability,
+    Freshness,
+    Origin,
+    Period,
+    Point,
+    Resolution,
+    TruncatedBy,
+    Window,
+)
+
+DAY_S = 86_400
+# What is left of a gone asset are days, and what is made of them.
+_WIDTHS = (Resolution.DAY, Resolution.WEEK, Resolution.MONTH)
+# A close does not change any more; the newest ones may still be amended.
+AT = cache.Lifetime("list", 3600)
+AT_NEW = cache.Lifetime("list", 60)
+_SETTLED_AFTER = timedelta(days=3)
+# How much longer than the day asked for a period must reach back.
+_MARGIN = timedelta(days=10)
+
+
+def history(resolved: Resolved, period: Period, *, force: bool = False) -> Held[HistoryAnswer]:
+    """Return prices over `period`: of what is gone its daily closes, back from its last day.
+
+    Raises what services/history.py raises.
+    """
+    if not resolved.asset.is_gone:
+        return series.history(resolved, period, force=force)
+    held = _days(resolved, force=force)
+    bars = _within(held.value.candles, _window(resolved.asset, held.value, period))
+    if not bars:
+        raise NoPriceError(resolved.symbol)
+    told = _told(resolved, held.value, period, bars)
+    kind = AssetKind(resolved.asset.kind)
+    points = [Point(int(closed_at(kind, bar).timestamp()), bar.close, bar.volume) for bar in bars]
+    told |= {"from_": points[0].timestamp, "to": points[-1].timestamp}
+    answer = HistoryAnswer(**told, resolution=Resolution.DAY, data=points)
+    return Held(answer, cache.encode(answer), held.life_s, held.was_hit)
+
+
+def candles(
+    resolved: Resolved,
+    period: Period,
+    resolution: Resolution | None = None,
+    *,
+    force: bool = False,
+) -> Held[CandlesAnswer]:
+    """Return bars over `period`: of what is gone days and wider ones, back from its last day.
+
+    Raises what services/history.py raises.
+    """
+    if not resolved.asset.is_gone:
+        return series.candles(resolved, period, resolution, force=force)
+    width = resolution or Resolution.DAY
+    if width not in _WIDTHS:
+        raise ResolutionUnavailableError(width, _WIDTHS)
+    held = _days(resolved, force=force)
+    whole = held.value
+    window = _window(resolved.asset, whole, period)
+    bars = _within(whole.candles, aligned(window, width))
+    origin = whole.origin
+    if width is not Resolution.DAY and bars:
+        days = Candles(bars, origin, volume_basis=whole.volume_basis)
+        kind, now = AssetKind(resolved.asset.kind), datetime.now(UTC)
+        bars, origin = roll_up(days, width, window, kind=kind, now=now).candles, Origin.DERIVED
+    if not bars:
+        raise NoPriceError(resolved.symbol)
+    answer = CandlesAnswer(
+        **_told(resolved, whole, period, bars),
+        resolution=width,
+        origin=origin,
+        coverage=whole.coverage,
+        dropped=whole.dropped,
+        candles=bars,
+    )
+    return Held(answer, cache.encode(answer), held.life_s, held.was_hit)
+
+
+def price_at(resolved: Resolved, day: date) -> Held[PriceAtAnswer]:
+    """Return the close of a day that is over, or the nearest one before it.
+
+    The store is looked at first. Raises InvalidParameterError for a day to come,
+    NoCloseError for one before the first close, PlanRestrictedError, and what
+    services/history.py raises.
+    """
+    today = datetime.now(UTC).date()
+    if day > today:
+        raise InvalidParameterError("date", f"{day} is yet to come.")
+    is_new = day > today - _SETTLED_AFTER
+    return cache.fetch(
+        at_key(resolved, day),
+        lambda: _stored_close(resolved, day) or _close(resolved, day),
+        PriceAtAnswer,
+        AT_NEW if is_new else AT,
+        fits=lambda _, value: value.ref == resolved.asset.ref,
+    )
+
+
+def at_key(resolved: Resolved, day: date) -> str:
+    """Return under which key the close of a day is held."""
+    return cache.list_key(f"at:{resolved.symbol}:{day}")
+
+
+def closed_at(kind: AssetKind, bar: Candle) -> datetime:
+    """Return when a daily bar was over."""
+    opened = datetime.fromtimestamp(bar.timestamp, UTC)
+    session = session_on(opened.date()) if kind is AssetKind.STOCK else None
+    return session.closes if session else opened + timedelta(days=1)
+
+
+def _days(resolved: Resolved, *, force: bool) -> Held[CandlesAnswer]:
+    """Return all days of what is gone: of a renamed stock those of its heir, up to its end."""
+    asset = resolved.asset
+    heir = retirement.heir(asset)
+    source = symbols.named([heir])[heir.ref] if heir else resolved
+    try:
+        held = series.candles(source, Period.ALL, Resolution.DAY, force=force)
+    except PricesError:
+        held_here = _kept(resolved)
+        if held_here is None:
+            raise
+        return held_here
+    if heir is None and not held.value.stale and held.value.candles:
+        last = held.value.candles[-1].timestamp
+        retirement.learn_last_day(asset, datetime.fromtimestamp(last, UTC).date())
+    return held
+
+
+def _kept(resolved: Resolved) -> Held[CandlesAnswer] | None:
+    """Return the longest series of days that the store has of an asset no source has any more."""
+    kept: dict[int, list[Candle]] = {}
+    rows = Series.objects.filter(asset=resolved.asset, resolution=Resolution.DAY)
+    for one in rows:
+        found = Bar.objects.filter(series=one).order_by("opens")
+        fields = found.values_list("opens", "open", "high", "low", "close", "volume")
+        kept[one.pk] = [Candle(*row, True) for row in fields]
+    best = max(rows, key=lambda one: len(kept[one.pk]), default=None)
+    if best is None or not kept[best.pk]:
+        return None
+    bars = kept[best.pk]
+    is_coin = resolved.asset.kind == AssetKind.CRYPTO
+    answer = CandlesAnswer(
+        source=registry.public_name(best.source),
+        as_of=closed_at(AssetKind(resolved.asset.kind), bars[-1]),
+        fetched_at=best.renewed_at,
+        cached=True,
+        stale=False,
+        currency=best.currency,
+        quote_currency=best.currency,
+        fallback_from=[],
+        symbol=resolved.symbol,
+        ref=resolved.asset.ref,
+        period=Period.ALL,
+        resolution=Resolution.DAY,
+        count=len(bars),
+        from_=bars[0].timestamp,
+        to=bars[-1].timestamp,
+        truncated=False,
+        truncated_by=None,
+        available_from=None,
+        volume_basis="bar_units" if is_coin else "bar_shares",
+        freshness=Freshness.CLOSED,
+        market=None,
+        adjustment=Adjustment(best.adjustment),
+        segments=[],
+        alternatives=resolved.alternatives,
+        origin=Origin.PROVIDER,
+        coverage=None,
+        dropped=0,
+        candles=bars,
+    )
+    return Held(answer, cache.encode(answer), float(cache.CANDLES.fresh_s), was_hit=True)
+
+
+def _window(asset: Asset, whole: CandlesAnswer, period: Period) -> Window:
+    """Return the time a period spans, back from the last day of what is gone."""
+    if not whole.candles or asset.last_day is None:
+        raise NoPriceError(asset.ref)
+    ends = datetime.combine(asset.last_day, time(), UTC) + timedelta(days=1)
+    if not period.span:
+        return Window(None, ends)
+    last = [bar.timestamp for bar in whole.candles if bar.timestamp < ends.timestamp()]
+    if last:
+        ends = datetime.fromtimestamp(last[-1] + DAY_S, UTC)
+    return Window(ends - period.span, ends)
+
+
+def _within(bars: list[Candle], window: Window) -> list[Candle]:
+    since = window.start.timestamp() if window.start else 0
+    return [bar for bar in bars if since <= bar.timestamp < window.end.timestamp()]
+
+
+def _told(
+    resolved: Resolved, whole: CandlesAnswer, period: Period, bars: list[Candle]
+) -> dict[str, Any]:
+    """Return what the answers of what is gone tell alike; nothing of it changes any more."""
+    fields = {name: getattr(whole, name) for name in _COMMON}
+    is_cut = bars[0].timestamp == whole.candles[0].timestamp and period.span is not None
+    cut = (whole.truncated_by or TruncatedBy.LISTING) if is_cut else whole.truncated_by
+    cut = cut if is_cut or period is Period.ALL else None
+    return fields | {
+        "as_of": closed_at(AssetKind(resolved.asset.kind), bars[-1]),
+        "symbol": resolved.symbol,
+        "ref": resolved.asset.ref,
+        "period": period,
+        "count": len(bars),
+        "from_": bars[0].timestamp,
+        "to": bars[-1].timestamp,
+        "truncated": cut is not None,
+        "truncated_by": cut,
+        "available_from": bars[0].timestamp if cut else None,
+        "freshness": Freshness.CLOSED,
+        "alternatives": resolved.alternatives,
+    }
+
+
+_COMMON = (
+    *("source", "fetched_at", "cached", "stale", "currency", "quote_currency", "fallback_from"),
+    *("volume_basis", "market", "adjustment", "segments"),
+)
+
+
+def _close(resolved: Resolved, day: date) -> PriceAtAnswer:
+    """Return the close on a day or the nearest before it, from a series of days."""
+    whole = candles(resolved, _reaching(resolved, day), Resolution.DAY).value
+    until = _midnight(day) + DAY_S
+    over = [bar for bar in whole.candles if bar.closed and bar.timestamp < until]
+    if not over:
+        raise _too_early(resolved, day, whole)
+    return _answer(resolved, day, over[-1], {name: getattr(whole, name) for name in _COMMON_AT})
+
+
+_COMMON_AT = (
+    *("source", "fetched_at", "stale", "currency", "quote_currency", "fallback_from"),
+    "adjustment",
+)
+
+
+def _reaching(resolved: Resolved, day: date) -> Period:
+    """Return the shortest period of days that reaches back to a day."""
+    age = datetime.now(UTC).date() - day + _MARGIN
+    if resolved.asset.is_gone:
+        return Period.ALL
+    periods = (Period.YEAR, Period.FIVE_YEARS)
+    return next((one for one in periods if one.span and age < one.span), Period.ALL)
+
+
+def _too_early(resolved: Resolved, day: date, whole: CandlesAnswer) -> Exception:
+    if whole.truncated_by is TruncatedBy.PLAN:
+        return PlanRestrictedError(
+            whole.source, f"its plan does not reach back to {day}", allowed_by="another plan"
+        )
+    first = whole.candles[0].timestamp if whole.candles else None
+    since = datetime.fromtimestamp(first, UTC).date() if first is not None else None
+    return NoCloseError(resolved.symbol, day, since)
+
+
+def _stored_close(resolved: Resolved, day: date) -> PriceAtAnswer | None:
+    """Return the close of the last trading day up to `day` where the store has that very bar."""
+    asset = resolved.asset
+    kind = AssetKind(asset.kind)
+    if asset.is_gone:
+        return None
+    opens = _midnight(_trading_day(kind, day))
+    chain = registry.chain(kind, Capability.CANDLES)
+    rows = Bar.objects.filter(
+        opens=opens,
+        series__asset=asset,
+        series__resolution=Resolution.DAY,
+        series__source__in=chain,
+    ).select_related("series")
+    for bar in sorted(rows, key=lambda bar: chain.index(bar.series.source)):
+        if kind is AssetKind.STOCK and not _is_adjusted(bar.series):
+            continue
+        fields = {
+            "source": registry.public_name(bar.series.source),
+            "fetched_at": bar.series.renewed_at,
+            "stale": False,
+            "currency": bar.series.currency,
+            "quote_currency": bar.series.currency,
+            "fallback_from": [],
+            "adjustment": Adjustment(bar.series.adjustment),
+        }
+        was = Candle(bar.opens, bar.open, bar.high, bar.low, bar.close, bar.volume, True)
+        if closed_at(kind, was) > datetime.now(UTC):
+            return None
+        return msgspec.structs.replace(_answer(resolved, day, was, fields), cached=True)
+    return None
+
+
+def _trading_day(kind: AssetKind, day: date) -> date:
+    """Return the newest day up to `day` that has a close by now."""
+    now = datetime.now(UTC)
+    if kind is AssetKind.CRYPTO:
+        return min(day, now.date() - timedelta(days=1))
+    session = session_on(day)
+    at = session.closes if session else datetime.combine(day, time(), UTC)
+    latest = latest_session(min(at, now))
+    if latest.closes > now:
+        latest = latest_session(latest.opens - timedelta(minutes=1))
+    return latest.day
+
+
+def _is_adjusted(kept: Series) -> bool:
+    """Whether a stock's bars are in today's shares: adjusted, and no split came after."""
+    if kept.adjustment != Adjustment.SPLITS:
+        return False
+    return not StockSplit.objects.filter(asset=kept.asset_id, day__gte=kept.renewed_at).exists()
+
+
+def _answer(resolved: Resolved, day: date, bar: Candle, fields: dict[str, Any]) -> PriceAtAnswer:
+    asset = resolved.asset
+    kind = AssetKind(asset.kind)
+    return PriceAtAnswer(
+        **fields,
+        cached=False,
+        as_of=closed_at(kind, bar),
+        symbol=resolved.symbol,
+        ref=asset.ref,
+        name=asset.name,
+        kind=kind,
+        date=day,
+        close_date=datetime.fromtimestamp(bar.timestamp, UTC).date(),
+        price=bar.close,
+        alternatives=resolved.alternatives,
+    )
+
+
+def _midnight(day: date) -> int:
+    return int(datetime.combine(day, time(), UTC).timestamp())

@@ -1,0 +1,115 @@
+"""What becomes of assets that the catalogue lacks: gone for good, or known under another ticker.
+
+A stock that vanished and a new one that bears the same FIGI are one: it was
+renamed. Its share class keeps that identifier whatever it trades as. A coin
+that vanished has no heir: CoinGecko's ids do not change.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from prices.models import Asset, Dispute, Series, StockSplit
+from prices.services import holdings
+from prices.sessions import NEW_YORK
+from prices.types import AssetKind
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What we held of a stock before its catalogue was filled anew."""
+
+    figi: str
+    is_active: bool
+
+
+def known(kind: AssetKind) -> dict[str, Known]:
+    """Return the stocks of the catalogue as it stands, by ref; of coins nothing is needed."""
+    if kind is not AssetKind.STOCK:
+        return {}
+    rows = Asset.objects.filter(kind=kind).values_list("ref", "figi", "is_active")
+    return {ref: Known(figi, is_active) for ref, figi, is_active in rows}
+
+
+def forget_former(before: Mapping[str, Known], listed: Collection[Asset]) -> None:
+    """Drop what is kept of tickers that another company has now: its past is not theirs."""
+    taken = [
+        asset.ref
+        for asset in listed
+        if asset.figi and (was := before.get(asset.ref)) and was.figi and was.figi != asset.figi
+    ]
+    if not taken:
+        return
+    for model in (Series, StockSplit, Dispute):
+        model.objects.filter(asset__ref__in=taken).delete()
+    rows = Asset.objects.filter(ref__in=taken).values_list("ticker", "ref")
+    holdings.forget([name for row in rows for name in row])
+
+
+def retire(kind: AssetKind, before: Mapping[str, Known], since: datetime, now: datetime) -> int:
+    """Strike off what the catalogue lacks that was filled at `now`; return how many.
+
+    `since` is when it was filled before that: what it held then was listed up to
+    that day. Others came by look-ups, and nothing is known of their end.
+    """
+    gone = list(Asset.objects.filter(kind=kind, is_active=True, seen_at__lt=now))
+    heirs = _heirs(gone, before)
+    for asset in gone:
+        asset.is_active = False
+        asset.market_cap_rank = None
+        if asset.seen_at == since:
+            asset.last_day = day_of(kind, since)
+            asset.successor = heirs.get(asset.figi)
+    Asset.objects.bulk_update(
+        gone, ["is_active", "market_cap_rank", "last_day", "successor"], batch_size=500
+    )
+    tracked = [asset.successor_id for asset in gone if asset.tracked and asset.successor_id]
+    Asset.objects.filter(pk__in=tracked).update(tracked=True)
+    return len(gone)
+
+
+def day_of(kind: AssetKind, at: datetime) -> date:
+    """Return the day a moment belongs to: New York's for stocks, UTC's for coins."""
+    return (at.astimezone(NEW_YORK) if kind is AssetKind.STOCK else at).date()
+
+
+def learn_last_day(asset: Asset, day: date) -> None:
+    """Note the last day of an asset's history where it ended before the catalogue lacked it."""
+    if asset.last_day is None or day < asset.last_day:
+        asset.last_day = day
+        Asset.objects.filter(pk=asset.pk).update(last_day=day)
+
+
+def heir(asset: Asset) -> Asset | None:
+    """Return what an asset trades as now, over several renamings; None where it does not."""
+    passed = {asset.pk}
+    while asset.successor is not None and asset.successor.pk not in passed:
+        asset = asset.successor
+        passed.add(asset.pk)
+    return asset if asset.is_active and len(passed) > 1 else None
+
+
+def bearers(tickers: Iterable[str]) -> dict[str, list[Asset]]:
+    """Return the assets that are gone and bore a ticker, the latest to go first."""
+    found: dict[str, list[Asset]] = {}
+    rows = Asset.objects.filter(
+        ticker__in=set(tickers), is_active=False, last_day__isnull=False
+    ).select_related("successor")
+    for asset in rows.order_by("-last_day", "ref"):
+        found.setdefault(asset.ticker, []).append(asset)
+    return found
+
+
+def _heirs(gone: Sequence[Asset], before: Mapping[str, Known]) -> dict[str, Asset]:
+    """Return the newly listed stock of each FIGI that was lost, where just one bears it."""
+    lost = Counter(asset.figi for asset in gone if asset.figi)
+    figis = [figi for figi, bearers in lost.items() if bearers == 1]
+    found: dict[str, list[Asset]] = {}
+    for asset in Asset.objects.filter(is_active=True, figi__in=figis):
+        was = before.get(asset.ref)
+        if was is None or not was.is_active or was.figi != asset.figi:
+            found.setdefault(asset.figi, []).append(asset)
+    return {figi: assets[0] for figi, assets in found.items() if len(assets) == 1}

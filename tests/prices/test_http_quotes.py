@@ -1,0 +1,99 @@
+"""Quotes, one and many, as a client of the REST API sees them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.market import Sandbox
+from tests.prices.rest import QUOTE, ROOT, client, ok, problem
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
+
+
+def test_a_coin_s_quote_has_every_field_of_the_contract() -> None:
+    quote = ok("/btc")
+
+    assert quote.keys() == QUOTE
+    assert (quote["symbol"], quote["ref"], quote["kind"]) == ("BTC", "coingecko:bitcoin", "crypto")
+    assert (quote["source"], quote["currency"]) == ("sandbox", "USD")
+    assert quote["low"] <= quote["price"] <= quote["high"]
+    assert (quote["change_basis"], quote["volume_basis"]) == ("24h", "24h_currency")
+    assert quote["last_updated"] == quote["as_of"]
+
+
+def test_a_stock_s_quote_says_what_its_source_does_not_give_as_null() -> None:
+    quote = ok("/AAPL")
+
+    assert quote.keys() == QUOTE
+    assert (quote["volume"], quote["market_cap"], quote["volume_basis"]) == (None, None, None)
+    assert quote["change_basis"] == "previous_close"
+
+
+@pytest.mark.parametrize(
+    ("asked", "symbol"),
+    [
+        ("BRK-B", "BRK.B"),
+        ("BRK/B", "BRK.B"),
+        ("BRK%2FB", "BRK.B"),
+        ("crypto:btc", "BTC"),
+        ("stock:STX", "stock:STX"),
+        ("STX", "STX"),
+        ("coingecko:bitcoin", "BTC"),
+        ("coingecko%3Abitcoin", "BTC"),
+    ],
+)
+def test_every_form_of_a_symbol_is_accepted_in_a_path(asked: str, symbol: str) -> None:
+    assert ok(f"/{asked}")["symbol"] == symbol
+
+
+def test_a_batch_keeps_order_folds_doubles_and_names_what_failed(sandbox: Sandbox) -> None:
+    dead = "coingecko:01coin"
+    body = {"symbols": ["eth", "BTC", "AAPL", "btc", "NOPE", "$x", dead, "coingecko:solana"]}
+
+    batch = client().post(f"{ROOT}/batch", body, content_type="application/json").json()
+
+    assert list(batch["data"]) == ["ETH", "BTC", "AAPL", "SOL"]
+    assert batch["failed"]["NOPE"] == "unknown_symbol"
+    assert batch["failed"]["$x"] == "invalid_symbol"
+    assert "not_found" in batch["failed"].values()
+    assert batch["resolved"]["coingecko:solana"] == "SOL"
+    assert all(quote.keys() == QUOTE for quote in batch["data"].values())
+    assert (batch["success"], batch["count"], batch["api_calls"]) == (True, 4, 2)
+
+
+def test_one_coin_without_a_price_does_not_spoil_a_batch() -> None:
+    batch = ok("", symbols="BTC,coingecko:01coin,ETH")
+
+    assert list(batch["data"]) == ["BTC", "ETH"]
+    assert list(batch["failed"].values()) == ["not_found"]
+
+
+def test_a_batch_of_known_quotes_costs_no_upstream_call() -> None:
+    ok("", symbols="BTC,ETH")
+
+    again = ok("", symbols="BTC,ETH")
+
+    assert (again["api_calls"], again["cache_hits"], again["cached"]) == (0, 2, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"symbols": []},
+        {"symbols": [f"S{n}" for n in range(101)]},
+        {"symbols": "BTC"},
+        {"symbols": [1, None]},
+        {"symbols": [["BTC"]]},
+        {},
+        [],
+        "BTC",
+    ],
+    ids=["none", "too many", "text", "numbers", "nested", "no list", "a list", "a string"],
+)
+def test_a_batch_of_another_shape_is_refused(body: Any) -> None:
+    response = client().post(f"{ROOT}/batch", json.dumps(body), content_type="application/json")
+
+    assert problem(response, 400, "invalid_parameter")["errors"]

@@ -1,0 +1,158 @@
+"""Newer quotes over the rows of coin lists."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from redis import Redis
+
+from prices import cache, redis_clients
+from prices.answers import QuoteAnswer, TopAnswer
+from prices.services import ranking
+from tests.market import Sandbox
+from tests.prices.rest import get, max_age, ok
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
+
+FIGURES = {
+    "current_price": "price",
+    "price_change_24h": "change",
+    "price_change_percentage_24h": "change_percent",
+    "high_24h": "high",
+    "low_24h": "low",
+    "market_cap": "market_cap",
+    "total_volume": "volume",
+    "last_updated": "last_updated",
+}
+
+
+def first(**query: Any) -> Any:
+    return ok("/crypto/top", limit=1, **query)["cryptos"][0]
+
+
+def old_list() -> None:
+    """Let the stored list be of an hour ago, at other figures."""
+    ok("/crypto/top", limit=1)
+    held = cache.read(ranking.KEY, TopAnswer)
+    assert held is not None
+    hour = timedelta(hours=1)
+    rows = [
+        msgspec.structs.replace(
+            row,
+            current_price=row.current_price and row.current_price * 0.9,
+            last_updated=row.last_updated and row.last_updated - hour,
+        )
+        for row in held.value.cryptos
+    ]
+    cache.store(ranking.KEY, msgspec.structs.replace(held.value, cryptos=rows), 600)
+    redis_clients.client().delete("crypto:top:1")
+
+
+def quote(**fields: Any) -> None:
+    """Have a quote of bitcoin, changed."""
+    ok("/BTC")
+    held = cache.read("price:BTC", QuoteAnswer)
+    assert held is not None
+    cache.store("price:BTC", msgspec.structs.replace(held.value, **fields), 60)
+
+
+def test_a_newer_quote_brings_all_its_figures_into_the_list(redis_client: Redis) -> None:
+    old_list()
+    before = first()
+    quote()
+
+    row, held = first(), ok("/BTC")
+
+    assert {name: row[name] for name in FIGURES} == {
+        name: held[of_quote] for name, of_quote in FIGURES.items()
+    }
+    assert row["current_price"] != before["current_price"]
+    assert row["ath_change_percentage"] == pytest.approx(
+        100 * (row["current_price"] / row["ath"] - 1), abs=1e-4
+    )
+    assert {name: row[name] for name in row.keys() - FIGURES.keys()} == {
+        name: row[name] if name.endswith("change_percentage") else before[name]
+        for name in before.keys() - FIGURES.keys()
+    }
+
+
+def test_the_stored_list_stays_as_it_is(redis_client: Redis) -> None:
+    old_list()
+    before = first()
+    quote()
+
+    first()
+
+    assert json.loads(redis_client.get("crypto:top:1") or "")["cryptos"] == [before]
+
+
+def test_a_list_with_a_quote_in_it_is_kept_for_seconds() -> None:
+    old_list()
+    assert max_age(get("/crypto/top", limit=1)) > 100
+    quote()
+
+    assert max_age(get("/crypto/top", limit=1)) <= 5
+
+
+def test_an_older_quote_changes_nothing() -> None:
+    quote()
+    before = ok("/crypto/top", limit=1)["cryptos"][0]
+    quote(last_updated=datetime.now(UTC) - timedelta(days=1), price=1.0)
+
+    assert first() == before
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"market_cap": None}, {"high": None}, {"change": None}, {"disputed": True}],
+    ids=["no cap", "no high", "no change", "disputed"],
+)
+def test_half_a_quote_is_laid_over_nothing(fields: dict[str, Any]) -> None:
+    old_list()
+    before = first()
+    quote(**fields)
+
+    assert first() == before
+
+
+def test_the_quote_of_another_coin_with_the_ticker_is_not_taken() -> None:
+    old_list()
+    before = first()
+    quote(ref="coingecko:batcat")
+
+    assert first() == before
+
+
+def test_rows_of_a_search_are_as_new_as_those_of_the_list() -> None:
+    old_list()
+    quote()
+
+    found = ok("/crypto/search", q="bitcoin", limit=1)["results"][0]
+
+    assert found["current_price"] == ok("/BTC")["price"]
+
+
+def test_newer_quotes_cost_no_call(sandbox: Sandbox) -> None:
+    old_list()
+    quote()
+    calls = sandbox.count()
+
+    first()
+
+    assert sandbox.count() == calls
+
+
+def test_without_redis_the_list_is_as_it_was_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    old_list()
+    before = first()
+    quote()
+
+    def away(question: object) -> object:
+        raise redis_clients.RedisAwayError
+
+    monkeypatch.setattr(redis_clients, "ask", away)
+    assert first() == before

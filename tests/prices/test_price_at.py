@@ -1,0 +1,132 @@
+"""The price on a day gone by."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from redis import Redis
+
+from tests.market import Sandbox
+from tests.prices.rest import ENVELOPE, get, ok, problem
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
+
+FIELDS = ENVELOPE | {
+    *("symbol", "ref", "name", "kind", "date", "close_date", "price", "adjustment"),
+    *("quote_currency", "fallback_from", "alternatives"),
+}
+
+
+def daily(symbol: str, day: str) -> float:
+    """Return a day's close as the candles have it."""
+    bars = ok(f"/{symbol}/ohlcv", period="1y", resolution="D")["candles"]
+    at = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp())
+    return float(next(bar["close"] for bar in bars if bar["timestamp"] == at))
+
+
+@pytest.mark.parametrize(
+    ("day", "close_date"),
+    [
+        ("2026-09-16", "2026-09-16"),
+        ("2026-09-13", "2026-09-11"),  # a Sunday
+        ("2026-09-07", "2026-09-04"),  # Labor Day
+    ],
+)
+def test_a_stock_s_close_is_of_that_day_or_the_session_before(day: str, close_date: str) -> None:
+    answer = ok("/AAPL/at", date=day)
+
+    assert answer.keys() == FIELDS
+    assert (answer["date"], answer["close_date"]) == (day, close_date)
+    assert answer["as_of"] == f"{close_date}T20:00:00Z"
+    assert answer["price"] == daily("AAPL", close_date)
+
+
+def test_a_coin_s_close_is_of_the_day_itself() -> None:
+    answer = ok("/BTC/at", date="2026-09-13")
+
+    assert (answer["close_date"], answer["as_of"]) == ("2026-09-13", "2026-09-14T00:00:00Z")
+    assert answer["price"] == daily("BTC", "2026-09-13")
+    assert answer["currency"] == "USD"
+
+
+def test_of_today_the_close_before_is_told(sandbox: Sandbox) -> None:
+    today = datetime.now(UTC).date()
+
+    answer = ok("/BTC/at", date=today.isoformat())
+
+    assert answer["close_date"] == (today - timedelta(days=1)).isoformat()
+
+
+def test_a_day_that_was_part_of_a_series_costs_no_call(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    ok("/AAPL/ohlcv", period="1y", resolution="D")
+    redis_client.flushall()
+    calls = sandbox.count()
+
+    answer = ok("/AAPL/at", date="2026-09-12")
+
+    assert (answer["close_date"], answer["cached"]) == ("2026-09-11", True)
+    assert answer["adjustment"] == "splits"
+    assert sandbox.count() == calls
+
+
+def test_a_day_is_asked_for_once(sandbox: Sandbox) -> None:
+    first = ok("/ETH/at", date="2026-08-01")
+    calls = sandbox.count()
+    second = ok("/ETH/at", date="2026-08-01")
+
+    assert (first["cached"], second["cached"]) == (False, True)
+    assert first["price"] == second["price"]
+    assert sandbox.count() == calls
+
+
+def test_before_a_split_the_close_is_in_today_s_shares() -> None:
+    before = ok("/BKNG/at", date="2026-04-02")["price"]
+    after = ok("/BKNG/at", date="2026-04-06")["price"]
+
+    assert 0.8 < before / after < 1.25
+
+
+@pytest.mark.parametrize(
+    "day", ["", "yesterday", "2026-13-01", "2026-2-3", "20260203", "\u0662026-01-02"]
+)
+def test_what_is_no_day_is_refused(day: str) -> None:
+    assert problem(get("/BTC/at", date=day), 400, "invalid_parameter")["errors"][0]["field"] == (
+        "date"
+    )
+
+
+def test_a_day_to_come_is_refused() -> None:
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+
+    body = problem(get("/BTC/at", date=tomorrow.isoformat()), 400, "invalid_parameter")
+
+    assert "yet to come" in body["detail"]
+    problem(get("/BTC/at"), 400, "invalid_parameter")
+
+
+def test_a_day_before_the_listing_tells_the_first_close() -> None:
+    body = problem(get("/coingecko:sandbox-newcomer/at", date="2026-03-01"), 404, "not_found")
+
+    assert date.fromisoformat(body["available_from"]) >= date(2026, 6, 1)
+
+
+def test_what_is_gone_has_its_closes_by_ref(sandbox: Sandbox) -> None:
+    from prices.models import Asset
+    from prices.types import AssetKind
+
+    Asset.objects.create(
+        ref="stock:TWTR",
+        ticker="TWTR",
+        finnhub_symbol="TWTR",
+        name="TWITTER INC",
+        kind=AssetKind.STOCK,
+        is_active=False,
+        last_day=date(2022, 11, 1),
+    )
+
+    assert ok("/stock:TWTR/at", date="2022-06-12")["close_date"] == "2022-06-10"
+    assert ok("/stock:TWTR/at", date="2025-01-01")["close_date"] == "2022-10-27"
+    problem(get("/TWTR/at", date="2022-06-12"), 410, "inactive_symbol")
