@@ -216,11 +216,11 @@ def test_the_top_coins_are_sorted_filtered_paged_and_followed(page: Page, site: 
     page.select_option(".sorting select", "change")
     risen = page.locator("tbody tr [data-name=change]").first.inner_text()
     page.get_by_role("button", name="Falling").click()
-    fallen = page.locator("tbody tr [data-name=change]").first.inner_text()
+    fallen = page.locator("tbody tr [data-name=change]").last.inner_text()
     assert risen.startswith("+")
     assert fallen.startswith("-")
 
-    page.get_by_role("button", name="All").click()
+    page.get_by_role("button", name="All", exact=True).click()
     page.get_by_role("button", name="Next").click()
     page.get_by_text("2 of 6").wait_for()
 
@@ -247,6 +247,75 @@ def test_a_coins_name_is_text_whatever_it_holds(page: Page, site: Site) -> None:
     page.goto(f"{site.url}/discover")
     page.locator("tbody tr", has_text=EVIL).wait_for()
     assert page.locator("[src=x]").count() == 0
+    page.unroute_all(behavior="ignoreErrors")
+
+
+def said_of(page: Page) -> str:
+    """Return what the drawn chart tells a screen reader."""
+    page.locator(".over").wait_for(state="hidden")
+    text: str = page.locator("[role=img]").get_attribute("aria-label") or ""
+    return text
+
+
+@pages
+def test_the_chart_follows_its_period_and_width_of_bars(page: Page, site: Site) -> None:
+    open_view(page, site, "/chart/BTC?period=1w")
+    assert "BTC, 67" in said_of(page)
+    assert "bars of 15 minutes" in said_of(page)
+    assert page.locator(".canvas canvas").count() > 2
+
+    page.get_by_role("button", name="1Y").click()
+    page.locator("[role=img][aria-label*='1 day']").wait_for()
+    page.select_option("select[aria-label='Width of a bar']", "W")
+    page.locator("[role=img][aria-label*='1 week']").wait_for()
+    assert "period=1y&resolution=W" in page.url
+    # No source has bars of a minute over a year: the nearest that can be had, and it says so.
+    page.select_option("select[aria-label='Width of a bar']", "1")
+    page.locator(".notes", has_text="1 minute cannot be had").wait_for()
+
+
+@pages
+def test_the_charts_last_bar_lives(page: Page, site: Site) -> None:
+    open_view(page, site, "/chart/BTC?period=1d")
+    said_of(page)
+    before = page.locator(".legend").inner_text()
+    page.wait_for_function(
+        "before => document.querySelector('.legend').innerText != before", arg=before
+    )
+    assert "still open" in page.locator(".legend").inner_text()
+
+
+@pages
+def test_a_chart_compares_smooths_and_is_taken_away(page: Page, site: Site) -> None:
+    page.set_viewport_size({"width": 1400, "height": 900})
+    open_view(page, site, "/chart/coingecko:bitcoin?period=1m&ma=20&rsi=")
+    page.wait_for_url("**/chart/BTC?**")
+    said_of(page)
+    page.get_by_role("button", name="Log").click()
+    page.get_by_role("combobox", name="Compare with").fill("eth")
+    page.locator("#compare-results [aria-selected=true]").wait_for()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**compare=ETH**")
+    page.locator(".chip", has_text="ETH").wait_for()
+    page.locator("[role=img]").focus()
+    page.keyboard.press("ArrowLeft")
+    page.locator(".legend", has_text="MA 20").wait_for()
+
+    with page.expect_download() as told:
+        page.get_by_role("button", name="CSV").click()
+    lines = told.value.path().read_text().splitlines()
+    assert lines[0] == "timestamp,open,high,low,close,volume"
+    assert len(lines) > 700
+    with page.expect_download() as told:
+        page.get_by_role("button", name="PNG").click()
+    assert told.value.path().read_bytes().startswith(b"\x89PNG")
+
+
+@pages
+def test_a_chart_of_what_is_not_listed_says_so(page: Page, site: Site) -> None:
+    open_view(page, site, "/chart/NOPE")
+    page.locator(".over", has_text="NOPE").wait_for()
+    page.get_by_role("button", name="Try again").wait_for()
 
 
 @pages

@@ -3,7 +3,7 @@
 import { ApiError, candles as askCandles, history as askHistory } from "./api.js";
 import { barWith, csv, isDaily, RESOLUTIONS } from "./bars.js";
 import { badges, chartLink, h, logo, say } from "./dom.js";
-import { barTime, compact, localTime, money, percent, way } from "./figures.js";
+import { barTime, compact, localTime, money, NONE, percent, way } from "./figures.js";
 import { keep, recall } from "./kept.js";
 import { AVERAGES, COMPARED, Plot } from "./plot.js";
 import { searching } from "./searching.js";
@@ -173,16 +173,16 @@ export function mount(root, app, named) {
 
   async function compare() {
     if (!answer) return;
-    const asked = chosen.compared;
+    const asked = [...chosen.compared];
     const drawn = answer.isPoints ? "" : answer.resolution;
     const got = await Promise.allSettled(asked.map((other) => askCandles(other, chosen.period, drawn)));
-    if (isGone || asked !== chosen.compared && asked.join() !== chosen.compared.join()) return;
+    if (isGone || asked.join() !== chosen.compared.join()) return;
     compared = [];
     got.forEach(({ value, reason }, at) => {
       if (value?.candles.length) compared.push({ symbol: asked[at], bars: value.candles, color: COMPARED[at] });
       else announce(`${asked[at]}: ${reason?.message ?? "nothing was traded in this period"}`);
     });
-    draw(true);
+    draw(false);
   }
 
   function draw(isSameView) {
@@ -228,7 +228,8 @@ export function mount(root, app, named) {
       if (own) span.style.color = own;
       parts.push(span);
     };
-    if (!bar) parts.push(h("span", {}, "no trade"));
+    if (!bar && !compared.length) parts.push(h("span", {}, "no trade"));
+    else if (!bar) one(symbol, NONE);
     else if (answer.isPoints) one("price", money(bar.close));
     else {
       for (const [name, field] of [["O", "open"], ["H", "high"], ["L", "low"], ["C", "close"]]) one(name, money(bar[field]));

@@ -8,13 +8,15 @@ import { barTime, compact, money, smallestStep } from "./figures.js";
 
 export const AVERAGES = { 20: "#e08e00", 50: "#8a63d2" };
 export const COMPARED = ["#e0607e", "#00a3a3", "#b08900", "#7b8cff"];
+// Percent and logarithm are of prices alone.
+const PLAIN_SCALE = { mode: PriceScaleMode.Normal, scaleMargins: { top: 0.1, bottom: 0 } };
 const STRENGTH = "#d2699e";
 const STRENGTH_LENGTH = 14;
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class Plot {
-  #chart; #main = null; #volume = null; #lines = []; #model = null; #told;
+  #chart; #main = null; #isLine = false; #volume = null; #lines = []; #model = null; #told;
 
   // `told(values)` hears what stands under the crosshair; null when it has left.
   constructor(container, told) {
@@ -53,8 +55,8 @@ export class Plot {
       timeScale: { timeVisible: !isDaily(resolution) },
     });
     const mode = isPercent ? PriceScaleMode.Percentage : model.isLog ? PriceScaleMode.Logarithmic : PriceScaleMode.Normal;
-    this.#chart.priceScale("right").applyOptions({ mode, scaleMargins: { top: 0.12, bottom: 0.05 } });
     this.#drawMain(bars, isPercent || model.isLine);
+    this.#main.priceScale().applyOptions({ mode, scaleMargins: { top: 0.12, bottom: 0.05 } });
     for (const { symbol, bars: theirs, color: own } of compared) {
       this.#line(symbol, theirs.map(point), { color: own, lineWidth: 2, lastValueVisible: true }, 0);
     }
@@ -94,8 +96,6 @@ export class Plot {
     this.#chart.remove();
   }
 
-  #isLine = false;
-
   #clear() {
     for (const series of [this.#main, this.#volume, ...this.#lines.map((line) => line.series)]) {
       if (series) this.#chart.removeSeries(series);
@@ -122,13 +122,15 @@ export class Plot {
   #drawVolume(bars, pane) {
     const priceFormat = { type: "custom", formatter: compact, minMove: 0.01 };
     this.#volume = this.#chart.addSeries(HistogramSeries, { priceFormat, priceLineVisible: false, lastValueVisible: false }, pane);
+    this.#volume.priceScale().applyOptions(PLAIN_SCALE);
     this.#volume.setData(bars.filter(({ volume }) => volume !== null).map((bar) => this.#column(bar)));
   }
 
   #drawStrength(bars, pane) {
     const series = this.#line("RSI", strength(bars, STRENGTH_LENGTH), { color: STRENGTH, lastValueVisible: true }, pane);
+    series.priceScale().applyOptions(PLAIN_SCALE);
     for (const price of [30, 70]) {
-      series?.createPriceLine({ price, color: color("--faint"), lineWidth: 1, lineStyle: 2, axisLabelVisible: false });
+      series.createPriceLine({ price, color: color("--faint"), lineWidth: 1, lineStyle: 2, axisLabelVisible: false });
     }
   }
 
