@@ -15,11 +15,15 @@ const COLUMNS = [
   { name: "cap", title: "Market cap", of: (quote) => quote?.market_cap },
   { name: "source", title: "Source, age", of: (quote) => (quote ? Date.parse(quote.last_updated) : null) },
 ];
+const NAMES_MS = 10_000;
 const SORTED = COLUMNS.filter(({ of }) => of);
 
 export function mount(root, { prices, following, announce }) {
   const rows = new Map(); // symbol -> {row, cells}
   let sort = checked(recall("sort", { by: "", down: false }));
+
+  let isUnsorted = false;
+  let askAt = 0; // performance.now() from when names may be asked for again
 
   const body = h("tbody");
   const heads = COLUMNS.map((column) => head(column));
@@ -136,10 +140,20 @@ export function mount(root, { prices, following, announce }) {
     table.hidden = !symbols.length;
     empty.hidden = symbols.length > 0;
     say(count, symbols.length ? `${compact(symbols.length)} symbols` : "");
-    // Names come from REST alone; a failure shows in the rows and the banner.
-    const nameless = symbols.filter((symbol) => !prices.of(symbol)?.name);
-    if (nameless.length) {
-      prices.load(nameless).then(({ resolved }) => following.rename(resolved), (error) => announce(error.message));
+    named();
+  }
+
+  // Names come from REST alone; where it could not be asked, it is asked again later.
+  async function named() {
+    const nameless = following.symbols.filter((symbol) => !prices.of(symbol)?.name && !prices.failureOf(symbol));
+    if (!nameless.length || performance.now() < askAt) return;
+    askAt = performance.now() + NAMES_MS;
+    try {
+      const { resolved } = await prices.load(nameless);
+      askAt = performance.now() + 1000;
+      following.rename(resolved);
+    } catch (error) {
+      announce(error.message);
     }
   }
 
@@ -158,7 +172,6 @@ export function mount(root, { prices, following, announce }) {
     }
   });
 
-  let isUnsorted = false;
   const leave = [
     following.listen(refill),
     prices.listen({ changed(symbol, quote, before) {
@@ -171,6 +184,7 @@ export function mount(root, { prices, following, announce }) {
     rows.forEach((_, symbol) => tick(symbol));
     if (isUnsorted) order();
     isUnsorted = false;
+    named();
   };
   addEventListener("second", second);
   refill();
