@@ -28,7 +28,9 @@ export function barWith(last, quote, resolution) {
   const at = Math.floor(Date.parse(quote.last_updated) / 1000);
   const { price } = quote;
   const isStock = quote.ref.startsWith("stock:");
-  if (quote.stale || at < last.timestamp || (isStock && quote.session && quote.session !== "regular")) return null;
+  // The last price of a day is stamped with its close: it begins no bar.
+  const isOut = isStock && (quote.freshness === "closed" || (quote.session ?? "regular") !== "regular");
+  if (quote.stale || at < last.timestamp || isOut) return null;
   if (at < endOf(last, resolution)) {
     return { ...last, close: price, high: Math.max(last.high, price), low: Math.min(last.low, price), closed: false };
   }
