@@ -286,6 +286,19 @@ def test_the_charts_last_bar_lives(page: Page, site: Site) -> None:
 
 
 @pages
+def test_a_source_that_wants_to_be_named_is_named(page: Page, site: Site) -> None:
+    def as_coingecko(route: Route) -> None:
+        answer = route.fetch()
+        body = answer.text().replace('"source":"sandbox"', '"source":"coingecko"')
+        route.fulfill(response=answer, body=body)
+
+    page.route("**/api/v1/prices/**", as_coingecko)
+    open_view(page, site, "/discover")
+    page.get_by_role("link", name="Data provided by CoinGecko").wait_for()
+    page.unroute_all(behavior="ignoreErrors")
+
+
+@pages
 def test_a_chart_compares_smooths_and_is_taken_away(page: Page, site: Site) -> None:
     page.set_viewport_size({"width": 1400, "height": 900})
     open_view(page, site, "/chart/coingecko:bitcoin?period=1m&ma=20&rsi=")

@@ -24,6 +24,13 @@ export async function ask(path, query = {}, signal = undefined) {
   throw new ApiError(body ?? { code: "internal_error", detail: `The server answered ${response.status}.` });
 }
 
+// {source: {text, link}}: whom each source wants named.
+export async function attributions() {
+  const response = await fetch("/api/v1/sources");
+  const { sources = [] } = response.ok ? await response.json() : {};
+  return Object.fromEntries(sources.map(({ name, attribution }) => [name, attribution]));
+}
+
 export const quotes = (symbols) => ask("", { symbols: symbols.join(",") });
 export const found = (q, limit, signal) => ask("/symbols/search", { q, limit }, signal);
 export const top = (page) => ask("/crypto/top", { limit: 100, page });

@@ -1,6 +1,7 @@
 // The shell: which view is shown, the search box, the theme, and how the connection is.
 
-import { part, say } from "./dom.js";
+import { attributions } from "./api.js";
+import { h, part, say } from "./dom.js";
 import { Following } from "./following.js";
 import { keep, recall } from "./kept.js";
 import { Prices } from "./prices.js";
@@ -126,8 +127,21 @@ function refresh() {
   if (old.length) trouble.push(`Old, since no source could be asked: ${old.join(", ")}.`);
   part("stale").hidden = !trouble.length;
   say(part("stale"), trouble.join(" "));
+  credit(new Set([...all.map(({ source }) => source), part("view").dataset.source]));
   dispatchEvent(new Event("second"));
 }
+
+// Whom the sources of what is shown want named.
+let wanted = {};
+function credit(sources) {
+  const named = [...sources].map((source) => wanted[source]).filter(Boolean);
+  const text = named.map((one) => one.text).join();
+  if (part("credits").dataset.text === text) return;
+  part("credits").dataset.text = text;
+  part("credits").replaceChildren(...named.map((one) => (one.link?.startsWith("https://")
+    ? h("a", { href: one.link, rel: "noopener noreferrer" }, one.text) : h("span", {}, one.text))));
+}
+attributions().then((known) => { wanted = known; }, () => {}); // without them nothing is named
 
 prices.onState(refresh);
 setInterval(refresh, 1000);
