@@ -10,7 +10,10 @@ from lokifi.dashboard import views as dashboard
 from prices.views import NotFoundView, SchemaView
 
 urlpatterns = [
-    path("", dashboard.board, name="board"),
+    path("", dashboard.dashboard, name="dashboard"),
+    path("chart", dashboard.dashboard, name="chart"),
+    path("chart/<path:symbol>", dashboard.dashboard),
+    path("discover", dashboard.dashboard, name="discover"),
     path("admin/", admin.site.urls),
     path("favicon.ico", views.favicon),
     path("livez", views.livez, name="livez"),

@@ -20,7 +20,7 @@ HTTP_API = (ROOT / "docs/http-api.md").read_text()
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-PLAIN_ADDRESSES = {"", "admin/", "livez", "readyz", "api/schema", "api/docs"}
+PLAIN_ADDRESSES = {"", "chart", "discover", "admin/", "livez", "readyz", "api/schema", "api/docs"}
 
 
 def json_blocks(page: str) -> list[Any]:

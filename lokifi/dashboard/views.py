@@ -1,4 +1,4 @@
-"""The built-in pages: the board at / and the browsable API at /api/docs."""
+"""The built-in pages: the dashboard's three views and the browsable API at /api/docs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,25 @@ _swagger = SpectacularSwaggerSplitView.as_view(
 )
 
 
-def board(request: HttpRequest) -> HttpResponseBase:
-    """Show the tracked symbols; the page itself asks for prices."""
-    response = render(request, "dashboard/board.html", {"symbols": ",".join(_tracked())})
-    response["Content-Security-Policy"] = _POLICY
+# Coins' pictures lie on hosts of their source. No markup is ever made from text.
+_DASHBOARD_POLICY = (
+    "default-src 'self'; img-src 'self' https:; object-src 'none'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+# What the views need, so that the browser asks for all of it at once.
+_SHELL = ("dom", "api", "figures", "kept", "stream", "prices", "following", "searching")
+_BOARD = ("board", "sparkline")
+_CHART = ("chart", "bars", "plot", "vendor/lightweight-charts/lightweight-charts-5.2.1")
+
+
+def dashboard(request: HttpRequest, symbol: str = "") -> HttpResponseBase:
+    """Show the one page that is all three views: it reads its address and asks for prices."""
+    names = _SHELL + (_CHART if request.path.startswith("/chart") else _BOARD)
+    endings = {name: "mjs" if "/" in name else "js" for name in names}
+    modules = [f"dashboard/{name}.{ending}" for name, ending in endings.items()]
+    shown = {"symbols": ",".join(_tracked()), "modules": modules}
+    response = render(request, "dashboard/app.html", shown)
+    response["Content-Security-Policy"] = _DASHBOARD_POLICY
     response["Cache-Control"] = "no-cache"
     return response
 

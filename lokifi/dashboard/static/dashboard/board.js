@@ -1,180 +1,229 @@
-// The board: one row a symbol, filled from REST at first and from the WebSocket ever after.
+// The live board: one row a followed symbol.
 
-import { Feed } from "./feed.js";
-import { age, change, money, volume } from "./figures.js";
+import { badges, chartLink, h, logo, say } from "./dom.js";
+import { age, compact, dollars, localTime, money, percent, volume, way } from "./figures.js";
+import { keep, recall } from "./kept.js";
+import { weekInto } from "./sparkline.js";
 
-const MOST = 100;
-const KEPT = "lokifi.symbols";
-const REASONS = { invalid_symbol: "is not a symbol", unknown_symbol: "is not listed", inactive_symbol: "is not traded any more" };
-const part = (id) => document.getElementById(id);
-const rows = new Map(); // symbol -> { row, cells, quote }
-let skewMs = 0; // how far the server's clock is ahead of ours
-let retryAt = 0;
-let isSilent = false;
+const COLUMNS = [
+  { name: "symbol", title: "Symbol", of: (quote, symbol) => symbol },
+  { name: "price", title: "Price, USD", of: (quote) => quote?.price },
+  { name: "change", title: "Change", of: (quote) => quote?.change_percent },
+  { name: "range", title: "Low to high, 24 h" },
+  { name: "week", title: "7 days" },
+  { name: "volume", title: "Volume", of: (quote) => quote?.volume },
+  { name: "cap", title: "Market cap", of: (quote) => quote?.market_cap },
+  { name: "source", title: "Source, age", of: (quote) => (quote ? Date.parse(quote.last_updated) : null) },
+];
+const NAMES_MS = 10_000;
+const SORTED = COLUMNS.filter(({ of }) => of);
 
-const feed = new Feed({
-  symbols: () => [...rows.keys()],
-  state(word, waitMs = 0) {
-    part("state").dataset.state = word;
-    retryAt = performance.now() + waitMs;
-    if (word === "waiting") load([...rows.keys()]).catch(() => {});
-    refresh();
-  },
-  message(frame) {
-    if (frame.timestamp) skewMs = Date.parse(frame.timestamp) - Date.now();
-    if (frame.type === "price_update") Object.values(frame.data).forEach(show);
-    if (frame.type === "price_update" && !frame.snapshot) isSilent = false;
-    if (frame.type === "notice" && frame.code === "publisher_silent") isSilent = true;
-    if (frame.type === "subscribed") subscribed(frame);
-    refresh();
-  },
-});
+export function mount(root, { prices, following, announce }) {
+  const rows = new Map(); // symbol -> {row, cells}
+  let sort = checked(recall("sort", { by: "", down: false }));
 
-function subscribed(frame) {
-  // What was kept may go by another name by now.
-  for (const [asked, symbol] of Object.entries(frame.resolved)) {
-    if (remove(asked)) add(symbol);
+  let isUnsorted = false;
+  let askAt = 0; // performance.now() from when names may be asked for again
+
+  const body = h("tbody");
+  const heads = COLUMNS.map((column) => head(column));
+  const table = h("table", { class: "quotes" },
+    h("caption", { class: "unseen" }, "Followed symbols. Arrow keys move between rows, Enter opens the chart."),
+    h("thead", {}, h("tr", {}, heads, h("td"))), body);
+  const choice = h("select", { id: "sort", onchange: () => sortBy(choice.value, choice.value !== "symbol") },
+    h("option", { value: "" }, "as added"),
+    SORTED.map(({ name, title }) => h("option", { value: name }, title)));
+  const count = h("span", { class: "faint" });
+  const empty = h("div", { class: "empty" },
+    h("p", {}, h("b", {}, "Nothing is followed.")),
+    h("p", {}, "Press / and type a symbol or a name, or pick coins in ",
+      h("a", { href: "/discover", "data-view": true }, "Discover"), "."));
+  root.append(
+    h("div", { class: "bar" }, h("h1", {}, "Live board"), count,
+      h("label", { class: "right sorting" }, "Sort ", choice)),
+    table, empty,
+    h("p", { class: "faint small" }, "Coins: change, low and high over 24 hours, volume in dollars. "
+      + "Stocks: change against the previous close, low and high of the session, volume in shares."));
+
+  function head({ name, title, of }) {
+    if (!of) return h("th", { scope: "col" }, title);
+    const turn = () => sortBy(name, sort.by === name ? !sort.down : name !== "symbol");
+    return h("th", { scope: "col", "data-column": name }, h("button", { class: "plain", onclick: turn }, title));
   }
-  Object.entries(frame.rejected).forEach(([symbol, code]) => fail(symbol, code));
-}
 
-async function load(symbols) {
-  if (!symbols.length) return {};
-  const query = symbols.map(encodeURIComponent).join(",");
-  const response = await fetch(`/api/v1/prices?symbols=${query}`);
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.detail);
-  Object.values(answer.data).forEach(show);
-  Object.entries(answer.failed).forEach(([symbol, code]) => fail(symbol, code));
-  refresh();
-  return answer;
-}
-
-function add(symbol) {
-  if (rows.has(symbol)) return;
-  const row = part("board").insertRow();
-  const head = row.appendChild(document.createElement("th"));
-  head.scope = "row";
-  head.textContent = symbol;
-  const cells = {};
-  for (const name of ["price", "change", "high", "low", "volume", "source", "age"]) {
-    cells[name] = row.insertCell();
-    cells[name].dataset.name = name;
+  function sortBy(by, down) {
+    sort = { by, down };
+    keep("sort", sort);
+    order();
   }
-  const button = document.createElement("button");
-  button.textContent = "\u00d7";
-  button.ariaLabel = `Remove ${symbol}`;
-  button.onclick = () => {
-    remove(symbol);
-    feed.send("unsubscribe", [symbol]);
-    refresh();
+
+  function order() {
+    choice.value = sort.by;
+    heads.forEach((cell) => {
+      if (cell.dataset.column === sort.by) cell.setAttribute("aria-sort", sort.down ? "descending" : "ascending");
+      else cell.removeAttribute("aria-sort");
+    });
+    const column = SORTED.find(({ name }) => name === sort.by);
+    const symbols = following.symbols;
+    if (column) symbols.sort(comparing((symbol) => column.of(prices.of(symbol), symbol), sort.down));
+    const wanted = symbols.map((symbol) => rows.get(symbol).row);
+    if (wanted.some((row, at) => body.children[at] !== row)) {
+      const focused = document.activeElement;
+      body.append(...wanted);
+      if (body.contains(focused)) focused.focus();
+    }
+  }
+
+  function build(symbol) {
+    const cells = {};
+    const cell = (name) => (cells[name] = h("td", { "data-name": name }));
+    cells.name = h("span", { class: "faint" });
+    cells.logo = h("span", {}, logo(symbol, null));
+    const link = chartLink(symbol, { class: "who-link" }, cells.logo,
+      h("span", { class: "who" }, h("b", {}, symbol), cells.name));
+    const button = h("button", { class: "plain remove", "aria-label": `Remove ${symbol}`, title: "Remove", onclick: () => {
+      following.remove(symbol);
+      announce(`${symbol} was removed.`);
+    } }, "\u00d7");
+    const row = h("tr", { "data-symbol": symbol }, h("th", { scope: "row" }, link),
+      ["price", "change", "range", "week", "volume", "cap", "source"].map(cell), h("td", {}, button));
+    cells.price.append(h("span", { class: "bone" }));
+    rows.set(symbol, { row, cells });
+    body.append(row);
+    weekInto(cells.week, symbol);
+    paint(symbol, prices.of(symbol), null);
+  }
+
+  function paint(symbol, quote, before) {
+    const { row, cells } = rows.get(symbol);
+    if (!quote) {
+      const failure = prices.failureOf(symbol);
+      if (failure) say(cells.price, failure);
+      row.classList.toggle("failed", failure !== null);
+      return;
+    }
+    row.classList.remove("failed");
+    row.classList.toggle("old", quote.stale);
+    say(cells.name, quote.name ?? "");
+    say(cells.price, money(quote.price));
+    say(cells.change, percent(quote.change_percent));
+    cells.change.dataset.way = way(quote.change_percent);
+    range(cells.range, quote);
+    say(cells.volume, volume(quote));
+    say(cells.cap, dollars(quote.market_cap));
+    cells.volume.dataset.label = "volume";
+    cells.cap.dataset.label = "cap";
+    cells.age = h("span", { class: "age" });
+    cells.source.replaceChildren(h("span", { class: "badges" }, badges(quote, localTime)),
+      h("span", { class: "origin" }, `${quote.source} \u00b7 `, cells.age));
+    tick(symbol);
+    if (before) flash(cells.price, Math.sign(quote.price - before.price));
+  }
+
+  function tick(symbol) {
+    const { cells } = rows.get(symbol);
+    const quote = prices.of(symbol);
+    if (quote && cells.age) say(cells.age, age(prices.stream.now() - Date.parse(quote.last_updated)));
+  }
+
+  function refill() {
+    const symbols = following.symbols;
+    const fresh = symbols.filter((symbol) => !rows.has(symbol));
+    for (const [symbol, { row }] of rows) {
+      if (!symbols.includes(symbol)) {
+        row.remove();
+        rows.delete(symbol);
+      }
+    }
+    fresh.forEach(build);
+    order();
+    table.hidden = !symbols.length;
+    empty.hidden = symbols.length > 0;
+    say(count, symbols.length ? `${compact(symbols.length)} symbols` : "");
+    named();
+  }
+
+  // Names come from REST alone; where it could not be asked, it is asked again later.
+  async function named() {
+    const nameless = following.symbols.filter((symbol) => !prices.of(symbol)?.name && !prices.failureOf(symbol));
+    if (!nameless.length || performance.now() < askAt) return;
+    askAt = performance.now() + NAMES_MS;
+    try {
+      const { resolved } = await prices.load(nameless);
+      askAt = performance.now() + 1000;
+      following.rename(resolved);
+    } catch (error) {
+      announce(error.message);
+    }
+  }
+
+  body.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const row = event.target.closest("tr");
+    if (!row) return;
+    if (step) {
+      event.preventDefault();
+      const next = body.children[[...body.children].indexOf(row) + step];
+      next?.querySelector("a").focus();
+    } else if (event.key === "Delete") {
+      const beside = row.nextElementSibling ?? row.previousElementSibling;
+      following.remove(row.dataset.symbol);
+      beside?.querySelector("a").focus();
+    }
+  });
+
+  const leave = [
+    following.listen(refill),
+    prices.listen({ changed(symbol, quote, before) {
+      if (!rows.has(symbol)) return;
+      paint(symbol, quote, before);
+      isUnsorted = true;
+    } }),
+  ];
+  const second = () => {
+    rows.forEach((_, symbol) => tick(symbol));
+    if (isUnsorted) order();
+    isUnsorted = false;
+    named();
   };
-  row.insertCell().append(button);
-  rows.set(symbol, { row, cells, quote: null });
-  keep();
+  addEventListener("second", second);
+  refill();
+  return () => {
+    leave.forEach((go) => go());
+    removeEventListener("second", second);
+  };
 }
 
-function remove(symbol) {
-  rows.get(symbol)?.row.remove();
-  const was = rows.delete(symbol);
-  keep();
-  return was;
+function checked(sort) {
+  return SORTED.some(({ name }) => name === sort?.by) ? sort : { by: "", down: false };
 }
 
-function show(told) {
-  const held = rows.get(told.symbol);
-  if (!held) return;
-  const { row, cells, quote: before } = held;
-  // REST and the socket may cross: what the source said later counts, unless nothing new is had.
-  const isOlder = before && Date.parse(before.last_updated) > Date.parse(told.last_updated);
-  if (isOlder && !told.stale) return;
-  const quote = isOlder ? { ...before, stale: true } : told;
-  held.quote = quote;
-  cells.price.textContent = money(quote.price);
-  cells.change.textContent = change(quote);
-  cells.change.dataset.way = Math.sign(quote.change_percent ?? 0);
-  cells.high.textContent = money(quote.high);
-  cells.low.textContent = money(quote.low);
-  cells.volume.textContent = volume(quote);
-  cells.source.textContent = quote.source;
-  row.classList.toggle("old", quote.stale);
-  const way = before ? Math.sign(quote.price - before.price) : 0;
-  cells.price.className = "";
-  requestAnimationFrame(() => (cells.price.className = { 1: "up", "-1": "down" }[way] ?? ""));
+// What is not known stands last, whichever way the rest goes.
+export function comparing(of, down) {
+  const sign = down ? -1 : 1;
+  return (left, right) => {
+    const [a, b] = [of(left) ?? null, of(right) ?? null];
+    if (a === null || b === null) return (a === null) - (b === null);
+    return sign * (typeof a === "string" ? a.localeCompare(b) : a - b);
+  };
 }
 
-function fail(symbol, code) {
-  const held = rows.get(symbol);
-  if (held && !held.quote) held.cells.price.textContent = REASONS[code] ?? code.replaceAll("_", " ");
-}
-
-// Everything that changes with time alone, and the banners.
-function refresh() {
-  const state = part("state");
-  const wait = Math.max(0, Math.ceil((retryAt - performance.now()) / 1000));
-  const words = { live: "live", connecting: "connecting", waiting: `no connection; again in ${wait} s` };
-  say(state, words[state.dataset.state]);
-  const held = [...rows.values()];
-  for (const { cells, quote } of held) {
-    if (quote) cells.age.textContent = age(Date.now() + skewMs - Date.parse(quote.last_updated));
+function range(cell, { low, high, price }) {
+  if (low === null || high === null) return say(cell, "\u2013");
+  const at = high > low ? Math.min(1, Math.max(0, (price - low) / (high - low))) : 0.5;
+  let track = cell.querySelector(".track");
+  if (!track) {
+    track = h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: "mark" }));
+    cell.replaceChildren(h("span", { class: "ends" }, h("span"), h("span")), track);
   }
-  part("sandbox").hidden = !held.some(({ quote }) => quote?.source === "sandbox");
-  const old = [...rows].filter(([, { quote }]) => quote?.stale).map(([symbol]) => symbol);
-  const trouble = [];
-  if (state.dataset.state === "waiting") trouble.push("Prices are not being updated: the connection is down.");
-  else if (isSilent) trouble.push("Prices are not being updated: the server has nothing new to tell.");
-  if (old.length) trouble.push(`Old, since no source could be asked: ${old.join(", ")}.`);
-  part("stale").hidden = !trouble.length;
-  say(part("stale"), trouble.join(" "));
-  part("empty").hidden = rows.size > 0;
+  const [first, last] = cell.querySelector(".ends").children;
+  say(first, money(low));
+  say(last, money(high));
+  track.firstChild.style.left = `${(at * 100).toFixed(1)}%`;
 }
 
-// A live region is read out when it is written, so it is written only when it changes.
-function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+function flash(cell, direction) {
+  cell.classList.remove("up", "down");
+  if (!direction) return;
+  requestAnimationFrame(() => cell.classList.add(direction > 0 ? "up" : "down"));
 }
-
-function keep() {
-  try {
-    localStorage.setItem(KEPT, JSON.stringify([...rows.keys()]));
-  } catch {
-    // A window without storage: the board works all the same.
-  }
-}
-
-function kept() {
-  try {
-    const symbols = JSON.parse(localStorage.getItem(KEPT));
-    if (Array.isArray(symbols)) return symbols.filter((s) => typeof s === "string").slice(0, MOST);
-  } catch {
-    // No storage, or what is in it is not ours.
-  }
-  return part("board").dataset.symbols.split(",").filter(Boolean);
-}
-
-part("add").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const input = part("symbol");
-  const asked = input.value.trim();
-  if (!asked || asked.includes(",")) return say(part("answer"), "One symbol at a time.");
-  if (rows.size >= MOST) return say(part("answer"), `A board holds ${MOST} symbols.`);
-  say(part("answer"), "");
-  try {
-    const answer = await load([asked]);
-    const [symbol, code] = [...Object.keys(answer.data), ...Object.entries(answer.failed).flat()];
-    if (code in REASONS) return say(part("answer"), `${asked} ${REASONS[code]}.`);
-    add(symbol);
-    Object.values(answer.data).forEach(show);
-    if (code) fail(symbol, code);
-    feed.send("subscribe", [symbol]);
-    input.value = "";
-    refresh();
-  } catch (error) {
-    say(part("answer"), error instanceof TypeError ? "The server cannot be reached." : error.message);
-  }
-});
-
-kept().forEach(add);
-load([...rows.keys()]).catch(() => {});
-feed.open();
-setInterval(refresh, 1000);

@@ -1,24 +1,38 @@
 // Figures as a person reads them. What the source does not give is a dash, never 0.
 
-const NONE = "\u2013";
+export const NONE = "\u2013";
 const two = { minimumFractionDigits: 2, maximumFractionDigits: 2 };
 const full = new Intl.NumberFormat("en-US", two);
-const fine = new Intl.NumberFormat("en-US", { minimumSignificantDigits: 4, maximumSignificantDigits: 4 });
+const fine = new Intl.NumberFormat("en-US", { minimumSignificantDigits: 3, maximumSignificantDigits: 4 });
 const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 2 });
-const percent = new Intl.NumberFormat("en-US", { ...two, signDisplay: "exceptZero" });
+const signed = new Intl.NumberFormat("en-US", { ...two, signDisplay: "exceptZero" });
+const moment = new Intl.DateTimeFormat("en-GB", {
+  timeZone: "UTC", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit",
+});
+const date = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", day: "numeric", month: "short", year: "numeric" });
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", weekday: "short" });
+
+const isNothing = (value) => value === null || value === undefined || Number.isNaN(value);
 
 export function money(value) {
-  if (value === null) return NONE;
-  return (Math.abs(value) >= 1 ? full : fine).format(value);
+  if (isNothing(value)) return NONE;
+  return (Math.abs(value) >= 1 || value === 0 ? full : fine).format(value);
 }
 
-export function change({ change_percent: value }) {
-  return value === null ? NONE : `${percent.format(value)} %`;
+export function percent(value) {
+  return isNothing(value) ? NONE : `${signed.format(value)} %`;
+}
+
+export function compact(value) {
+  return isNothing(value) ? NONE : short.format(value);
+}
+
+export function dollars(value) {
+  return isNothing(value) ? NONE : `$${short.format(value)}`;
 }
 
 export function volume({ volume: value, ref }) {
-  if (value === null) return NONE;
-  return ref.startsWith("stock:") ? `${short.format(value)} shares` : `$${short.format(value)}`;
+  return ref.startsWith("stock:") ? compact(value) : dollars(value);
 }
 
 export function age(ms) {
@@ -26,4 +40,24 @@ export function age(ms) {
   if (s < 120) return `${s} s`;
   if (s < 7200) return `${Math.floor(s / 60)} min`;
   return s < 172_800 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86_400)} d`;
+}
+
+// Unix seconds in UTC, as the bars are cut.
+export function barTime(seconds, isDay) {
+  return isDay ? date.format(seconds * 1000) : `${moment.format(seconds * 1000)} UTC`;
+}
+
+// An ISO time on the reader's own clock.
+export function localTime(iso) {
+  return clock.format(new Date(iso));
+}
+
+export function way(value) {
+  return String(Math.sign(value ?? 0));
+}
+
+// How small a step a chart's axis must show for a price of this size.
+export function smallestStep(price) {
+  if (!(price > 0)) return 0.01;
+  return price >= 1 ? 0.01 : 10 ** (Math.floor(Math.log10(price)) - 3);
 }

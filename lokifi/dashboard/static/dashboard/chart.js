@@ -1,0 +1,350 @@
+// The chart: candles or a line, with volume, live last bar, averages, strength and comparison.
+
+import { ApiError, candles as askCandles, history as askHistory } from "./api.js";
+import { barWith, csv, isDaily, RESOLUTIONS } from "./bars.js";
+import { badges, chartLink, h, logo, say } from "./dom.js";
+import { barTime, compact, localTime, money, NONE, percent, way } from "./figures.js";
+import { keep, recall } from "./kept.js";
+import { AVERAGES, COMPARED, Plot } from "./plot.js";
+import { searching } from "./searching.js";
+
+const PERIODS = { "1d": "1D", "1w": "1W", "1m": "1M", "3m": "3M", "6m": "6M", "1y": "1Y", "5y": "5Y", all: "All" };
+const AGAIN_MS = 120_000;
+const LIMITS = { plan: "the source's plan", limit: "a limit of this server", listing: "its listing", split: "a split nobody tells of" };
+const MADE = { derived: "made of hourly prices", recorded: "recorded here from live quotes" };
+
+export function mount(root, app, named) {
+  const { prices, following, announce } = app;
+  const symbol = named || recall("charted", "") || following.symbols[0] || "BTC";
+  const words = new URLSearchParams(location.search);
+  const chosen = {
+    period: words.get("period") in PERIODS ? words.get("period") : "1m",
+    resolution: words.get("resolution") in RESOLUTIONS ? words.get("resolution") : "",
+    isLine: words.get("mode") === "line",
+    isLog: words.has("log"),
+    averages: Object.keys(AVERAGES).filter((length) => (words.get("ma") ?? "").split(",").includes(length)),
+    hasStrength: words.has("rsi"),
+    compared: (words.get("compare") ?? "").split(",").filter(Boolean).slice(0, COMPARED.length),
+  };
+  let answer = null; // the answer that is drawn, its candles growing with live bars
+  let compared = []; // [{symbol, bars, color}]
+  let plot = null;
+  let running = null;
+  let cursor = -1;
+  let isGone = false;
+  const ui = build();
+  keep("charted", symbol);
+  write();
+
+  function write() {
+    const query = new URLSearchParams({ period: chosen.period });
+    if (chosen.resolution) query.set("resolution", chosen.resolution);
+    if (chosen.isLine) query.set("mode", "line");
+    if (chosen.isLog) query.set("log", "");
+    if (chosen.averages.length) query.set("ma", chosen.averages.join(","));
+    if (chosen.hasStrength) query.set("rsi", "");
+    if (chosen.compared.length) query.set("compare", chosen.compared.join(","));
+    history.replaceState(null, "", `/chart/${encodeURIComponent(symbol)}?${query}`);
+    press();
+  }
+
+  function press() {
+    for (const button of ui.bar.querySelectorAll("[data-period]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.period === chosen.period));
+    }
+    const isOn = { candles: !chosen.isLine, line: chosen.isLine, log: chosen.isLog, rsi: chosen.hasStrength };
+    for (const length of Object.keys(AVERAGES)) isOn[`ma${length}`] = chosen.averages.includes(length);
+    for (const button of ui.bar.querySelectorAll("[data-turn]")) {
+      button.setAttribute("aria-pressed", String(isOn[button.dataset.turn]));
+    }
+    ui.resolution.value = chosen.resolution;
+    ui.chips.replaceChildren(...chosen.compared.map((other, at) => {
+      const chip = h("span", { class: "chip" }, other, h("button", { "aria-label": `Stop comparing ${other}`, onclick: () => {
+        chosen.compared = chosen.compared.filter((each) => each !== other);
+        write();
+        compare();
+      } }, "\u00d7"));
+      chip.style.setProperty("--own", COMPARED[at]);
+      return chip;
+    }));
+  }
+
+  function build() {
+    const turn = (name, text, change) => h("button", { "data-turn": name, onclick: () => {
+      change();
+      write();
+      draw(true);
+    } }, text);
+    const made = {
+      name: h("span", { class: "faint" }), price: h("span", { class: "headline" }), change: h("span"),
+      badges: h("span", { class: "badges" }), chips: h("span", { class: "bar" }),
+      star: h("button", { class: "plain star", onclick: () => announce(following.toggle(symbol)) }),
+      resolution: h("select", { "aria-label": "Width of a bar", onchange: () => {
+        chosen.resolution = made.resolution.value;
+        write();
+        load();
+      } }, h("option", { value: "" }, "fitting bars"),
+      Object.entries(RESOLUTIONS).map(([value, text]) => h("option", { value }, text))),
+      drawing: h("div", { role: "img", tabindex: "0", "aria-label": `Chart of ${symbol}`, onkeydown: walk }),
+      legend: h("div", { class: "legend" }), over: h("div", { class: "over" }), notes: h("div", { class: "notes" }),
+    };
+    // The order of RESOLUTIONS: whole numbers come first in any object, which is the finest first.
+    const results = h("ul", { class: "results", role: "listbox", id: "compare-results", "aria-label": "Results", hidden: true });
+    const input = h("input", { type: "search", role: "combobox", "aria-label": "Compare with", placeholder: "Compare with",
+      "aria-controls": "compare-results", "aria-expanded": "false", "aria-autocomplete": "list", autocomplete: "off", maxlength: 100 });
+    searching(input, results, document.getElementById("said"), addCompared);
+    made.bar = h("div", { class: "bar" },
+      h("div", { class: "group", role: "group", "aria-label": "Period" }, Object.entries(PERIODS).map(([period, text]) =>
+        h("button", { "data-period": period, onclick: () => {
+          chosen.period = period;
+          chosen.resolution = "";
+          write();
+          load();
+        } }, text))),
+      made.resolution,
+      h("div", { class: "group", role: "group", "aria-label": "Drawn as" },
+        turn("candles", "Candles", () => { chosen.isLine = false; }), turn("line", "Line", () => { chosen.isLine = true; }),
+        turn("log", "Log", () => { chosen.isLog = !chosen.isLog; })),
+      h("div", { class: "group", role: "group", "aria-label": "Indicators" },
+        Object.keys(AVERAGES).map((length) => turn(`ma${length}`, `MA ${length}`, () => {
+          const isOn = chosen.averages.includes(length);
+          chosen.averages = isOn ? chosen.averages.filter((each) => each !== length) : [...chosen.averages, length];
+        })), turn("rsi", "RSI", () => { chosen.hasStrength = !chosen.hasStrength; })),
+      h("div", { class: "search" }, input, results), made.chips,
+      h("div", { class: "group right" },
+        h("button", { onclick: savePicture }, "PNG"), h("button", { onclick: saveTable }, "CSV")));
+    root.append(
+      h("div", { class: "bar" }, logo(symbol, null), h("h1", {}, symbol), made.name, made.price, made.change, made.badges, made.star),
+      made.bar, h("div", { class: "canvas" }, made.drawing, made.legend, made.over), made.notes,
+      h("p", { class: "faint small" }, "TradingView Lightweight Charts, Copyright (\u0441) 2023 TradingView, Inc. ",
+        h("a", { href: "https://www.tradingview.com/", rel: "noopener noreferrer" }, "https://www.tradingview.com/")));
+    return made;
+  }
+
+  function addCompared(result) {
+    if (result.symbol === symbol || chosen.compared.includes(result.symbol)) return;
+    if (chosen.compared.length >= COMPARED.length) return announce(`${COMPARED.length} can be compared at once.`);
+    chosen.compared.push(result.symbol);
+    write();
+    compare();
+  }
+
+  async function load(isQuiet = false) {
+    running?.abort();
+    running = new AbortController();
+    const { signal } = running;
+    if (!isQuiet) cover(h("span", { class: "bone" }), h("p", { class: "faint", role: "status" }, "Loading bars\u2026"));
+    try {
+      const got = await bars(signal);
+      if (isGone) return;
+      answer = got;
+      ui.over.hidden = true;
+      if (!answer.candles.length) return cover(h("p", {}, h("b", {}, "Nothing was traded in this period.")));
+      if (prices.of(symbol)) live(prices.of(symbol), true);
+      draw(isQuiet);
+      if (chosen.compared.length) compare();
+    } catch (error) {
+      if (error.name === "AbortError" || isGone || (isQuiet && error instanceof ApiError)) return;
+      if (!(error instanceof ApiError)) throw error;
+      cover(h("p", {}, h("b", {}, "This chart cannot be shown now.")), h("p", { class: "faint" }, error.message),
+        h("button", { onclick: () => load() }, "Try again"));
+    }
+  }
+
+  // Where the wished bars cannot be had, the nearest that can; where no bars can, plain prices.
+  async function bars(signal) {
+    try {
+      return await askCandles(symbol, chosen.period, chosen.resolution, signal);
+    } catch (error) {
+      if (error.code === "resolution_unavailable") {
+        const wished = RESOLUTIONS[chosen.resolution];
+        chosen.resolution = error.problem.available[0] ?? "";
+        const got = await askCandles(symbol, chosen.period, chosen.resolution, signal);
+        write();
+        return { ...got, instead: `Bars of ${wished} cannot be had over this period.` };
+      }
+      if (error.code !== "plan_restricted") throw error;
+      const got = await askHistory(symbol, chosen.period, signal);
+      const candles = got.data.map(({ timestamp, price }) => (
+        { timestamp, open: price, high: price, low: price, close: price, volume: null, closed: true }));
+      return { ...got, candles, isPoints: true, instead: `Prices only, no bars: ${error.message}.` };
+    }
+  }
+
+  async function compare() {
+    if (!answer) return;
+    const asked = [...chosen.compared];
+    const drawn = answer.isPoints ? "" : answer.resolution;
+    const got = await Promise.allSettled(asked.map((other) => askCandles(other, chosen.period, drawn)));
+    if (isGone || asked.join() !== chosen.compared.join()) return;
+    compared = [];
+    got.forEach(({ value, reason }, at) => {
+      if (value?.candles.length) compared.push({ symbol: asked[at], bars: value.candles, color: COMPARED[at] });
+      else announce(`${asked[at]}: ${reason?.message ?? "nothing was traded in this period"}`);
+    });
+    draw(false);
+  }
+
+  function draw(isSameView) {
+    if (!answer?.candles.length) return;
+    plot ??= new Plot(ui.drawing, legend);
+    const others = compared.filter((other) => chosen.compared.includes(other.symbol));
+    plot.draw({ bars: answer.candles, resolution: answer.resolution, isCoin: !answer.ref.startsWith("stock:") && !answer.isPoints,
+      isLine: chosen.isLine || Boolean(answer.isPoints), isLog: chosen.isLog, averages: chosen.averages,
+      hasStrength: chosen.hasStrength, compared: others }, isSameView);
+    describe();
+    legend(null);
+  }
+
+  function describe() {
+    const { candles, resolution } = answer;
+    const low = Math.min(...candles.map((bar) => bar.low));
+    const high = Math.max(...candles.map((bar) => bar.high));
+    const at = (bar) => barTime(bar.timestamp, isDaily(resolution));
+    ui.drawing.setAttribute("aria-label", `${symbol}, ${candles.length} bars of ${RESOLUTIONS[resolution] ?? resolution} from ${at(candles[0])} `
+      + `to ${at(candles.at(-1))}: last ${money(candles.at(-1).close)}, low ${money(low)}, high ${money(high)}. Left and right move between bars.`);
+    const notes = [answer.instead ?? null, `Source: ${answer.source}`, `as of ${localTime(answer.as_of)}`];
+    if (answer.stale) notes.push("old: no source could be asked");
+    if (!answer.isPoints) notes.push(`bars of ${RESOLUTIONS[resolution]}`);
+    if (MADE[answer.origin]) notes.push(MADE[answer.origin]);
+    if (answer.currency !== "USD") notes.push(`in ${answer.currency}`);
+    if (typeof answer.coverage === "number" && answer.coverage < 1) notes.push(`${percent(answer.coverage * 100)} of the time is covered`);
+    if (answer.adjustment === "splits") notes.push("adjusted for splits");
+    if (answer.truncated) notes.push(`begins later than asked, for ${LIMITS[answer.truncated_by] ?? "want of data"}`);
+    if (answer.dropped) notes.push(`${answer.dropped} bars that contradicted themselves are left out`);
+    ui.notes.replaceChildren(...notes.filter(Boolean).map((text) => h("span", {}, text)));
+    if (answer.alternatives.length) {
+      ui.notes.append(h("span", {}, "Others with this ticker: ",
+        answer.alternatives.flatMap(({ ref, name }, place) => [place ? ", " : "", chartLink(ref, {}, name)])));
+    }
+  }
+
+  function legend(values) {
+    const bar = values ? values.bar : answer.candles.at(-1);
+    const time = values ? values.time : bar.timestamp;
+    const parts = [h("span", {}, barTime(time, isDaily(answer.resolution)))];
+    const one = (name, text, own = null) => {
+      const span = h("span", {}, `${name} `, h("b", {}, text));
+      if (own) span.style.color = own;
+      parts.push(span);
+    };
+    if (!bar && !compared.length) parts.push(h("span", {}, "no trade"));
+    else if (!bar) one(symbol, NONE);
+    else if (answer.isPoints) one("price", money(bar.close));
+    else {
+      for (const [name, field] of [["O", "open"], ["H", "high"], ["L", "low"], ["C", "close"]]) one(name, money(bar[field]));
+      const change = (100 * (bar.close - bar.open)) / bar.open;
+      parts.push(h("span", { "data-way": way(change) }, percent(change)));
+      if (bar.volume !== null) one("Vol", compact(bar.volume));
+      if (!bar.closed) parts.push(h("span", { class: "faint" }, "still open"));
+    }
+    for (const { name, color, value } of values?.lines ?? []) if (value !== null) one(name, name === "RSI" ? value.toFixed(1) : money(value), color);
+    ui.legend.replaceChildren(...parts);
+  }
+
+  function live(quote, isSilent = false) {
+    if (!answer?.candles.length || answer.ref !== quote.ref || answer.isPoints || answer.currency !== "USD") return;
+    const bar = barWith(answer.candles.at(-1), quote, answer.resolution);
+    if (!bar) return;
+    if (plot && !isSilent) plot.update(bar);
+    else if (bar.timestamp === answer.candles.at(-1).timestamp) answer.candles[answer.candles.length - 1] = bar;
+    else answer.candles.push(bar);
+    if (!isSilent && cursor < 0 && !ui.drawing.matches(":hover")) legend(null);
+  }
+
+  function headline(quote, before) {
+    if (!quote) {
+      const failure = prices.failureOf(symbol);
+      return failure ? say(ui.name, `${symbol} ${failure}.`) : undefined;
+    }
+    say(ui.name, quote.name ?? "");
+    say(ui.price, money(quote.price));
+    say(ui.change, percent(quote.change_percent));
+    ui.change.dataset.way = way(quote.change_percent);
+    ui.badges.replaceChildren(...badges(quote, localTime));
+    root.dataset.source = quote.source;
+    app.title(`${symbol} ${money(quote.price)}`);
+    const direction = before ? Math.sign(quote.price - before.price) : 0;
+    ui.price.classList.remove("up", "down");
+    if (direction) requestAnimationFrame(() => ui.price.classList.add(direction > 0 ? "up" : "down"));
+    live(quote);
+  }
+
+  function star() {
+    const isOn = following.has(symbol);
+    say(ui.star, isOn ? "\u2605" : "\u2606");
+    ui.star.setAttribute("aria-pressed", String(isOn));
+    ui.star.setAttribute("aria-label", isOn ? "Take from the board" : "Put on the board");
+  }
+
+  function walk(event) {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step || !plot) return;
+    event.preventDefault();
+    const last = answer.candles.length - 1;
+    cursor = Math.min(last, Math.max(0, (cursor < 0 ? last + (step < 0 ? 1 : 0) : cursor) + step));
+    plot.point(cursor);
+    announce(ui.legend.innerText);
+  }
+
+  function cover(...children) {
+    ui.over.replaceChildren(...children);
+    ui.over.hidden = false;
+  }
+
+  function savePicture() {
+    if (!plot) return;
+    const drawn = plot.picture();
+    const scale = devicePixelRatio;
+    const sheet = h("canvas", { width: drawn.width, height: drawn.height + 28 * scale });
+    const pen = sheet.getContext("2d");
+    const style = getComputedStyle(root.querySelector(".canvas"));
+    pen.fillStyle = style.backgroundColor;
+    pen.fillRect(0, 0, sheet.width, sheet.height);
+    pen.fillStyle = style.color;
+    pen.font = `${14 * scale}px system-ui, sans-serif`;
+    pen.fillText(`${symbol}  ${PERIODS[chosen.period]}  ${answer.source}  ${answer.as_of}`, 8 * scale, 19 * scale);
+    pen.drawImage(drawn, 0, 28 * scale);
+    sheet.toBlob((blob) => save(blob, "png"));
+  }
+
+  function saveTable() {
+    if (answer) save(new Blob([csv(answer.candles)], { type: "text/csv" }), "csv");
+  }
+
+  function save(blob, ending) {
+    const href = URL.createObjectURL(blob);
+    const name = `${symbol}-${chosen.period}-${answer.resolution}`.replace(/[^A-Za-z0-9.-]+/g, "-");
+    h("a", { href, download: `${name}.${ending}` }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 10_000);
+  }
+
+  const repaint = () => {
+    plot?.paint();
+    if (answer?.candles.length) legend(null);
+  };
+  const again = setInterval(() => document.hidden || !answer || load(true), AGAIN_MS);
+  const isOurs = (told) => told === symbol || (answer && prices.of(told)?.ref === answer.ref);
+  const leave = [
+    prices.stream.follow([symbol]),
+    following.listen(star),
+    prices.listen({ changed: (told, quote, before) => isOurs(told) && headline(quote, before),
+      renamed: (names) => symbol in names && app.rename(names[symbol]) }),
+  ];
+  addEventListener("theme", repaint);
+  star();
+  headline(prices.of(symbol), null);
+  if (!prices.of(symbol)?.name) {
+    prices.load([symbol]).then(({ resolved }) => symbol in resolved && app.rename(resolved[symbol]), () => {});
+  }
+  load();
+  return () => {
+    isGone = true;
+    running?.abort();
+    clearInterval(again);
+    leave.forEach((go) => go());
+    removeEventListener("theme", repaint);
+    delete root.dataset.source;
+    plot?.remove();
+  };
+}

@@ -1,0 +1,65 @@
+// What is known of every symbol on the page, from REST at first and the WebSocket ever after.
+
+import { quotes as askQuotes, reason } from "./api.js";
+import { PriceStream } from "./stream.js";
+
+const A_REQUEST = 100;
+
+export class Prices {
+  stream; #quotes = new Map(); #failed = new Map(); #listeners = new Set(); #stateListeners = new Set();
+
+  constructor(url) {
+    this.stream = new PriceStream(url, {
+      state: () => this.#stateListeners.forEach((listener) => listener()),
+      prices: (quotes) => quotes.forEach((quote) => this.take(quote)),
+      resolved: (names) => this.#listeners.forEach((listener) => listener.renamed?.(names)),
+      rejected: (codes) => Object.entries(codes).forEach(([symbol, code]) => this.#fail(symbol, code)),
+    });
+  }
+
+  of(symbol) {
+    return this.#quotes.get(symbol) ?? null;
+  }
+
+  failureOf(symbol) {
+    return this.#quotes.has(symbol) ? null : (this.#failed.get(symbol) ?? null);
+  }
+
+  // `listener` has changed(symbol, quote, before) and perhaps renamed({asked: symbol}).
+  listen(listener) {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  onState(listener) {
+    this.#stateListeners.add(listener);
+  }
+
+  async load(symbols) {
+    const whole = { data: {}, failed: {}, resolved: {} };
+    for (let at = 0; at < symbols.length; at += A_REQUEST) {
+      const answer = await askQuotes(symbols.slice(at, at + A_REQUEST));
+      Object.values(answer.data).forEach((quote) => this.take(quote));
+      Object.entries(answer.failed).forEach(([symbol, code]) => this.#fail(symbol, code));
+      for (const field of Object.keys(whole)) Object.assign(whole[field], answer[field]);
+    }
+    return whole;
+  }
+
+  take(told) {
+    const before = this.#quotes.get(told.symbol) ?? null;
+    // REST and the socket may cross: what the source said later counts, unless nothing new is had.
+    const isOlder = before && Date.parse(before.last_updated) > Date.parse(told.last_updated);
+    if (isOlder && !told.stale) return;
+    // A tick leaves out the name and what else does not change.
+    const quote = isOlder ? { ...before, stale: true } : { ...before, ...told };
+    this.#quotes.set(told.symbol, quote);
+    this.#failed.delete(told.symbol);
+    this.#listeners.forEach((listener) => listener.changed(told.symbol, quote, before));
+  }
+
+  #fail(symbol, code) {
+    this.#failed.set(symbol, reason(code));
+    this.#listeners.forEach((listener) => listener.changed(symbol, this.of(symbol), this.of(symbol)));
+  }
+}

@@ -1,0 +1,61 @@
+// A line of the last week behind a row, asked for one after another: each may cost the source a call.
+
+import { history } from "./api.js";
+import { svg } from "./dom.js";
+
+const WIDTH = 96;
+const HEIGHT = 28;
+const POINTS = 56;
+const LIFE_MS = 1_800_000;
+
+const known = new Map(); // symbol -> {at, prices}, prices null where there are none
+const queue = [];
+let isBusy = false;
+let restUntil = 0;
+
+export function sparkline(prices) {
+  const step = Math.max(1, Math.floor(prices.length / POINTS));
+  const some = prices.filter((_, at) => at % step === 0 || at === prices.length - 1);
+  const low = Math.min(...some);
+  const span = Math.max(...some) - low || 1;
+  const x = (at) => ((at / (some.length - 1)) * (WIDTH - 2) + 1).toFixed(1);
+  const y = (price) => (HEIGHT - 2 - ((price - low) / span) * (HEIGHT - 4)).toFixed(1);
+  const points = some.map((price, at) => `${x(at)},${y(price)}`).join(" ");
+  const way = Math.sign(some.at(-1) - some[0]);
+  return svg("svg", { class: "spark", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "data-way": way, "aria-hidden": "true" },
+    svg("polyline", { points }));
+}
+
+// Fill `cell` with the symbol's week as soon as it is its turn.
+export function weekInto(cell, symbol) {
+  const held = known.get(symbol);
+  if (held && Date.now() - held.at < LIFE_MS) return draw(cell, held.prices);
+  queue.push({ cell, symbol });
+  next();
+}
+
+function draw(cell, prices) {
+  if (prices && prices.length > 1) cell.replaceChildren(sparkline(prices));
+}
+
+async function next() {
+  if (isBusy || !queue.length) return;
+  isBusy = true;
+  const { cell, symbol } = queue.shift();
+  if (cell.isConnected && Date.now() > restUntil) await load(cell, symbol);
+  isBusy = false;
+  next();
+}
+
+async function load(cell, symbol) {
+  try {
+    const { data } = await history(symbol, "1w");
+    const prices = data.map(({ price }) => price);
+    known.set(symbol, { at: Date.now(), prices });
+    draw(cell, prices);
+  } catch (error) {
+    // A picture is no reason to press a source that has no call left.
+    if (error.code?.startsWith("upstream") || error.code === "unreachable") restUntil = Date.now() + 60_000;
+    else known.set(symbol, { at: Date.now(), prices: null });
+  }
+}
