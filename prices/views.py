@@ -56,7 +56,8 @@ from prices.types import AssetKind
 
 S = TypeVar("S", bound=serializers.Serializer[Any])
 
-# A quote is not kept by caches in front of us for the whole of its 60 s.
+# A quote is not kept by caches in front of us for the whole of its 60 s. Nor is a list
+# of coins for the whole of its hour: any quote may be laid over it.
 QUOTE_AGE_S = 5
 MAX_BODY_BYTES = 64 * 1024
 # How long a cache may keep the API's description: it changes with a release.
@@ -263,8 +264,10 @@ class TopView(PricesView):
     )
     def get(self, request: Request) -> HttpResponse:
         query = _query(request, TopQuery)
+        held, quoted = discovery.top(query["limit"], query["page"])
         key = cache.top_key(query["limit"], query["page"])
-        return _answer(request, discovery.top(query["limit"], query["page"]), [key])
+        keys = {key: held.value.fetched_at, **quoted}
+        return _answer(request, held, keys, at_most_s=QUOTE_AGE_S)
 
 
 class CoinSearchView(PricesView):
@@ -279,7 +282,10 @@ class CoinSearchView(PricesView):
     )
     def get(self, request: Request) -> HttpResponse:
         query = _query(request, CoinSearchQuery)
-        return _answer(request, discovery.search_coins(query["q"], query["limit"]))
+        held, quoted = discovery.search_coins(query["q"], query["limit"])
+        # Hits are counted by the first: no key, and of no version.
+        keys = {"search:coins": None, **quoted}
+        return _answer(request, held, keys, at_most_s=QUOTE_AGE_S)
 
 
 class MappingView(PricesView):

@@ -98,8 +98,10 @@ class Copy:
         self.stale_until = self.fresh_until + life.stale_s
         self.age_s = int(fields.get(b"age", b"0")) if fields.get(b"age", b"").isdigit() else 0
         self.tags = tags_of(fields.get(b"surrogate-key", b""))
-        self.kind = next(iter(self.tags), "").partition(":")[0]
-        self.weight = len(self.tags) or 1
+        kinds = [tag.partition(":")[0] for tag in self.tags] or [""]
+        # What an answer is, its first tag says; a batch is as many answers as it has tags.
+        self.kind = kinds[0]
+        self.weight = kinds.count(self.kind)
         self.uses = 0
         self.size = (
             _OVERHEAD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -27,10 +28,14 @@ TOP_DEPTH = 300
 MOST_FOUND = 100
 # How long a search is kept that lacks figures.
 PARTIAL_S = 60.0
+# What quotes an answer may change with: their keys, and when each was fetched.
+QuoteKeys = Mapping[str, datetime]
 
 
-def top(limit: int, page: int = 1) -> Held[TopAnswer]:
-    """Return a page of the coins with the largest market caps, with newer quotes laid over it.
+def top(limit: int, page: int = 1) -> tuple[Held[TopAnswer], QuoteKeys]:
+    """Return a page of the coins with the largest market caps, and which quotes it looked at.
+
+    Newer quotes are laid over what is stored.
 
     Raises InvalidParameterError where `page` x `limit` goes beyond 300, and UpstreamError.
     """
@@ -52,16 +57,16 @@ def _cut(key: str, limit: int, page: int) -> Held[TopAnswer]:
     return Held(part, cache.encode(part) if not part.cached else body, whole.life_s, whole.was_hit)
 
 
-def _with_quotes(held: Held[TopAnswer]) -> Held[TopAnswer]:
-    rows = overlay.laid_over(held.value.cryptos)
-    if rows == held.value.cryptos:
-        return held
-    value = msgspec.structs.replace(held.value, cryptos=rows, as_of=ranking.newest(rows))
-    return Held(value, cache.encode(value), min(held.life_s, overlay.LIFE_S), held.was_hit)
+def _with_quotes(held: Held[TopAnswer]) -> tuple[Held[TopAnswer], QuoteKeys]:
+    laid = overlay.laid_over(held.value.cryptos)
+    if laid.rows == held.value.cryptos:
+        return held, laid.keys
+    value = msgspec.structs.replace(held.value, cryptos=laid.rows, as_of=ranking.newest(laid.rows))
+    return Held(value, cache.encode(value), held.life_s, held.was_hit), laid.keys
 
 
-def search_coins(query: str, limit: int) -> Held[CoinSearchAnswer]:
-    """Return coins whose ticker, name or id fits, with their market data.
+def search_coins(query: str, limit: int) -> tuple[Held[CoinSearchAnswer], QuoteKeys]:
+    """Return coins whose ticker, name or id fits, and which quotes were looked at for them.
 
     The catalogue says which; figures come from the stored list, and from one
     call for those that are not on it. Without that call, because look-ups are
@@ -78,14 +83,15 @@ def search_coins(query: str, limit: int) -> Held[CoinSearchAnswer]:
         life_s = min(life_s, PARTIAL_S)
         cache.store(key, held.value, life_s)
     # The stored answer serves every limit and spelling of the query; each gets its own back.
-    stored = held.value.results[:limit]
-    rows = overlay.laid_over(stored)
-    if rows != stored:
-        life_s = min(life_s, overlay.LIFE_S)
+    laid = overlay.laid_over(held.value.results[:limit])
     value = msgspec.structs.replace(
-        held.value, query=query, count=len(rows), results=rows, as_of=ranking.newest(rows)
+        held.value,
+        query=query,
+        count=len(laid.rows),
+        results=laid.rows,
+        as_of=ranking.newest(laid.rows),
     )
-    return Held(value, cache.encode(value), life_s, held.was_hit)
+    return Held(value, cache.encode(value), life_s, held.was_hit), laid.keys
 
 
 def mapping() -> Held[MappingAnswer]:

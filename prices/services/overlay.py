@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
 import msgspec
 
+from prices import cache
 from prices.answers import CoinRow, QuoteAnswer
 from prices.redis_clients import RedisAwayError
 from prices.services import holdings
 
-# A list with a quote in it is kept by caches no longer than a quote is.
-LIFE_S = 5.0
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """Rows, and the keys of the cache that they may change with, each with when it was fetched."""
+
+    rows: list[CoinRow]
+    keys: Mapping[str, datetime] = field(default_factory=dict)
 
 
-def laid_over(rows: Sequence[CoinRow]) -> list[CoinRow]:
+def laid_over(rows: Sequence[CoinRow]) -> Laid:
     """Return rows with the figures of a newer quote that is held, wherever there is one.
 
     One MGET, and no query: a coin's quote is held under its ticker, its forced
-    ticker or its ref, and says by its ref whose it is.
+    ticker or its ref, and says by its ref whose it is. The key of one that is not newer
+    is named too: the next under it may be.
     """
     names = {name: row for row in rows for name in _names(row)}
     try:
         held = holdings.quotes(names)
     except RedisAwayError:
-        return list(rows)
+        return Laid(list(rows))
+    listed = {row.ref for row in rows}
+    theirs = {name: quote for name, quote in held.items() if quote.ref in listed}
     newer: dict[str, QuoteAnswer] = {}
-    for quote in held.values():
+    for quote in theirs.values():
         best = newer.get(quote.ref)
         if best is None or quote.last_updated > best.last_updated:
             newer[quote.ref] = quote
-    return [_row(row, newer.get(row.ref)) for row in rows]
+    return Laid(
+        [_row(row, newer.get(row.ref)) for row in rows],
+        {cache.price_key(name): quote.fetched_at for name, quote in theirs.items()},
+    )
 
 
 def _names(row: CoinRow) -> list[str]:

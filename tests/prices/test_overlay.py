@@ -14,7 +14,7 @@ from prices import cache, redis_clients
 from prices.answers import QuoteAnswer, TopAnswer
 from prices.services import ranking
 from tests.market import Sandbox
-from tests.prices.rest import get, max_age, ok
+from tests.prices.rest import ROOT, client, get, max_age, ok
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
 
@@ -90,12 +90,59 @@ def test_the_stored_list_stays_as_it_is(redis_client: Redis) -> None:
     assert json.loads(redis_client.get("crypto:top:1") or "")["cryptos"] == [before]
 
 
-def test_a_list_with_a_quote_in_it_is_kept_for_seconds() -> None:
-    old_list()
-    assert max_age(get("/crypto/top", limit=1)) > 100
+@pytest.mark.parametrize(
+    ("path", "query"), [("/crypto/top", {"limit": 1}), ("/crypto/search", {"q": "bitcoin"})]
+)
+def test_lists_that_any_quote_may_change_are_kept_for_seconds(
+    path: str, query: dict[str, Any]
+) -> None:
+    ok(path, **query)
+    assert max_age(get(path, **query)) == 5
     quote()
 
-    assert max_age(get("/crypto/top", limit=1)) <= 5
+    assert max_age(get(path, **query)) == 5
+
+
+def tags(path: str, **query: Any) -> dict[str, str]:
+    """Return what a list tells a cache in front of it: tags, each with its version."""
+    response = client().get(
+        f"{ROOT}{path}", query, headers={"Surrogate-Capability": 'front="Surrogate/1.0"'}
+    )
+    assert response.status_code == 200, response.content
+    return dict(word.split("=") for word in response["Surrogate-Key"].split(" "))
+
+
+def version(body: Any) -> str:
+    at = datetime.fromisoformat(body["fetched_at"])
+    return str(int(at.timestamp() * 1_000_000))
+
+
+@pytest.mark.parametrize("is_newer", [True, False], ids=["newer", "not newer"])
+def test_lists_name_the_quotes_that_they_may_change_with(is_newer: bool) -> None:
+    if is_newer:
+        old_list()
+        quote()
+    else:
+        quote(last_updated=datetime.now(UTC) - timedelta(days=1))
+    ok("/ETH")
+    held = ok("/BTC")
+
+    top = tags("/crypto/top", limit=1)
+    assert top == {"crypto:top:1": version(ok("/crypto/top", limit=1)), "price:BTC": version(held)}
+    found = tags("/crypto/search", q="bitcoin", limit=1)
+    assert found == {"search:coins": "0", "price:BTC": version(held)}
+
+
+def test_a_list_knows_its_tag_again_until_a_newer_quote_is_held() -> None:
+    old_list()
+    before = get("/crypto/top", limit=1)["ETag"]
+
+    def asked() -> Any:
+        return client().get(f"{ROOT}/crypto/top?limit=1", headers={"If-None-Match": before})
+
+    assert (asked().status_code, asked().content) == (304, b"")
+    quote()
+    assert (asked().status_code, asked()["ETag"] == before) == (200, False)
 
 
 def test_an_older_quote_changes_nothing() -> None:
@@ -125,6 +172,7 @@ def test_the_quote_of_another_coin_with_the_ticker_is_not_taken() -> None:
     quote(ref="coingecko:batcat")
 
     assert first() == before
+    assert "price:BTC" not in tags("/crypto/top", limit=1)
 
 
 def test_rows_of_a_search_are_as_new_as_those_of_the_list() -> None:
