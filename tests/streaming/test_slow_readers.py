@@ -143,7 +143,6 @@ async def test_who_never_reads_is_closed_with_4409_and_nobody_else_notices(
                     message: dict[str, Any] = json.loads(await good.recv())
                     muttering.mutter()
                     if message["type"] == "price_update" and "snapshot" not in message:
-                        assert len(message["data"]) == 10
                         seqs.append(message["seq"])
     finally:
         for deaf in (*silent, muttering):
