@@ -77,6 +77,8 @@ class _Flight:
 class FrontCache:
     """Answers GET and HEAD below `prefix` from copies, by RFC 9111, and asks `app` for the rest.
 
+    `prefix` begins behind the root path that a server was given.
+
     It keeps what says `Cache-Control: public, max-age=…`, for so long, within
     `max_bytes`; with 0 it keeps nothing. The application is told of the cache by
     `Surrogate-Capability` and may answer with `Surrogate-Control` (see rules.life) and
@@ -121,7 +123,7 @@ class FrontCache:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer at once where nothing has to be thought about; else think."""
-        if scope["type"] != "http" or not scope["path"].startswith(self._prefix):
+        if scope["type"] != "http" or not _below_root(scope).startswith(self._prefix):
             await self._app(scope, receive, send)
             return
         method = scope["method"]
@@ -392,6 +394,13 @@ class FrontCache:
         counts, self._hits, self._is_reporting = self._hits, {}, False
         if self._count is not None:
             asyncio.get_running_loop().run_in_executor(None, self._count, counts)
+
+
+def _below_root(scope: Scope) -> str:
+    """Return the path that the application routes by: what stands behind the root path, if any."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path.removeprefix(root) if root else path
 
 
 async def _send(

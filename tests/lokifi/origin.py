@@ -75,7 +75,12 @@ def read_after(reads: asyncio.Event, app: Any) -> Any:
 
 
 async def ask(
-    app: Any, target: str = "/api/x", method: str = "GET", **headers: str | list[str]
+    app: Any,
+    target: str = "/api/x",
+    method: str = "GET",
+    *,
+    root_path: str = "",
+    **headers: str | list[str],
 ) -> Answer:
     """Ask as a client does; `if_none_match="…"` is a header, a list one in several lines."""
     path, _, query = target.partition("?")
@@ -91,7 +96,7 @@ async def ask(
         "query_string": query.encode(),
         "headers": raw,
         "scheme": "http",
-        "root_path": "",
+        "root_path": root_path,
     }
     sent: list[Message] = []
 

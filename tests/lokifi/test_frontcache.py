@@ -372,15 +372,47 @@ async def test_what_stands_elsewhere_and_other_methods_are_not_touched() -> None
     assert origin.count == 4
 
 
+@pytest.mark.parametrize(
+    ("target", "root_path", "is_below"),
+    [
+        ("/behind/api/x", "/behind", True),
+        ("/behind//api/x", "/behind/", True),
+        ("/api/x", "/behind", True),
+        ("/api/api/x", "/api", True),
+        ("/api/x", "/api", False),
+        ("/behind/admin/", "/behind", False),
+        ("/behind/behind/api/x", "/behind", False),
+        ("/behind/api/x", "", False),
+    ],
+)
+async def test_the_prefix_begins_where_the_root_path_ends(
+    target: str, root_path: str, is_below: bool
+) -> None:
+    origin = Origin(headers={"Cache-Control": PUBLIC, "Surrogate-Key": "a"})
+    app = front(origin)
+    await ask(app, target, root_path=root_path)
+    second = await ask(app, target, root_path=root_path)
+
+    assert origin.count == (1 if is_below else 2)
+    assert ("age" in second.headers) is is_below
+    assert ("surrogate-key" in second.headers) is not is_below
+
+
 async def test_hits_are_counted_by_the_kind_of_their_tags(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "_REPORT_EVERY_S", 0.01)
     loop = asyncio.get_running_loop()
     counted: asyncio.Future[Any] = loop.create_future()
-    origin = Origin(headers={"Cache-Control": PUBLIC, "Surrogate-Key": "price:A=1 price:B=1"})
+    batch = Origin(headers={"Cache-Control": PUBLIC, "Surrogate-Key": "price:A=1 price:B=1"})
+    top = Origin(headers={"Cache-Control": PUBLIC, "Surrogate-Key": "top=1 price:A=1 price:B=1"})
+
+    async def both(scope: Any, receive: Any, send: Any) -> None:
+        await (top if scope["path"] == "/api/top" else batch)(scope, receive, send)
+
     app = front(
-        origin,
+        both,
         count=lambda hits: loop.call_soon_threadsafe(counted.set_result, hits),
     )
     for _ in range(4):
         await ask(app)
-    assert await asyncio.wait_for(counted, 5) == {"price": 6}
+        await ask(app, "/api/top")
+    assert await asyncio.wait_for(counted, 5) == {"price": 6, "top": 3}
