@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 
 from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
@@ -19,10 +20,13 @@ except ImproperlyConfigured as exc:
 
 from lokifi.collector import tune
 from lokifi.front import in_front_of
+from prices import sessions
 from prices.mode import claim_or_exit
 from streaming.routing import application as websockets
 
 claim_or_exit()
+# New York's calendar takes most of a second to load: not at some subscriber's cost.
+sessions.next_session(datetime.now(UTC))
 application = in_front_of(
     ProtocolTypeRouter({"http": django, "websocket": websockets}), refusing=django
 )
