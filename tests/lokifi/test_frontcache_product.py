@@ -176,6 +176,20 @@ def plain(body: bytes) -> Any:
     return value
 
 
+def lags(target: str, ours: Reply, its: Reply) -> bool:
+    """Return whether a copy of a list differs, which holds quotes that others may renew."""
+    is_copy = "/crypto/" in target and "mapping" not in target and ours.header("age") is not None
+    return is_copy and (ours.status, ours.header("etag")) != (its.status, its.header("etag"))
+
+
+def without_figures(body: bytes) -> Any:
+    """Return what a list says that no newer quote changes: what was asked, and which coins."""
+    value = plain(body)
+    rows = value.pop("cryptos", None) or value.pop("results", None) or []
+    value.pop("as_of", None)
+    return value, [(row["id"], row["name"], row["market_cap_rank"], row["ath"]) for row in rows]
+
+
 def check_same(target: str, method: str, headers: dict[str, str], ours: Reply, its: Reply) -> None:
     said = f"{method} {target[:100]} {headers}\n{ours.headers}\n{its.headers}"
     assert ours.status == its.status, said
@@ -212,12 +226,21 @@ def test_every_answer_is_the_one_that_django_alone_gives(pair: Pair, connect: Co
                 one.header("x-cache"),
                 other.header("x-cache"),
             }:
-                break
+                if not lags(target, one, other):
+                    break
+                # The other process renewed a quote: our copy may not know it while it lives.
+                mine, other_now = ours.ask(target), its.ask(target)
+                assert without_figures(mine.body) == without_figures(other_now.body), target
+                assert one.life_left <= 5
+                time.sleep(one.life_left)
+                # A server closes what is silent for so long.
+                ours, its = connect(pair.front), connect(pair.alone)
         if "gzip" in headers.get("Accept-Encoding", "") and "If-None-Match" in headers:
             continue  # Tags are of an encoding each; that is tested by itself.
         check_same(target, method, headers, one, other)
         hits += one.header("x-cache") == "HIT" and one.header("age") is not None
-    assert hits > 500
+    # Fewer than it might be: quotes and lists of coins are kept for 5 s.
+    assert hits > 300
 
 
 def test_security_cors_and_ids_hold_on_both_paths_header_by_header(
@@ -351,6 +374,34 @@ def serve_granian(product: Product) -> Web:
     return Web(process, port)
 
 
+def test_behind_a_root_path_copies_are_kept_and_nothing_internal_is_told(
+    tmp_path: Path, connect: Connect
+) -> None:
+    with Product(tmp_path) as product:
+        line = connect(serve_behind(product, "/behind"))
+        # A proxy has taken the root path off; uvicorn puts it back before what is asked.
+        for _ in range(3):
+            reply = line.ask(
+                f"{ROOT}/BTC/history?period=1w", headers={"Surrogate-Capability": "me"}
+            )
+        twice = line.ask(f"/behind{ROOT}/BTC/history?period=1w")
+
+    assert (reply.status, reply.header("x-cache")) == (200, "HIT")
+    assert reply.header("age") is not None
+    assert "surrogate-key" not in dict(reply.headers)
+    assert twice.status == 404
+
+
+def serve_behind(product: Product, root_path: str) -> Web:
+    port = free_port()
+    words = ["uvicorn", "--port", str(port), "--root-path", root_path]
+    command = [sys.executable, "-m", *words, "lokifi.asgi:application"]
+    process = product.start(f"behind-{port}", command)
+    url = f"http://127.0.0.1:{port}/livez"
+    until(lambda: responds(url), "uvicorn behind a root path", told=lambda: process.said)
+    return Web(process, port)
+
+
 @pytest.mark.parametrize("fault", ["killed", "hung"])
 def test_with_redis_away_what_is_known_is_served_at_once_and_nothing_hangs(
     tmp_path: Path, connect: Connect, fault: str
@@ -385,7 +436,10 @@ def test_while_prices_tick_no_answer_is_older_than_it_says_and_none_goes_back(
         product.beat()
         line = connect(web)
         targets = [f"{ROOT}/BTC", f"{ROOT}?symbols=BTC,ETH", f"{ROOT}/ETH"]
+        targets += [f"{ROOT}/crypto/top?limit=5", f"{ROOT}/crypto/search?q=bitcoin"]
         newest: dict[str, str] = {}
+        # By ref, when the newest price that anybody was told was made.
+        told: dict[str, str] = {}
         seen: set[str] = set()
         hits = 0
         end = time.monotonic() + 8
@@ -397,10 +451,15 @@ def test_while_prices_tick_no_answer_is_older_than_it_says_and_none_goes_back(
                 assert reply.status == 200, body
                 assert reply.max_age <= 5
                 assert reply.header("age") is None or reply.life_left > 0
+                for row in [*body.get("cryptos", []), *body.get("results", [])]:
+                    assert row["last_updated"] >= told.get(row["ref"], ""), (row, told)
+                if "/crypto/" in target:
+                    continue
                 for quote in body.get("data", {body.get("symbol"): body}).values():
                     symbol, at = quote["symbol"], quote["fetched_at"]
                     assert at >= newest.get(symbol, ""), (symbol, at, newest)
                     newest[symbol] = at
+                    told[quote["ref"]] = quote["last_updated"]
                     seen.add(at)
     assert hits > 100
     assert len(seen) > 6
