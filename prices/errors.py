@@ -16,6 +16,7 @@
         ├── UpstreamRefusedError        503  upstream_unavailable     (our key)
         ├── UpstreamMalformedError      503  upstream_unavailable     (their bug, or a new format)
         ├── UpstreamNotFoundError       503  upstream_unavailable     (they do not know that id)
+        ├── UpstreamJumpError           503  upstream_unavailable     (far from the price we have)
         └── UpstreamRateLimitedError    503  upstream_rate_limited
             └── BudgetSpentError        503  upstream_rate_limited    (our own budget)
                 └── LookupsSpentError   never leaves the services
@@ -37,6 +38,8 @@ class PricesError(Exception):
 
     code: ClassVar[str] = "internal_error"
     http_status: ClassVar[int] = 500
+    # What `fallback_from` says of a source that was passed over for it, if not `code`.
+    passed_over_as: ClassVar[str | None] = None
 
     def __init__(self, message: str, **extra: Any) -> None:
         super().__init__(message)
@@ -131,13 +134,20 @@ class NoCloseError(PricesError):
 
 
 class PlanRestrictedError(PricesError):
-    """The source would answer on another plan than ours."""
+    """The source would answer on another plan than ours.
+
+    of_capability: it refuses all questions of that kind, not this asset or period alone.
+    """
 
     code = "plan_restricted"
     http_status = 403
+    of_capability = False
 
-    def __init__(self, provider: str, detail: str, *, allowed_by: str) -> None:
+    def __init__(
+        self, provider: str, detail: str, *, allowed_by: str, of_capability: bool = False
+    ) -> None:
         super().__init__(f"{provider}: {detail}", provider=provider, allowed_by=allowed_by)
+        self.of_capability = of_capability
 
 
 class ProviderNotConfiguredError(PricesError):
@@ -204,6 +214,12 @@ class UpstreamMalformedError(UpstreamError):
 
 class UpstreamNotFoundError(UpstreamError):
     """The source knows nothing under that id; a service turns it into UnknownSymbolError."""
+
+
+class UpstreamJumpError(UpstreamError):
+    """The source's newest price lies beyond reason from the one we have; another may confirm it."""
+
+    passed_over_as = "jump"
 
 
 class UpstreamRateLimitedError(UpstreamError):

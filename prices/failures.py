@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 FAILED_S = 10
 NO_PRICE_S = 60
 RESTRICTED_S = 300
+REFUSED_S = 3600
 MOST_HERE = 5_000
 
 
@@ -73,6 +74,15 @@ def forget_here(key: str) -> None:
     _here.drop(key)
 
 
+def forget(key: str) -> None:
+    """Forget that loading a key failed."""
+    forget_here(key)
+    try:
+        redis_clients.ask(lambda r: r.delete(f"failed:{key}"))
+    except RedisAwayError:
+        logger.debug("a failed load is not forgotten by others while Redis is away")
+
+
 def _failure_life_s(error: PricesError) -> float:
     """Return how long a failed load is remembered: 0 for not at all."""
     if isinstance(error, UpstreamError):
@@ -82,20 +92,22 @@ def _failure_life_s(error: PricesError) -> float:
     return NO_PRICE_S if isinstance(error, NoPriceError) else 0.0
 
 
-def remember(failures: Mapping[str, PricesError]) -> None:
-    """Note why loading failed, as long as each kind of failure is worth."""
-    lives = {key: life for key, error in failures.items() if (life := _failure_life_s(error))}
+def remember(failures: Mapping[str, PricesError], life_s: float | None = None) -> None:
+    """Note why loading failed, as long as each kind of failure is worth or for `life_s`."""
+    lives = {
+        key: life for key, error in failures.items() if (life := life_s or _failure_life_s(error))
+    }
     if not lives:
         return
 
-    for key, life_s in lives.items():
-        _here.put(key, failures[key], life_s)
+    for key, kept_s in lives.items():
+        _here.put(key, failures[key], kept_s)
 
     def write(r: redis.Redis) -> None:
         pipe = r.pipeline(transaction=False)
-        for key, life_s in lives.items():
+        for key, kept_s in lives.items():
             note = failures[key].noted() | {"noted_at": time.time()}
-            pipe.set(f"failed:{key}", msgspec.json.encode(note), px=int(life_s * 1000))
+            pipe.set(f"failed:{key}", msgspec.json.encode(note), px=int(kept_s * 1000))
         pipe.execute()
 
     try:

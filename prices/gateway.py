@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from prices import registry, tracing
+from prices import failures, registry, tracing
 from prices.answers import Skipped
 from prices.budget import Purpose, spending
 from prices.errors import (
@@ -25,6 +25,7 @@ from prices.errors import (
     ProviderNotConfiguredError,
     ResolutionUnavailableError,
     UpstreamError,
+    UpstreamJumpError,
     UpstreamNotFoundError,
     UpstreamRateLimitedError,
 )
@@ -80,6 +81,7 @@ def ask(
     tells by a code why an answer is not good enough: the next source is tried
     then, and the first such answer given where nobody has a better one.
     `skipped` is filled with the sources that were passed over, also where this raises.
+    A plan that refused the capability is not asked again for an hour, unless on purpose.
 
     Raises what says most about why none could answer: that a source failed
     before that a plan refuses, and that before that a key is missing.
@@ -88,29 +90,64 @@ def ask(
     errors: list[PricesError] = []
     second_best: Sourced[T] | None = None
     give_up = time.monotonic() + CHAIN_S
+    names = registry.chain(kind, capability) if sources is None else sources
+    refusals = _Refusals(names, kind, capability, purpose)
     with spending(purpose) as tally:
-        for name in registry.chain(kind, capability) if sources is None else sources:
+        for name in names:
             if (errors or second_best) and time.monotonic() > give_up:
                 break
             try:
-                value = call(name, question)
+                value = refusals.heeded(name, question)
             except ProviderNotConfiguredError as exc:
                 errors.append(exc)
                 continue
             except _PASSED_OVER as exc:
                 errors.append(exc)
-                skipped.append(Skipped(source=registry.skipped_name(name), code=exc.code))
+                code = exc.passed_over_as or exc.code
+                skipped.append(Skipped(source=registry.skipped_name(name), code=code))
                 continue
             source, now = registry.public_name(name), datetime.now(UTC)
             got = Sourced(value, source, now, tally.calls, list(skipped), name)
-            code = falls_short(value, name) if falls_short else None
-            if code is None:
+            short = falls_short(value, name) if falls_short else None
+            if short is None:
                 return got
             second_best = second_best or got
-            skipped.append(Skipped(source=registry.skipped_name(name), code=code))
+            skipped.append(Skipped(source=registry.skipped_name(name), code=short))
     if second_best is not None:
         return second_best
     raise _telling(errors, kind, capability)
+
+
+class _Refusals:
+    """Which sources of a chain have refused a capability as a whole within the hour.
+
+    Noted under the source's key and plan, so that a change of either is tried at once.
+    """
+
+    def __init__(
+        self, names: Sequence[str], kind: AssetKind, capability: Capability, purpose: Purpose
+    ) -> None:
+        self._keys = {
+            name: f"refused:{name}:{kind}:{capability}:{registry.account(name)}" for name in names
+        }
+        self._noted = failures.remembered(list(self._keys.values()))
+        self._is_forced = purpose is Purpose.REFRESH
+
+    def heeded(self, name: str, question: Callable[[Any], T]) -> T:
+        """Ask a source as `call` does, or raise its refusal once more."""
+        key = self._keys[name]
+        refusal = self._noted.get(key)
+        if refusal is not None and not self._is_forced:
+            raise refusal
+        try:
+            value = call(name, question)
+        except PlanRestrictedError as exc:
+            if exc.of_capability:
+                failures.remember({key: exc}, failures.REFUSED_S)
+            raise
+        if refusal is not None:
+            failures.forget(key)
+        return value
 
 
 def call(name: str, question: Callable[[Any], T]) -> T:
@@ -140,8 +177,8 @@ def _call(name: str, question: Callable[[Any], T]) -> T:
         if not isinstance(exc, BudgetSpentError):
             registry.budget(name).freeze(exc.retry_after_s)
         raise
-    except UpstreamNotFoundError:
-        raise  # It answers; it is only that it does not know.
+    except (UpstreamNotFoundError, UpstreamJumpError):
+        raise  # It answers; it is only that it does not know, or that we doubt it.
     except UpstreamError:
         switch.failed()
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from threading import Lock
 from typing import Any
 
@@ -94,6 +95,13 @@ def public_name(source: str) -> str:
 def needed_setting(source: str) -> str:
     """Return the setting that holds a source's key, or ""."""
     return str(settings.PRICE_PROVIDERS[source].get("KEY_SETTING") or "")
+
+
+def account(source: str) -> str:
+    """Return what stands for a source's key and plan in names of notes about them."""
+    options = settings.PRICE_PROVIDERS[source]["OPTIONS"]
+    told = f"{options.get('api_key', '')}\n{options.get('plan', '')}"
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
 def symbols_a_call(source: str) -> int:

@@ -110,11 +110,14 @@ class Finnhub(HttpProvider):
     def refusal(self, path: str, status: int, body: bytes) -> PricesError | None:
         said = _error(body)
         if status in (401, 403) and "have access" in said:
-            # The same words for a paid endpoint and for a symbol outside the US.
+            # The same words for a paid endpoint and for a symbol outside the US: who pays
+            # for candles is refused a symbol.
+            is_candles = path == "/stock/candle"
             return PlanRestrictedError(
                 self.name,
                 f"{path} is not part of this plan",
-                allowed_by=CANDLE_PLAN if path == "/stock/candle" else "another Finnhub plan",
+                allowed_by=CANDLE_PLAN if is_candles else "another Finnhub plan",
+                of_capability=is_candles and self.plan != "paid",
             )
         if status in (401, 403) and said:
             return UpstreamRefusedError(self.name, "the key is refused")

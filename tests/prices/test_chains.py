@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.prices.rest import get, ok, problem
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
 
+CANDLE = "/finnhub/api/v1/stock/candle"
 FULL_DAY = {"1": 1440, "5": 288, "15": 96, "30": 48, "60": 24, "240": 6}
 
 
@@ -188,3 +190,57 @@ def test_a_resolution_no_source_has_is_refused_with_what_all_of_them_have() -> N
 
     assert {"D", "W", "M"} <= set(body["available"])
     assert "1" not in body["available"]
+
+
+@pytest.fixture
+def free_plan(sandbox: Sandbox) -> None:
+    """Sources give what they give without payment."""
+    sandbox.control("POST", "plan", {"plan": "free"})
+
+
+@pytest.mark.usefixtures("free_plan")
+def test_a_plan_that_refuses_candles_is_asked_once_an_hour(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    for symbol in ("AAPL", "MSFT", "NVDA"):
+        for resolution in ("60", "D"):
+            series = ok(f"/{symbol}/ohlcv", period="1m", resolution=resolution)
+            assert series["fallback_from"][0] == {
+                "source": "sandbox:finnhub",
+                "code": "plan_restricted",
+            }
+
+    [key] = redis_client.keys("failed:refused:finnhub:stock:candles:*")
+    assert sandbox.count(CANDLE) == 1
+    assert 3500 < redis_client.ttl(key) <= 3600
+    assert ok("/AAPL")["source"] == "sandbox"
+    assert sandbox.count("/finnhub/api/v1/quote") == 1
+
+
+@pytest.mark.usefixtures("free_plan")
+@pytest.mark.parametrize("option", ["api_key", "plan"])
+def test_another_key_or_plan_is_tried_at_once(sandbox: Sandbox, settings: Any, option: str) -> None:
+    ok("/AAPL/ohlcv", period="1m", resolution="D")
+    providers = deepcopy(settings.PRICE_PROVIDERS)
+    providers["finnhub"]["OPTIONS"][option] = "another"
+    settings.PRICE_PROVIDERS = providers
+    sandbox.control("POST", "plan", {"plan": "all"})
+
+    series = ok("/MSFT/ohlcv", period="1m", resolution="D")
+
+    assert skipped(series) == []
+    assert sandbox.count(CANDLE) > 1
+
+
+@pytest.mark.usefixtures("free_plan")
+def test_a_forced_refresh_finds_that_a_plan_allows_candles_now(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    ok("/AAPL/ohlcv", period="1m", resolution="D")
+    sandbox.control("POST", "plan", {"plan": "all"})
+
+    assert skipped(ok("/NVDA/ohlcv", period="1m", resolution="D"))[0] == "finnhub"
+    ok("/MSFT/ohlcv", period="1m", resolution="D", force_refresh="true")
+
+    assert redis_client.keys("failed:refused:*") == []
+    assert skipped(ok("/AMZN/ohlcv", period="1m", resolution="D")) == []

@@ -13,6 +13,7 @@ from prices.errors import (
     ResolutionUnavailableError,
     UpstreamMalformedError,
 )
+from prices.providers.finnhub import Finnhub
 from prices.sessions import session_on
 from prices.types import (
     Candle,
@@ -290,6 +291,19 @@ def test_a_plan_without_candles_is_told_as_that(resolution: Resolution) -> None:
         "provider": "finnhub",
         "allowed_by": "a Finnhub plan with stock candles",
     }
+    assert caught.value.of_capability
+
+
+def test_who_pays_for_candles_is_refused_one_symbol_not_all() -> None:
+    site = far_end({CANDLE: httpx.Response(403, json=NO_ACCESS)})
+    provider = Finnhub(
+        base_url="https://finnhub.example", plan="paid", transport=httpx.MockTransport(site)
+    )
+
+    with pytest.raises(PlanRestrictedError) as caught:
+        provider.candles(AAPL, TODAY, Resolution.DAY)
+
+    assert not caught.value.of_capability
 
 
 def test_minutes_are_for_a_month_at_most() -> None:
