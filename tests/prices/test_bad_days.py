@@ -321,7 +321,7 @@ def test_without_redis_and_source_what_is_old_is_marked_stale(
 ) -> None:
     ok("/BTC")
     for key, copy in list(cache._local._copies.items()):
-        cache._local.put(key, copy.value, copy.body, -1)
+        cache._local.put(key, copy.body, -1)
     market.fault("reset")
 
     assert ok("/BTC")["stale"] is True
