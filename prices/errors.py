@@ -240,6 +240,7 @@ _BY_NAME: dict[str, type[PricesError]] = {
     cls.__name__: cls
     for cls in (
         NoPriceError,
+        NotListedError,
         PlanRestrictedError,
         BudgetSpentError,
         UpstreamError,

@@ -13,9 +13,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from prices import cache, freshness, gateway, redis_clients, registry
+from prices import cache, failures, freshness, gateway, redis_clients, registry
 from prices.answers import PairsAnswer, QuoteAnswer, TopAnswer
-from prices.errors import NotListedError, PricesError, UpstreamError
+from prices.errors import (
+    NotListedError,
+    PricesError,
+    UpstreamError,
+    UpstreamRateLimitedError,
+)
 from prices.models import Asset, ExchangePair
 from prices.redis_clients import RedisAwayError
 from prices.services import ranking, symbols
@@ -27,6 +32,10 @@ logger = logging.getLogger(__name__)
 MOST_APART_PERCENT = 5.0
 # When a pair that was found to be another coin is looked at again.
 REFUSED_FOR = timedelta(days=7)
+# When settling a pair is tried again that could not be settled, and how long a price
+# that was fetched to compare with is good for that.
+UNSETTLED_S = 60
+REFERENCE_S = 60
 # Dollars, then what is kept at a dollar, the busier first.
 QUOTES = ("USD", "USDT", "USDC")
 # What is further from a dollar than this is no stand-in for one, or the source errs.
@@ -66,10 +75,26 @@ def settled(asset: Asset, source: str) -> ExchangePair:
     """
     row = ExchangePair.objects.filter(asset=asset, source=source).first()
     if row is None or (not row.is_settled and row.checked_at < datetime.now(UTC) - REFUSED_FOR):
-        row = _settle(asset, source)
+        row = _settle_now_and_then(asset, source)
     if not row.is_settled:
         raise NotListedError(source, asset.ref)
     return row
+
+
+def _settle_now_and_then(asset: Asset, source: str) -> ExchangePair:
+    """Settle a pair, or raise again why that failed within the last minute."""
+    key = f"pair:{source}:{asset.ref}"
+    failed = failures.remembered([key]).get(key)
+    if failed is not None:
+        raise failed
+    try:
+        return _settle(asset, source)
+    except (NotListedError, UpstreamError) as exc:
+        life_s: float = UNSETTLED_S
+        if isinstance(exc, UpstreamRateLimitedError):
+            life_s = max(1.0, min(life_s, exc.retry_after_s))
+        failures.remember({key: exc}, life_s)
+        raise
 
 
 def _settle(asset: Asset, source: str) -> ExchangePair:
@@ -185,11 +210,15 @@ class Reference:
 
 def _reference(asset: Asset) -> Reference:
     """Return what a pair's price is compared with. Raises UpstreamError, NotListedError."""
-    source = registry.source_for(AssetKind.CRYPTO)
     key = cache.price_key(symbols.names([asset])[asset.ref])
     held = cache.read(key, QuoteAnswer)
     if held is not None and _is_first_hand(held.value, asset):
         return Reference(held.value.price, is_fresh=held.value.freshness is Freshness.LIVE)
+    return _noted_reference(asset) or _asked_reference(asset, key)
+
+
+def _asked_reference(asset: Asset, key: str) -> Reference:
+    source = registry.source_for(AssetKind.CRYPTO)
     try:
         quote = gateway.call(
             source, lambda provider: provider.quotes([asset.instrument])
@@ -204,7 +233,28 @@ def _reference(asset: Asset) -> Reference:
     # A price whose time stands still proves no more than an old copy.
     cadence, now = registry.cadence(source), datetime.now(UTC)
     verdict = freshness.of_quote(AssetKind.CRYPTO, quote.as_of, now, cadence)
-    return Reference(float(quote.price), is_fresh=verdict.freshness is Freshness.LIVE)
+    asked = Reference(float(quote.price), is_fresh=verdict.freshness is Freshness.LIVE)
+    _note_reference(asset, asked)
+    return asked
+
+
+def _noted_reference(asset: Asset) -> Reference | None:
+    try:
+        note: Any = redis_clients.ask(lambda r: r.get(f"reference:{asset.ref}"))
+    except RedisAwayError:
+        return None
+    if not note:
+        return None
+    price, _, is_fresh = note.decode().partition(" ")
+    return Reference(float(price), is_fresh=is_fresh == "fresh")
+
+
+def _note_reference(asset: Asset, asked: Reference) -> None:
+    note = f"{asked.price!r} {'fresh' if asked.is_fresh else 'old'}"
+    try:
+        redis_clients.ask(lambda r: r.set(f"reference:{asset.ref}", note, ex=REFERENCE_S))
+    except RedisAwayError:
+        return  # The next pair asks again.
 
 
 def _old_price(key: str, asset: Asset) -> float | None:

@@ -174,6 +174,35 @@ def test_a_pair_of_another_coin_with_the_same_ticker_is_refused(sandbox: Sandbox
     assert "coinbase" in skipped(series)
 
 
+def test_a_pair_that_cannot_be_settled_is_tried_once_a_minute(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    sandbox.fault("status", status=503, source="coinbase", path="/coinbase/products/DOGE-USD")
+
+    for resolution in ("5", "15", "60", "D"):
+        series = ok("/DOGE/ohlcv", period="1d", resolution=resolution)
+        assert series["fallback_from"][0]["source"] == "sandbox:coinbase"
+
+    key = f"failed:pair:coinbase:{series['ref']}"
+    assert 50 < redis_client.ttl(key) <= 60
+    assert sandbox.count("/coinbase/products/DOGE-USD") == 1
+    assert sandbox.count("/coingecko/api/v3/coins/markets") == 1
+
+
+def test_a_pair_is_settled_with_the_price_that_was_fetched_a_moment_ago(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    sandbox.fault("status", status=503, source="coinbase", path="/coinbase/products/DOGE-USD")
+    series = ok("/DOGE/ohlcv", period="1d", resolution="5")
+    sandbox.heal()
+    redis_client.delete(f"failed:pair:coinbase:{series['ref']}")
+
+    series = ok("/DOGE/ohlcv", period="1d", resolution="15")
+
+    assert skipped(series) == []
+    assert sandbox.count("/coingecko/api/v3/coins/markets") == 1
+
+
 def test_a_source_that_fails_again_and_again_is_not_asked_for_a_while(sandbox: Sandbox) -> None:
     sandbox.fault("status", status=500, source="coinbase")
     for symbol in ("BTC", "ETH", "SOL", "XRP"):
