@@ -24,7 +24,7 @@ from prices.gateway import Sourced
 from prices.models import Asset
 from prices.services import reach, recorder, series
 from prices.services.reach import Quest
-from prices.services.series import Part
+from prices.services.series import Measure, Part
 from prices.services.symbols import Resolved
 from prices.sessions import latest_session
 from prices.types import (
@@ -113,9 +113,10 @@ def _history(resolved: Resolved, period: Period, purpose: Purpose) -> HistoryAns
     asset = resolved.asset
     span = window(AssetKind(asset.kind), period, now)
     step = _STEPS.get(period, Resolution.DAY)
+    measure = Measure(asset, resolved.symbol, now)
 
     def question(source: Any) -> Part:
-        return series.points(source, asset, span, step, now)
+        return series.points(source, span, step, measure)
 
     quest = _Asking(asset, period, span, now, purpose).quest(Capability.HISTORY, question)
     got = reach.furthest(_asked(resolved, quest), quest)
@@ -205,6 +206,7 @@ def _candles(
     latest = window(AssetKind(asset.kind), Period.DAY, now)
     available: list[Resolution] = []
     lately: set[Resolution] = set()
+    measure = Measure(asset, resolved.symbol, now)
 
     def question(source: Any) -> Part:
         offered = source.resolutions(span)
@@ -214,7 +216,7 @@ def _candles(
         except ResolutionUnavailableError:
             lately.update(source.resolutions(latest))
             raise
-        return series.bars(source, asset, span, resolution, now)
+        return series.bars(source, span, resolution, measure)
 
     quest = _Asking(asset, period, span, now, purpose).quest(Capability.CANDLES, question)
     skipped: list[Skipped] = []

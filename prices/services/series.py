@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from math import prod
 from typing import Any
 
-from prices.answers import Segment
-from prices.errors import NotListedError, UpstreamError
+from prices import cache
+from prices.answers import QuoteAnswer, Segment
+from prices.errors import NotListedError, UpstreamError, UpstreamJumpError
 from prices.models import Asset
 from prices.providers.bars import DAY_S, aligned, roll_up, why_later
-from prices.services import pairs, splits, store
+from prices.services import doubts, pairs, splits, store
 from prices.services.store import Known
-from prices.types import AssetKind, Candle, Candles, Point, Points, Resolution, Window
+from prices.sessions import latest_session
+from prices.types import AssetKind, Candle, Candles, Point, Points, Resolution, Split, Window
 
 _SLACK_S = 5 * DAY_S  # no two sessions are further apart but in a crisis
+_A_DAY = timedelta(days=1)
+# While New York is closed a stock's price has no more room than this to move.
+_ROOM_OF_STOCKS = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +47,93 @@ class Part:
         return self.items[-1].timestamp
 
 
-def bars(source: Any, asset: Asset, span: Window, resolution: Resolution, now: datetime) -> Part:
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """The price we have of an asset, against which the newest of each source's series is held."""
+
+    asset: Asset
+    symbol: str
+    now: datetime
+    refused: dict[str, float] = field(default_factory=dict)  # closes, by source
+
+    def check(
+        self,
+        source: str,
+        items: Sequence[Candle] | Sequence[Point],
+        width: Resolution,
+        told: Sequence[Split] = (),
+    ) -> None:
+        """Raise UpstreamJumpError where a series ends beyond reason from the price we have.
+
+        Not where another source's, refused before, ends alike: then it is we who are behind.
+        """
+        if not items:
+            return
+        last, since = items[-1], self._since()
+        price = last.close if isinstance(last, Candle) else last.price
+        at = self._held_at(last, width)
+        quote = self._quote() if at >= since else None
+        if quote is None or quote.last_updated < since or not self._is_jump(quote, price, at, told):
+            return
+        others = [its for name, its in self.refused.items() if name != source]
+        if any(doubts.agree(price, its) for its in others):
+            return
+        self.refused[source] = price
+        raise UpstreamJumpError(
+            source, f"its series of {self.asset.ref} ends at {price:g}, we have {quote.price:g}"
+        )
+
+    def _quote(self) -> QuoteAnswer | None:
+        key = cache.price_key(self.symbol)
+        quote = cache.newest([key], QuoteAnswer).get(key)
+        is_ours = quote is not None and quote.ref == self.asset.ref and not quote.disputed
+        return quote if is_ours else None
+
+    def _since(self) -> datetime:
+        """Return from when on a price is of the present."""
+        if self.asset.kind == AssetKind.STOCK:
+            return latest_session(self.now).opens
+        return self.now - _A_DAY
+
+    def _held_at(self, last: Candle | Point, width: Resolution) -> datetime:
+        at = datetime.fromtimestamp(last.timestamp, UTC)
+        if isinstance(last, Candle):
+            at += timedelta(minutes=width.minutes)
+        return min(at, self.now)
+
+    def _is_jump(
+        self, quote: QuoteAnswer, price: float, at: datetime, told: Sequence[Split]
+    ) -> bool:
+        age = abs(at - quote.last_updated)
+        if self.asset.kind == AssetKind.STOCK:
+            age = min(age, _ROOM_OF_STOCKS)
+        if price <= 0 or not doubts.is_beyond_reason(quote.price, price, age):
+            return False
+        if self.asset.kind != AssetKind.STOCK:
+            return True
+        days = (min(at, quote.last_updated) - _A_DAY).date(), self.now.date()
+        known = dict(self.asset.splits.filter(day__range=days).values_list("day", "ratio"))
+        known |= {one.day: one.ratio for one in told if days[0] <= one.day <= days[1]}
+        ratio = prod(known.values())
+        return all(
+            doubts.is_beyond_reason(quote.price * by, price, age) for by in (ratio, 1 / ratio)
+        )
+
+
+def bars(source: Any, span: Window, resolution: Resolution, measure: Measure) -> Part:
     """Return a source's bars; of the closed ones it is asked only for those not in the store.
 
-    Stocks are adjusted for splits. Raises NotListedError where the source has none.
+    Stocks are adjusted for splits. Raises NotListedError where the source has none, and
+    UpstreamJumpError where what it has is not to be believed; nothing of it is kept then.
     """
+    asset, now = measure.asset, measure.now
     if resolution.is_intraday:
-        series = _told(source, asset, span, resolution, now)
+        series = _told(source, span, resolution, measure)
     else:
-        series = _told(source, asset, aligned(span, resolution), Resolution.DAY, now)
+        series = _told(source, aligned(span, resolution), Resolution.DAY, measure)
 
     def days() -> Candles:
-        return _told(source, asset, aligned(span, Resolution.DAY), Resolution.DAY, now)
+        return _told(source, aligned(span, Resolution.DAY), Resolution.DAY, measure)
 
     series = splits.adjusted(asset, series, source=source.name, days=days)
     if resolution in (Resolution.WEEK, Resolution.MONTH):
@@ -62,24 +143,24 @@ def bars(source: Any, asset: Asset, span: Window, resolution: Resolution, now: d
     return Part(series, resolution, pairs.quote_currency(asset, source.name))
 
 
-def points(source: Any, asset: Asset, span: Window, step: Resolution, now: datetime) -> Part:
-    """Return a source's own points, or those its bars make.
-
-    Raises NotListedError where the source has none.
-    """
+def points(source: Any, span: Window, step: Resolution, measure: Measure) -> Part:
+    """Return a source's own points, or those its bars make. Raises what `bars` raises."""
+    asset = measure.asset
     if not source.has_points:
-        part = bars(source, asset, span, step, now)
+        part = bars(source, span, step, measure)
         series: Points = source.points(part.series, span, step)
     else:
         where = pairs.instrument(asset, source.name)
         series = source.history(where, span, step.minutes * 60)
+        measure.check(source.name, series.points, step)
     if not series.points:
         raise NotListedError(source.name, asset.ref)
     return Part(series, step, pairs.quote_currency(asset, source.name))
 
 
-def _told(source: Any, asset: Asset, span: Window, width: Resolution, now: datetime) -> Candles:
+def _told(source: Any, span: Window, width: Resolution, measure: Measure) -> Candles:
     """Return bars as the source tells them, known ones from the store; keep what is new."""
+    asset, now = measure.asset, measure.now
     where = pairs.instrument(asset, source.name)
     currency = pairs.quote_currency(asset, source.name)
     known = store.known(asset, source.name, width, span, currency)
@@ -91,8 +172,10 @@ def _told(source: Any, asset: Asset, span: Window, width: Resolution, now: datet
             got = source.candles(where, span, width, now=now)
     except UpstreamError as exc:
         if exc.got:
+            measure.check(source.name, exc.got, width)
             store.keep_part(asset, source.name, width, exc.got, known, currency)
         raise
+    measure.check(source.name, got.candles, width, got.splits)
     if asked is not span and got.truncated_by is None:
         slack_s = max(3 * width.minutes * 60, _SLACK_S if asset.kind == AssetKind.STOCK else DAY_S)
         first = got.candles[0].timestamp if got.candles else None

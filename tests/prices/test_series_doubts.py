@@ -1,0 +1,169 @@
+"""A source whose series contradicts the price we have is passed over, and nothing of it kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from prices import registry
+from prices.models import Asset, Bar, Series, StockSplit
+from prices.services import pairs
+from prices.sessions import latest_session
+from tests.market import Sandbox
+from tests.prices.rest import ok
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
+
+
+@pytest.fixture(autouse=True)
+def _chains(alone: None, settings: Any) -> None:
+    coins = {
+        "coin_history": ["coingecko", "coinbase", "binance"],
+        "coin_candles": ["coinbase", "binance", "kraken"],
+    }
+    stocks = {"stock_history": ["finnhub", "tiingo", "yahoo"]}
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | coins | stocks
+
+
+@pytest.fixture(autouse=True)
+def _settled(market: None, _chains: None, redis_client: Redis) -> None:
+    """Settle the exchanges' pairs while all is well, and forget the price it took."""
+    asset = Asset.objects.get(ref=ok("/AVAX")["ref"])
+    assert all(pairs.settled(asset, source).is_settled for source in ("coinbase", "binance"))
+    redis_client.flushdb()
+
+
+def forget(redis_client: Redis, symbol: str) -> None:
+    """Empty the cache of a symbol's series: only the store remembers."""
+    for key in redis_client.scan_iter(f"*:{symbol}:*"):
+        redis_client.delete(key)
+
+
+def skipped(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(one["source"].split(":")[-1], one["code"]) for one in answer["fallback_from"]]
+
+
+def last(answer: Mapping[str, Any]) -> float:
+    return float(answer["candles"][-1]["close"])
+
+
+def highest_kept(symbol: str) -> float:
+    closes = Bar.objects.filter(series__asset__ticker=symbol).values_list("close", flat=True)
+    return max(closes, default=0.0)
+
+
+@pytest.mark.parametrize("asked", [{"period": "1d"}, {"period": "1w", "resolution": "60"}])
+def test_doubled_candles_of_a_coin_are_answered_by_the_next_source_and_not_kept(
+    sandbox: Sandbox, redis_client: Redis, asked: dict[str, str]
+) -> None:
+    price = ok("/AVAX")["price"]
+    sandbox.fault("times", source="coinbase", factor=2)
+
+    doubted = ok("/AVAX/ohlcv", **asked)
+
+    assert skipped(doubted) == [("coinbase", "jump")]
+    assert last(doubted) == pytest.approx(price, rel=0.05)
+    assert highest_kept("AVAX") < 1.6 * price
+    assert not Series.objects.filter(asset__ticker="AVAX", source="coinbase").exists()
+    assert registry.breaker("coinbase").wait_s() == 0
+
+    sandbox.heal()
+    forget(redis_client, "AVAX")
+    healed = ok("/AVAX/ohlcv", **asked)
+
+    assert skipped(healed) == []
+    assert last(healed) == pytest.approx(price, rel=0.05)
+
+
+def test_a_coin_s_known_bars_outlive_a_source_that_doubles(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    ok("/AVAX")
+    before = ok("/AVAX/ohlcv", period="1w", resolution="60")
+    kept = highest_kept("AVAX")
+    forget(redis_client, "AVAX")
+    sandbox.fault("times", source="coinbase", factor=2)
+
+    assert skipped(ok("/AVAX/ohlcv", period="1w", resolution="60")) == [("coinbase", "jump")]
+    sandbox.heal()
+    forget(redis_client, "AVAX")
+    asked = sandbox.count()
+    after = ok("/AVAX/ohlcv", period="1w", resolution="60")
+
+    assert sandbox.count() == asked + 1
+    assert after["candles"][:-2] == before["candles"][-len(after["candles"]) :][:-2]
+    assert highest_kept("AVAX") < 1.2 * kept
+
+
+def test_a_coin_s_doubled_points_are_answered_by_the_next_source(sandbox: Sandbox) -> None:
+    price = ok("/AVAX")["price"]
+    sandbox.fault("times", source="coingecko", factor=2)
+
+    points = ok("/AVAX/history", period="1d")
+
+    assert skipped(points) == [("coingecko", "jump")]
+    assert points["data"][-1]["price"] == pytest.approx(price, rel=0.05)
+
+
+@pytest.mark.parametrize("period", ["1d", "1y"])
+def test_a_stock_s_doubled_history_is_answered_by_the_next_source_and_not_kept(
+    sandbox: Sandbox, redis_client: Redis, period: str
+) -> None:
+    price = ok("/MSFT")["price"]
+    sandbox.fault("times", source="finnhub", factor=2)
+
+    doubted = ok("/MSFT/history", period=period)
+
+    assert skipped(doubted)[0] == ("finnhub", "jump")
+    assert doubted["data"][-1]["price"] == pytest.approx(price, rel=0.1)
+    assert not Series.objects.filter(asset__ticker="MSFT", source="finnhub").exists()
+
+    sandbox.heal()
+    forget(redis_client, "MSFT")
+    healed = ok("/MSFT/history", period=period)
+
+    assert skipped(healed) == []
+    assert healed["data"][-1]["price"] == pytest.approx(price, rel=0.1)
+
+
+def test_where_two_sources_agree_against_the_price_we_have_it_is_the_price_that_is_wrong(
+    sandbox: Sandbox,
+) -> None:
+    sandbox.fault("times", source="coingecko", factor=2)
+    doubled = ok("/AVAX")["price"]
+
+    bars = ok("/AVAX/ohlcv", period="1d")
+
+    assert skipped(bars) == [("coinbase", "jump")]
+    assert last(bars) == pytest.approx(doubled / 2, rel=0.05)
+
+
+def test_without_a_price_to_measure_by_a_series_is_taken_at_its_word(sandbox: Sandbox) -> None:
+    sandbox.fault("times", source="coinbase", factor=2)
+
+    assert skipped(ok("/AVAX/ohlcv", period="1d")) == []
+
+
+def test_a_series_is_taken_at_its_word_where_jumps_are_not_looked_for(
+    sandbox: Sandbox, settings: Any
+) -> None:
+    settings.JUMP_PERCENT = 0
+    ok("/AVAX")
+    sandbox.fault("times", source="coinbase", factor=2)
+
+    assert skipped(ok("/AVAX/ohlcv", period="1d")) == []
+
+
+def test_a_split_that_is_known_for_the_day_is_no_jump(sandbox: Sandbox) -> None:
+    ref = ok("/MSFT")["ref"]
+    day = latest_session(datetime.now(UTC)).day
+    sandbox.fault("times", source="finnhub", factor=0.5)
+    StockSplit.objects.create(asset=Asset.objects.get(ref=ref), day=day, ratio=2, source="tests")
+
+    points = ok("/MSFT/history", period="1y")
+
+    assert skipped(points) == []
