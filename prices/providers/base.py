@@ -116,6 +116,8 @@ class HttpProvider:
     must_be_named: ClassVar[bool | None] = None
     has_points: ClassVar[bool] = True
     """Whether it has points of its own; else `points` makes them of its bars."""
+    quiet_s: ClassVar[float | None] = None
+    """How long a 429 that names no time counts, where its limit is by the second."""
 
     def __init__(
         self,
@@ -241,7 +243,7 @@ class HttpProvider:
             reply = call.reply
             self._gate.report(
                 reply.status if reply else None,
-                retry_after_s=_retry_after_s(reply) if reply else None,
+                retry_after_s=(_retry_after_s(reply) or self.quiet_s) if reply else None,
                 seconds=time.monotonic() - began,
             )
 
@@ -342,7 +344,9 @@ class HttpProvider:
         wait_s = _retry_after_s(reply)
         if status == 429:
             return UpstreamRateLimitedError(
-                self.name, "its rate limit is reached", retry_after_s=wait_s or RETRY_AFTER_FLOOR_S
+                self.name,
+                "its rate limit is reached",
+                retry_after_s=wait_s or self.quiet_s or RETRY_AFTER_FLOOR_S,
             )
         if status in (400, 401, 403, 404):
             return self.refusal(path, status, reply.body) or self._plain_refusal(path, status)

@@ -37,6 +37,7 @@ class Coinbase(Exchange):
     name = "coinbase"
     attribution = "Data provided by Coinbase Exchange"
     link = "https://exchange.coinbase.com"
+    quiet_s = 3.0
     rows_a_call = 300
     # XRP did not trade here for 905 days, and was there before: three pages of days without a bar.
     empty_pages = 4

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from redis import Redis
 
-from prices import cache
+from prices import cache, registry
 from prices.answers import QuoteAnswer
 from prices.models import Asset, ExchangePair
 from prices.services import pairs
@@ -201,6 +201,19 @@ def test_a_pair_is_settled_with_the_price_that_was_fetched_a_moment_ago(
 
     assert skipped(series) == []
     assert sandbox.count("/coingecko/api/v3/coins/markets") == 1
+
+
+def test_a_limit_by_the_second_lets_coinbase_rest_for_seconds(sandbox: Sandbox) -> None:
+    ok("/BTC/ohlcv", period="1d", resolution="5")
+    sandbox.fault("status", status=429, source="coinbase", calls=1)
+    before = sandbox.count("/coinbase")
+
+    series = ok("/BTC/ohlcv", period="1d", resolution="15")
+    ok("/BTC/ohlcv", period="1d", resolution="60")
+
+    assert skipped(series)[0] == "coinbase"
+    assert sandbox.count("/coinbase") == before + 1
+    assert 0 < registry.budget("coinbase").spent().frozen_s <= 3
 
 
 def test_a_source_that_fails_again_and_again_is_not_asked_for_a_while(sandbox: Sandbox) -> None:
