@@ -28,12 +28,13 @@ OPEN_S = 20.0
 # A call that tries an open source holds the others back this long at most.
 TRIAL_S = 15
 
-# KEYS: failures, open, trial.  Returns {whether to call, milliseconds until it may be tried}.
+# KEYS: failures, open, trial.  Returns {whether to call, milliseconds until it may be tried};
+# {1, 1} where the call is the trial.
 _MAY_CALL = """
 local left = redis.call('PTTL', KEYS[2])
 if left > 0 then return {0, left} end
 if redis.call('EXISTS', KEYS[3]) == 1 then
-  if redis.call('SET', KEYS[3] .. ':held', 1, 'NX', 'EX', ARGV[1]) then return {1, 0} end
+  if redis.call('SET', KEYS[3] .. ':held', 1, 'NX', 'EX', ARGV[1]) then return {1, 1} end
   return {0, 1000}
 end
 return {1, 0}
@@ -76,6 +77,9 @@ class Breaker:
             may, left_ms = self._ask(_MAY_CALL, TRIAL_S)
         except RedisAwayError:
             return max(0.0, self._local.open_until - time.monotonic())
+        if may and left_ms:
+            # Whoever had the trouble, it is this call that may end it for everyone.
+            self._had_trouble = True
         return 0.0 if may else max(0.1, left_ms / 1000)
 
     def is_open(self) -> bool:

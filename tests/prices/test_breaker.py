@@ -58,6 +58,18 @@ def test_a_trial_that_succeeds_closes_it_and_one_that_fails_does_not(redis_clien
     assert [one.wait_s() for _ in range(3)] == [0, 0, 0]
 
 
+def test_a_trial_of_a_process_that_saw_no_trouble_closes_it_for_all(redis_client: Redis) -> None:
+    troubled, untroubled = Breaker("coingecko"), Breaker("coingecko")
+    untroubled.succeeded()
+    break_it(troubled)
+    lapse(redis_client)
+
+    assert untroubled.wait_s() == 0
+    untroubled.succeeded()
+
+    assert [troubled.wait_s() for _ in range(3)] == [0, 0, 0]
+
+
 def test_failures_with_successes_between_open_nothing(redis_client: Redis) -> None:
     one = Breaker("coingecko")
     for _ in range(5):
