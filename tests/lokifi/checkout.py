@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -63,9 +64,11 @@ class Start:
     def part(self, words: str) -> int:
         """Return the process whose command line holds `words`."""
         for pid in descendants(self.process.pid):
-            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if words in line:
-                return pid
+            # What is listed may have ended by the time it is looked at.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if words in line:
+                    return pid
         raise AssertionError(f"no process with {words!r}:\n{self.said}")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
