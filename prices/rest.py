@@ -1,0 +1,167 @@
+"""What all views below /api have in common: what is read of a request, and how bytes are sent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.http import HttpResponse
+from django.http.request import MediaType
+from django.utils.http import parse_etags
+from rest_framework import exceptions, serializers
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from prices import surrogates, tracing
+from prices.cache import Held
+from prices.errors import InvalidParameterError, PricesError
+from prices.problems import CONTENT_TYPE as PROBLEM
+from prices.services import explaining
+from prices.tracing import Trace
+
+S = TypeVar("S", bound=serializers.Serializer[Any])
+
+# A quote is not kept by caches in front of us for the whole of its 60 s. Nor is a list
+# of coins for the whole of its hour: any quote may be laid over it.
+QUOTE_AGE_S = 5
+MAX_BODY_BYTES = 64 * 1024
+
+
+class Negotiation(DefaultContentNegotiation):
+    """What `Accept` allows, with q=0 as a refusal; a parameter `format` is none of its business."""
+
+    def select_renderer(
+        self,
+        request: Request,
+        renderers: Any,
+        format_suffix: str | None = None,
+    ) -> Any:
+        accept = request.headers.get("Accept", "")
+        ranges = [MediaType(part) for part in accept.split(",") if part.strip()]
+        best = max(renderers, key=lambda renderer: _liked(renderer.media_type, ranges))
+        if not _liked(best.media_type, ranges):
+            raise exceptions.NotAcceptable(available_renderers=renderers)
+        return best, best.media_type
+
+
+def _liked(media_type: str, ranges: Sequence[MediaType]) -> float:
+    """Return how much a client wants a media type, from 0 to 1."""
+    if not ranges:
+        return 1.0
+    fitting = [one for one in ranges if one.match(media_type)]
+    if not fitting and media_type == "application/json":
+        # Who can read our errors can read our answers.
+        fitting = [one for one in ranges if one.match(PROBLEM)]
+    closest = max(fitting, key=lambda one: one.specificity, default=None)
+    return float(closest.quality) if closest else 0.0
+
+
+class PricesView(APIView):
+    """What all views below /api have in common."""
+
+    content_negotiation_class = Negotiation
+
+
+class BoundedJSONParser(BaseParser):
+    """JSON up to MAX_BODY_BYTES."""
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: Any,
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        body = stream.read(MAX_BODY_BYTES + 1)
+        if len(body) > MAX_BODY_BYTES:
+            raise TooLargeError
+        try:
+            return msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise exceptions.ValidationError("The body is not JSON.") from None
+
+
+class TooLargeError(exceptions.APIException):
+    """A body over the limit."""
+
+    status_code = 413
+    default_detail = f"A body may have {MAX_BODY_BYTES} bytes."
+
+
+def query_of(request: Request, query: type[S]) -> dict[str, Any]:
+    return valid(query(data=request.query_params))
+
+
+@contextmanager
+def traced(request: Request, query: Mapping[str, Any]) -> Iterator[Trace | None]:
+    """Note how an answer comes about, where that was asked for by who may know."""
+    if not query["explain"]:
+        yield None
+        return
+    # Our API knows no logins: only here is the admin's session looked at.
+    user = None if settings.DEBUG else get_user(request._request)
+    if user is not None and not (user.is_active and user.is_staff):
+        raise InvalidParameterError("explain", "It is for staff, and for development.")
+    with tracing.tracing() as trace:
+        try:
+            yield trace
+        except PricesError as exc:
+            raise explaining.failed(exc, trace) from exc
+
+
+def valid(serializer: serializers.Serializer[Any]) -> dict[str, Any]:
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
+def answered(
+    request: Request,
+    held: Held[Any],
+    keys: Collection[str] | Mapping[str, datetime | None] = (),
+    *,
+    at_most_s: float = 3600,
+    is_forced: bool = False,
+) -> HttpResponse:
+    """Send ready bytes with what caches and clients need to know of them.
+
+    `keys` are those of the cache whose contents the body holds, where that is known
+    with when each was fetched.
+    """
+    life_s = int(min(held.life_s, at_most_s))
+    response = sent(
+        request,
+        held.body,
+        cache_control="no-store" if is_forced else f"public, max-age={life_s}",
+    )
+    if held.value.stale:
+        response["X-Cache"] = "STALE"
+    else:
+        response["X-Cache"] = "HIT" if held.was_hit else "MISS"
+    fetched_at = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, held.value.fetched_at)
+    surrogates.tell(request, response, fetched_at, is_for_one=not held.was_hit)
+    return response
+
+
+def sent(
+    request: Request, body: bytes, *, cache_control: str, content_type: str = "application/json"
+) -> HttpResponse:
+    """Return a body with its tag, or 304 where the client has it already."""
+    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    wanted = parse_etags(request.headers.get("If-None-Match", ""))
+    is_read = request.method in {"GET", "HEAD"}
+    is_known = is_read and ("*" in wanted or etag in {tag.removeprefix("W/") for tag in wanted})
+    response = (
+        HttpResponse(status=304) if is_known else HttpResponse(body, content_type=content_type)
+    )
+    response["ETag"] = etag
+    response["Cache-Control"] = cache_control
+    return response
