@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Types are checked with Django's settings loaded, and these want a key.
 CHECKED := SECRET_KEY=only-for-the-type-checker
 
-.PHONY: run test lint types arch check setup lock help chaos autobahn bench bench-stream rehearsal
+.PHONY: run test lint types arch check setup lock help chaos autobahn bench bench-stream equality rehearsal
 help:  ## what there is (this list)
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -41,6 +41,9 @@ autobahn: $(VENV)/dev.stamp  ## Autobahn's fuzzing client against both servers; 
 
 bench: $(VENV)/dev.stamp  ## REST figures beside peers; needs wrk; ROWS=known,gzip ROUNDS=3
 	$(BIN)/python -m bench.http --rows "$(ROWS)" --rounds "$(ROUNDS)"
+
+equality: $(VENV)/dev.stamp  ## what leaves ahead of Django against Django's own answers; QUESTIONS=5000 SEED=1
+	QUESTIONS="$${QUESTIONS:-5000}" $(BIN)/python -m pytest -n 0 --timeout 900 tests/lokifi -k every_answer_is_the_one
 
 rehearsal: $(VENV)/dev.stamp  ## what clients see while sources fail, in ten minutes; writes docs/rehearsal.md
 	$(BIN)/python -m bench.rehearsal --seconds 50 --write docs/rehearsal.md

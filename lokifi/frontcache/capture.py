@@ -59,6 +59,9 @@ class Capture:
         self._is_over = False
         self._was_asked = False
         self._through = asyncio.Event()
+        # An answer's life is counted from when it was asked for (RFC 9111, 4.2.3): what it
+        # says of itself was true at some moment after that.
+        self._asked_at = monotonic()
 
     async def receive(self) -> Message:
         """Give an empty body; a client that leaves is told of only while a stream runs.
@@ -118,7 +121,7 @@ class Capture:
             body,
             self._own,
             self.life,
-            monotonic(),
+            self._asked_at,
         )
 
     async def _let_through(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import random
 import socket
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from lokifi.embedded import free_port
 from tests.lokifi.raw import OWN, Line, Reply
@@ -113,13 +115,14 @@ class Pair:
 
     front: Web
     alone: Web
+    redis_port: int
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with Product(tmp_path_factory.mktemp("pair")) as product:
         front = product.web("uvicorn")
-        yield Pair(front, serve_alone(product))
+        yield Pair(front, serve_alone(product), product.redis.port)
 
 
 @pytest.fixture
@@ -176,21 +179,9 @@ def plain(body: bytes) -> Any:
     return value
 
 
-def lags(target: str, ours: Reply, its: Reply) -> bool:
-    """Return whether a copy of a list differs, which holds quotes that others may renew."""
-    is_copy = "/crypto/" in target and "mapping" not in target and ours.header("age") is not None
-    return is_copy and (ours.status, ours.header("etag")) != (its.status, its.header("etag"))
-
-
-def without_figures(body: bytes) -> Any:
-    """Return what a list says that no newer quote changes: what was asked, and which coins."""
-    value = plain(body)
-    rows = value.pop("cryptos", None) or value.pop("results", None) or []
-    value.pop("as_of", None)
-    return value, [(row["id"], row["name"], row["market_cap_rank"], row["ath"]) for row in rows]
-
-
-def check_same(target: str, method: str, headers: dict[str, str], ours: Reply, its: Reply) -> None:
+def check_same(
+    target: str, method: str, headers: dict[str, str], ours: Reply, its: Reply, took_s: float
+) -> None:
     said = f"{method} {target[:100]} {headers}\n{ours.headers}\n{its.headers}"
     assert ours.status == its.status, said
     ours_same, its_same = same(ours), same(its)
@@ -199,52 +190,54 @@ def check_same(target: str, method: str, headers: dict[str, str], ours: Reply, i
     assert ours_same == its_same, said
     assert plain(ours.content) == plain(its.content), said
     assert "surrogate-key" not in dict(ours.headers), said
-    assert ours.life_left <= its.life_left + 1, said
+    # A life is told in whole seconds, and runs while the other is asked.
+    assert ours.life_left <= its.life_left + 1 + took_s, said
     # Quotes and the schema have the same life in every answer of Django's, and ours age.
     if its.max_age > 300:
-        assert its.life_left <= ours.life_left + 1, said
+        assert its.life_left <= ours.life_left + 1 + took_s, said
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="on a busy machine the two servers renew quotes of lists at different moments",
-)
 def test_every_answer_is_the_one_that_django_alone_gives(pair: Pair, connect: Connect) -> None:
-    """Two thousand questions at random, of a fixed seed, each to both."""
-    dice = random.Random(4711)
+    """Questions at random, of a fixed seed, each to both, while the market stands still.
+
+    QUESTIONS says how many; `make equality` asks more than a build does.
+    """
+    dice = random.Random(int(os.environ.get("SEED", "4711")))
     ours, its = connect(pair.front), connect(pair.alone)
+    let_stand(pair, its)
+    questions = int(os.environ.get("QUESTIONS", "800"))
     hits = 0
-    for number in range(2000):
+    for number in range(questions):
         target = dice.choice(dice.choice([KNOWN, KNOWN, ODD, BAD]))
         method = dice.choice(["GET", "GET", "GET", "HEAD", "OPTIONS", "DELETE"])
         headers = dict(dice.choice(HEADERS)) | (dice.choice(HEADERS) if number % 3 == 0 else {})
-        # Quotes change with the second: a question is put until both saw the same moment.
-        for _ in range(5):
-            if "If-None-Match" in headers:
-                etag = ours.ask(target).header("etag") or '"none"'
-                headers["If-None-Match"] = headers["If-None-Match"].replace("THE-ETAG", etag)
-            one = ours.ask(target, method, headers)
-            other = its.ask(target, method, headers)
-            again = ours.ask(target, method, headers)
-            if one.header("etag") == again.header("etag") and "MISS" not in {
-                one.header("x-cache"),
-                other.header("x-cache"),
-            }:
-                if not lags(target, one, other):
-                    break
-                # The other process renewed a quote: our copy may not know it while it lives.
-                mine, other_now = ours.ask(target), its.ask(target)
-                assert without_figures(mine.body) == without_figures(other_now.body), target
-                assert one.life_left <= 5
-                time.sleep(one.life_left)
-                # A server closes what is silent for so long.
-                ours, its = connect(pair.front), connect(pair.alone)
+        if "If-None-Match" in headers:
+            etag = ours.ask(target).header("etag") or '"none"'
+            headers["If-None-Match"] = headers["If-None-Match"].replace("THE-ETAG", etag)
+        begun = time.monotonic()
+        one = ours.ask(target, method, headers)
+        other = its.ask(target, method, headers)
+        took_s = time.monotonic() - begun
+        hits += one.header("x-cache") == "HIT" and one.header("age") is not None
         if "gzip" in headers.get("Accept-Encoding", "") and "If-None-Match" in headers:
             continue  # Tags are of an encoding each; that is tested by itself.
-        check_same(target, method, headers, one, other)
-        hits += one.header("x-cache") == "HIT" and one.header("age") is not None
+        check_same(target, method, headers, one, other, took_s)
     # Fewer than it might be: quotes and lists of coins are kept for 5 s.
-    assert hits > 300
+    assert hits > questions / 8
+
+
+def let_stand(pair: Pair, its: Line) -> None:
+    """Have all that will be asked for be known, and let none of it be renewed meanwhile.
+
+    A quote that one server renews is laid over the lists of both, and our copy of a list
+    lives for some seconds: only while nothing moves must two servers say the same.
+    """
+    for target in [*KNOWN, *ODD]:
+        its.ask(target)
+    with Redis(port=pair.redis_port) as store:
+        for pattern in ("price:*", "list:search:*"):
+            for key in store.scan_iter(pattern):
+                store.pexpire(key, 3_600_000)
 
 
 def test_security_cors_and_ids_hold_on_both_paths_header_by_header(
