@@ -333,8 +333,10 @@ class Allowance(msgspec.Struct, frozen=True):
 class SourceRow(msgspec.Struct, kw_only=True, frozen=True):
     """One source: what it can be asked, how it is to be named, how it stands.
 
-    state    ok; open (left alone after failures, by everyone); rate_limited;
-             not_configured (`setting` is missing)
+    state    ok; open (left alone after failures, by everyone); trying (it was, and
+             one call at a time tries it); restricted (it refuses us as a whole);
+             rate_limited; not_configured (`setting` is missing)
+    reason   why it is not ok; null where it is
     left     by minute, hour, day and month, as far as its plan has limits; null
              while nobody can count
     """
@@ -343,7 +345,10 @@ class SourceRow(msgspec.Struct, kw_only=True, frozen=True):
     source: str
     capabilities: list[str]
     plan: str
-    state: Annotated[str, msgspec.Meta(pattern="^(ok|open|rate_limited|not_configured)$")]
+    state: Annotated[
+        str, msgspec.Meta(pattern="^(ok|open|trying|restricted|rate_limited|not_configured)$")
+    ]
+    reason: str | None
     retry_at: Moment | None
     setting: str | None
     left: dict[str, Allowance] | None

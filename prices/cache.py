@@ -183,6 +183,7 @@ def fetch_many(
     max_age_s: MaxAge = None,
     fits: Fits[A] = _anything,
     is_counted: bool = True,
+    heeds_failures: bool = True,
 ) -> dict[str, Held[A] | PricesError]:
     """Return the answer, or the error, under each key, loading what is missing once for all.
 
@@ -190,9 +191,10 @@ def fetch_many(
     but is given all the same, within its life, where loading fails. What does not
     fit, because its key has come to mean another asset, is missing altogether.
     Past its life a last-known-good copy is given, marked stale, where the load
-    raises UpstreamError; other errors are answers in their own right.
+    raises UpstreamError; other errors are answers in their own right. What failed
+    to load a moment ago is not tried again, unless it need not be heeded.
     """
-    flight = _Flight(load, answer, lifetime, max_age_s, fits)
+    flight = _Flight(load, answer, lifetime, max_age_s, fits, heeds_failures)
     held = {key: h for key, h in read_many(keys, answer).items() if fits(key, h.value)}
     missing = [
         key for key in dict.fromkeys(keys) if key not in held or flight.is_too_old(key, held[key])
@@ -348,10 +350,13 @@ class _Flight(Generic[A]):
     lifetime: Lifetime
     max_age_s: MaxAge
     fits: Fits[A]
+    heeds_failures: bool = True
     locks: locks.Locks = field(default_factory=locks.Locks)
 
     def results(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
-        results: dict[str, Held[A] | PricesError] = dict(failures.remembered(keys))
+        results: dict[str, Held[A] | PricesError] = {}
+        if self.heeds_failures:
+            results |= failures.remembered(keys)
         rest = [key for key in keys if key not in results]
         mine, others = self._board(rest)
         landed: list[str] = []

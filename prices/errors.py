@@ -137,17 +137,26 @@ class PlanRestrictedError(PricesError):
     """The source would answer on another plan than ours.
 
     of_capability: it refuses all questions of that kind, not this asset or period alone.
+    of_source_s: for how long it is believed to refuse us whatever we ask; 0 where it does not.
     """
 
     code = "plan_restricted"
     http_status = 403
     of_capability = False
+    of_source_s = 0.0
 
     def __init__(
-        self, provider: str, detail: str, *, allowed_by: str, of_capability: bool = False
+        self,
+        provider: str,
+        detail: str,
+        *,
+        allowed_by: str,
+        of_capability: bool = False,
+        of_source_s: float = 0.0,
     ) -> None:
         super().__init__(f"{provider}: {detail}", provider=provider, allowed_by=allowed_by)
         self.of_capability = of_capability
+        self.of_source_s = of_source_s
 
 
 class ProviderNotConfiguredError(PricesError):

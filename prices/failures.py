@@ -65,7 +65,7 @@ def remembered(keys: Sequence[str]) -> dict[str, PricesError]:
     return {
         key: error
         for key, note in zip(keys, notes, strict=True)
-        if note and (error := _failure_from(note))
+        if note and (error := from_note(note))
     }
 
 
@@ -106,8 +106,7 @@ def remember(failures: Mapping[str, PricesError], life_s: float | None = None) -
     def write(r: redis.Redis) -> None:
         pipe = r.pipeline(transaction=False)
         for key, kept_s in lives.items():
-            note = failures[key].noted() | {"noted_at": time.time()}
-            pipe.set(f"failed:{key}", msgspec.json.encode(note), px=int(kept_s * 1000))
+            pipe.set(f"failed:{key}", as_note(failures[key]), px=int(kept_s * 1000))
         pipe.execute()
 
     try:
@@ -128,7 +127,13 @@ class _Note(msgspec.Struct):
     retry_after_s: float = 10.0
 
 
-def _failure_from(raw: bytes | str) -> PricesError | None:
+def as_note(error: PricesError) -> bytes:
+    """Return an error as bytes that `from_note` reads."""
+    return msgspec.json.encode(error.noted() | {"noted_at": time.time()})
+
+
+def from_note(raw: bytes | str) -> PricesError | None:
+    """Return the error that was noted; None where the bytes are no note of ours."""
     try:
         note = msgspec.json.decode(raw, type=_Note)
         error = recalled(msgspec.structs.asdict(note))

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from prices import failures, registry, tracing
+from prices import budget, failures, registry, tracing
 from prices.answers import Skipped
+from prices.breaker import Breaker, Turn
 from prices.budget import Purpose, spending
 from prices.errors import (
     BudgetSpentError,
@@ -167,23 +168,43 @@ def _spent(name: str) -> dict[str, int] | None:
 def _call(name: str, question: Callable[[Any], T]) -> T:
     provider = registry.provider(name)
     switch = registry.breaker(name)
-    wait_s = switch.wait_s()
-    if wait_s:
-        raise UpstreamError(name, "it has failed several times", retry_after_s=wait_s)
+    turn = switch.turn(of_tick=budget.purpose() is Purpose.TICK)
+    if not turn.may_call:
+        raise _held_back(name, turn)
     try:
         value = question(provider)
-    except UpstreamRateLimitedError as exc:
-        # However it said so, by a 429 or by a page of its CDN: everyone lets it rest.
-        if not isinstance(exc, BudgetSpentError):
-            registry.budget(name).freeze(exc.retry_after_s)
-        raise
-    except (UpstreamNotFoundError, UpstreamJumpError):
-        raise  # It answers; it is only that it does not know, or that we doubt it.
-    except UpstreamError:
-        switch.failed()
+    except BaseException as exc:
+        _tell(name, switch, turn, exc)
         raise
     switch.succeeded()
     return value
+
+
+def _held_back(name: str, turn: Turn) -> PricesError:
+    """Return why a source is not asked now."""
+    refusal = failures.from_note(turn.refusal) if turn.refusal else None
+    if refusal is not None:
+        return refusal
+    return UpstreamError(name, "it has failed several times", retry_after_s=turn.wait_s)
+
+
+def _tell(name: str, switch: Breaker, turn: Turn, error: BaseException) -> None:
+    """Tell a source's switch what came of a call that raised."""
+    match error:
+        case BudgetSpentError():
+            switch.not_made(turn)
+        case UpstreamRateLimitedError():
+            # However it said so, by a 429 or by a page of its CDN: everyone lets it rest.
+            registry.budget(name).freeze(error.retry_after_s)
+            switch.succeeded()
+        case UpstreamNotFoundError() | UpstreamJumpError():
+            switch.succeeded()  # It answers; only it does not know, or we doubt it.
+        case UpstreamError():
+            switch.failed(error.detail)
+        case PlanRestrictedError() if error.of_source_s:
+            switch.refused(failures.as_note(error), error.of_source_s)
+        case _:
+            switch.not_made(turn)
 
 
 def _telling(errors: Sequence[PricesError], kind: AssetKind, capability: Capability) -> PricesError:

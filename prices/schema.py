@@ -192,10 +192,12 @@ MEANINGS = {
     "date": "The day that was asked for.",
     "close_date": "The day whose close this is: that day, or the nearest before it.",
     "state": (
-        "Of a source: `ok`; `open`, left alone by everyone after failures; `rate_limited`; "
-        "`not_configured`. Of New York: `pre`, `open`, `post`, `closed`."
+        "Of a source: `ok`; `open`, left alone by everyone after failures; `trying`, tried by one "
+        "call at a time after that; `restricted`, refuses us; `rate_limited`; `not_configured`. "
+        "Of New York: `pre`, `open`, `post`, `closed`."
     ),
-    "retry_at": "When an open or limited source is asked again.",
+    "reason": "Why a source's state is not `ok`; null where it is.",
+    "retry_at": "When a source that is not asked now may be, where that is known; else null.",
     "left": "What is left of the plan's limits, by minute, hour, day and month.",
     "attribution": "How the source is to be named near its data.",
     "required": "Whether its terms ask for that; null where they were not read.",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,8 +26,6 @@ from prices.errors import (
 )
 from prices.providers.bars import read_bars
 from prices.providers.base import (
-    BODY_LIMIT,
-    CALL_LIMIT_S,
     CATALOGUE_LIMIT,
     CATALOGUE_LIMIT_S,
     RETRY_AFTER_FLOOR_S,
@@ -73,24 +70,15 @@ class Binance(Exchange):
     link = "https://www.binance.com"
     rows_a_call = 1000
     began = datetime(2017, 7, 14, tzinfo=UTC)
-    _restricted_until = 0.0
-
-    def get_json(
-        self,
-        path: str,
-        params: Mapping[str, str | int],
-        *,
-        max_bytes: int = BODY_LIMIT,
-        within_s: float = CALL_LIMIT_S,
-    ) -> Any:
-        if time.monotonic() < self._restricted_until:
-            raise self._restricted()
-        return super().get_json(path, params, max_bytes=max_bytes, within_s=within_s)
 
     def decoded(self, path: str, reply: Reply) -> Any:
         if reply.status == 451:
-            self._restricted_until = time.monotonic() + _RESTRICTED_S
-            raise self._restricted()
+            raise PlanRestrictedError(
+                self.name,
+                "it does not serve this location",
+                allowed_by="another location",
+                of_source_s=_RESTRICTED_S,
+            )
         # A ban for having gone on after a 429 is a longer 429.
         return super().decoded(path, replace(reply, status=429) if reply.status == 418 else reply)
 
@@ -158,11 +146,6 @@ class Binance(Exchange):
             if not isinstance(rows, list):
                 raise TypeError
             return read_bars((seconds(row[0]), row[1:5], row[5]) for row in rows)
-
-    def _restricted(self) -> PlanRestrictedError:
-        return PlanRestrictedError(
-            self.name, "it does not serve this location", allowed_by="another location"
-        )
 
 
 def _quote(row: Mapping[str, Any]) -> Quote | None:

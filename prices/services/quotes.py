@@ -85,9 +85,8 @@ def for_tick(wanted: Collection[str], followed: Collection[str] | None = None) -
     kept = _kept(found)
     due = _due(found, kept, ages)
     asked = {symbol: one for symbol, one in found.assets.items() if symbol in due}
-    with spending(Purpose.ANSWER) as tally:
-        # The publisher is no reader: its renewals say nothing about the cache.
-        results = _held(asked, ages, Purpose.ANSWER, is_counted=False)
+    with spending(Purpose.TICK) as tally:
+        results = _held(asked, ages, Purpose.TICK)
     results |= {symbol: _as_kept(value) for symbol, value in kept.items() if symbol not in results}
     # What there was no call left for, and no copy either, comes with a later tick.
     results |= {
@@ -212,10 +211,13 @@ def _held(
     wanted: Mapping[str, Resolved],
     ages: Mapping[str, float | None],
     purpose: Purpose,
-    *,
-    is_counted: bool = True,
 ) -> dict[str, Held[QuoteAnswer] | PricesError]:
-    """Return quotes or errors by symbol, each kind of asset in one batch of its own."""
+    """Return quotes or errors by symbol, each kind of asset in one batch of its own.
+
+    A tick is no reader: its renewals say nothing about the cache. And it tries again
+    what failed a moment ago: as soon as sources are whole, so is the next tick.
+    """
+    is_tick = purpose is Purpose.TICK
     results: dict[str, Held[QuoteAnswer] | PricesError] = {}
     for kind in AssetKind:
         group = [one for one in wanted.values() if one.asset.kind == kind]
@@ -229,7 +231,8 @@ def _held(
             cache.QUOTE,
             max_age_s={key: ages[one.symbol] for key, one in by_key.items()},
             fits=partial(_is_about, by_key),
-            is_counted=is_counted,
+            is_counted=not is_tick,
+            heeds_failures=not is_tick,
         )
         results |= {by_key[key].symbol: result for key, result in got.items()}
     return results

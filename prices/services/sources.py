@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 
-from prices import cache, registry
+from prices import cache, failures, registry
 from prices.answers import Allowance, Attribution, SourceRow, SourcesAnswer
 from prices.cache import Held
 from prices.errors import ProviderNotConfiguredError
@@ -44,31 +46,37 @@ def _known() -> set[str]:
     return set(settings.PRICE_PROVIDERS)
 
 
+@dataclass(frozen=True, slots=True)
+class _State:
+    """How a source stands: why it is not `ok`, and for how long yet where that is known."""
+
+    state: str = "ok"
+    reason: str | None = None
+    wait_s: float = 0.0
+    setting: str | None = None
+
+
 def _row(name: str, now: datetime) -> SourceRow:
     backend = registry.backend(name)
-    state, wait_s, setting = "ok", 0.0, None
     left: dict[str, Allowance] | None = None
-    budget = registry.budget(name)
     try:
         registry.provider(name)
-        left = {span: Allowance(*one) for span, one in budget.left().items()}
-        wait_s = budget.spent().frozen_s
-    except ProviderNotConfiguredError:
-        state, setting = "not_configured", registry.needed_setting(name)
+        left = {span: Allowance(*one) for span, one in registry.budget(name).left().items()}
+        stands = _by_switch(name) or _by_budget(name, left) or _State()
+    except ProviderNotConfiguredError as exc:
+        setting = registry.needed_setting(name)
+        stands = _State("not_configured", str(exc), setting=setting)
     except RedisAwayError:
-        left = None  # Nobody can count just now.
-    if state == "ok" and registry.breaker(name).is_open():
-        state, wait_s = "open", max(wait_s, registry.breaker(name).open_s())
-    elif state == "ok" and (wait_s or any(not one.left for one in (left or {}).values())):
-        state = "rate_limited"
+        stands = _by_switch(name) or _State()  # Nobody can count just now.
     return SourceRow(
         name=name,
         source=registry.public_name(name),
         capabilities=sorted(backend.offers),
         plan=str(settings.PRICE_PROVIDERS[name]["OPTIONS"]["plan"]),
-        state=state,
-        retry_at=now + timedelta(seconds=wait_s) if wait_s else None,
-        setting=setting,
+        state=stands.state,
+        reason=stands.reason,
+        retry_at=now + timedelta(seconds=stands.wait_s) if stands.wait_s else None,
+        setting=stands.setting,
         left=left,
         attribution=Attribution(
             backend.attribution or f"Data provided by {name}",
@@ -76,3 +84,26 @@ def _row(name: str, now: datetime) -> SourceRow:
             backend.must_be_named,
         ),
     )
+
+
+def _by_switch(name: str) -> _State | None:
+    """Return how a source stands that failed or refuses us; None where it does neither."""
+    switch = registry.breaker(name).standing()
+    if switch.refusal:
+        return _State("restricted", str(failures.from_note(switch.refusal)), switch.left_s)
+    why = switch.why or "it has failed several times"
+    if switch.is_open:
+        return _State("open", why, switch.left_s)
+    return _State("trying", why, switch.left_s) if switch.is_untried else None
+
+
+def _by_budget(name: str, left: Mapping[str, Allowance]) -> _State | None:
+    """Return how a source stands that has no call left now; None where it has."""
+    budget = registry.budget(name)
+    wait_s = budget.free_in_s()
+    if not wait_s:
+        return None
+    used_up = [span for span, one in left.items() if not one.left]
+    if budget.spent().frozen_s or not used_up:
+        return _State("rate_limited", "it asked for fewer calls", wait_s)
+    return _State("rate_limited", f"its calls of this {used_up[-1]} are used up", wait_s)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -11,6 +13,7 @@ from prices import redis_clients
 from prices.budget import Budget, BudgetGate, Limits, Purpose, spending
 from prices.errors import LookupsSpentError, UpstreamRateLimitedError
 from prices.redis_clients import RedisAwayError
+from tests.processes import until
 
 
 def budget(*, lookups: int = 5, key: str = "", **limits: int) -> Budget:
@@ -79,10 +82,6 @@ def test_a_month_grants_no_more_than_its_calls(redis_client: Redis) -> None:
 
     assert granted(one, 5) == 3
     assert one.spent().this_month == 3
-
-
-def test_a_full_second_is_waited_for(redis_client: Redis) -> None:
-    assert granted(budget(per_second=2), 4) == 4
 
 
 def test_another_key_has_a_budget_of_its_own(redis_client: Redis) -> None:
@@ -160,3 +159,50 @@ def _month_keys(one: Budget) -> list[str]:
     from prices.budget import _month
 
     return [f"{one._prefix}:{_month()[0]}"]
+
+
+def test_calls_of_a_second_are_spaced_and_wait_their_turn_instead_of_failing(
+    redis_client: Redis,
+) -> None:
+    one = budget(per_second=10)
+    with ThreadPoolExecutor(18) as pool:
+        done = sum(pool.map(lambda _: granted(one, 1), range(18)))
+
+    log: Any = redis_client.zrange(f"{one._prefix}:minute", 0, -1, withscores=True)
+    moments = [at for _, at in log]
+    assert done == len(moments) == 18
+    assert min(later - earlier for earlier, later in pairwise(moments)) >= 110
+
+
+def test_a_turn_too_far_off_is_refused_with_the_time_until_then(redis_client: Redis) -> None:
+    one = budget(per_second=1)
+    with ThreadPoolExecutor(6) as pool:
+        done = sum(pool.map(lambda _: granted(one, 1), range(6)))
+
+    assert 1 <= done <= 5
+    assert one.spent().last_minute == done
+
+
+def test_who_waited_for_its_turn_makes_no_call_where_the_source_asked_for_quiet(
+    redis_client: Redis,
+) -> None:
+    one = budget(per_second=1)
+    one.take()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(one.take)
+        until(lambda: redis_client.zcard(f"{one._prefix}:minute") == 2, "the second call's turn")
+        one.freeze(60)
+
+        with pytest.raises(UpstreamRateLimitedError) as refused:
+            waiting.result()
+
+    assert refused.value.retry_after_s > 50
+
+
+def test_without_redis_a_plan_by_the_second_is_a_tenth_of_its_minute(redis_away: None) -> None:
+    local = budget(per_second=2)._local
+
+    turns = [local.take(Purpose.ANSWER, patience_s=60) for _ in range(14)]
+
+    assert [turn.is_granted for turn in turns] == [True] * 12 + [False] * 2
+    assert all(0.5 < later.wait_s - earlier.wait_s < 0.6 for earlier, later in pairwise(turns[:12]))

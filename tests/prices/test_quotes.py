@@ -7,8 +7,9 @@ import msgspec
 import pytest
 from redis import Redis
 
-from prices import cache
+from prices import cache, registry
 from prices.answers import QuoteAnswer
+from prices.breaker import FAILURES
 from prices.models import Asset
 from prices.services import quotes, symbols
 from prices.types import AssetKind
@@ -38,6 +39,31 @@ def test_what_is_followed_and_what_is_only_tracked_is_fetched_in_one_call(market
 
     assert set(batch.data) == {"BTC", "ETH", "SOL"}
     assert market.count() == 1
+
+
+def test_the_first_tick_after_every_source_is_whole_again_is_whole(
+    market: Sandbox, redis_client: Redis
+) -> None:
+    wanted = ["BTC", "ETH", "AAPL"]
+    quotes.for_tick(wanted)
+    for symbol in wanted:
+        _age(symbol, 45)
+    market.fault("status", status=503)
+    assert {quote.stale or quote.cached for quote in quotes.for_tick(wanted).data.values()} == {
+        True
+    }
+    for source in ("coingecko", "binance", "coinbase", "kraken", "finnhub", "twelvedata", "tiingo"):
+        for _ in range(FAILURES):
+            registry.breaker(source).failed("no answer in time")
+        redis_client.delete(f"breaker:{source}:ticked")  # as after a usual interval
+    assert quotes.quotes(wanted, max_age_s=1).api_calls == 0
+    market.heal()
+
+    batch = quotes.for_tick(wanted)
+
+    assert {(quote.stale, quote.cached) for quote in batch.data.values()} == {(False, False)}
+    assert batch.errors == {}
+    assert quotes.quotes(["SOL"]).api_calls == 1
 
 
 @pytest.mark.parametrize(("age_s", "calls"), [(10, 0), (45, 1)])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from redis import Redis
 
-from prices import registry
+from prices import gateway, registry
 from prices.breaker import FAILURES
+from prices.errors import UpstreamError
+from prices.models import Asset
+from prices.types import Window
 from tests.market import Sandbox
 from tests.prices.rest import client, ok
 from tests.prices.test_schema import assert_as_described, operations
@@ -54,7 +57,7 @@ def test_a_source_that_fails_is_told_as_open_until_it_is_asked_again() -> None:
 
     row = listed()["kraken"]
 
-    assert row["state"] == "open"
+    assert (row["state"], row["reason"]) == ("open", "it failed")
     assert datetime.fromisoformat(row["retry_at"]) > datetime.now(UTC)
 
 
@@ -100,7 +103,68 @@ def test_a_plan_that_is_used_up_is_told_as_limited(settings: Any) -> None:
     settings.PRICE_PROVIDERS = providers
     ok("/BTC")
 
-    assert listed()["coingecko"]["state"] == "rate_limited"
+    row = listed()["coingecko"]
+
+    assert (row["state"], row["reason"]) == (
+        "rate_limited",
+        "its calls of this minute are used up",
+    )
+    assert 50 < wait_s(row) <= 61
+
+
+def wait_s(row: dict[str, Any]) -> float:
+    return (datetime.fromisoformat(row["retry_at"]) - datetime.now(UTC)).total_seconds()
+
+
+def test_a_source_that_refuses_our_place_is_told_as_restricted_and_asked_once(
+    sandbox: Sandbox, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_quotes": ["binance", "coingecko"]}
+    ok("/BTC")
+    sandbox.reset()
+    sandbox.fault("status", source="binance", status=451)
+
+    for symbol in ("ETH", "DOGE"):
+        assert ok(f"/{symbol}")["fallback_from"] == [
+            {"source": "sandbox:binance", "code": "plan_restricted"}
+        ]
+
+    row = listed()["binance"]
+    assert (row["state"], row["reason"]) == (
+        "restricted",
+        "binance: it does not serve this location",
+    )
+    assert 3500 < wait_s(row) <= 3600
+    assert sandbox.count("/binance") == 1
+
+
+def test_a_source_that_failed_and_was_not_asked_since_is_not_told_as_well(
+    redis_client: Redis,
+) -> None:
+    for _ in range(FAILURES):
+        registry.breaker("kraken").failed("no answer in time")
+    redis_client.delete("breaker:kraken:open")
+
+    row = listed()["kraken"]
+
+    assert (row["state"], row["reason"], row["retry_at"]) == ("trying", "no answer in time", None)
+
+
+@pytest.mark.parametrize("status", [429, 404])
+def test_a_source_that_answers_its_trial_with_a_no_is_whole_again(
+    sandbox: Sandbox, redis_client: Redis, status: int
+) -> None:
+    instrument = Asset.objects.get(ref="coingecko:bitcoin").instrument
+    window = Window(datetime.now(UTC) - timedelta(days=1), datetime.now(UTC))
+    for _ in range(FAILURES):
+        registry.breaker("coingecko").failed()
+    redis_client.delete("breaker:coingecko:open")
+    sandbox.fault("status", source="coingecko", status=status, body="status", text="coin not found")
+
+    with pytest.raises(UpstreamError):
+        gateway.call("coingecko", lambda source: source.history(instrument, window, 300))
+
+    assert listed()["coingecko"]["state"] == ("rate_limited" if status == 429 else "ok")
 
 
 def test_the_list_asks_no_source_and_may_be_kept_for_seconds(
