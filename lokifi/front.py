@@ -20,8 +20,7 @@ from lokifi.frontcache.rules import Fields, Header
 from lokifi.middleware import is_request_id
 from prices import hit_counts
 from prices.cache import price_key
-from prices.redis_clients import RedisAwayError
-from prices.services import holdings
+from prices.services import symbols
 from prices.surrogates import tag
 from streaming import hub
 
@@ -66,7 +65,7 @@ class Names:
 
     def watch(self) -> None:
         """Look now and then, for as long as the event loop runs."""
-        self._loop.run_in_executor(None, _names_version).add_done_callback(self._note)
+        self._loop.run_in_executor(None, symbols.hear).add_done_callback(self._note)
 
     def _note(self, looked: asyncio.Future[bytes | None]) -> None:
         self._loop.call_later(self._each_s, self.watch)
@@ -78,13 +77,6 @@ class Names:
         if before is not None and before != version:
             self._front.clear()
         self._version = version
-
-
-def _names_version() -> bytes | None:
-    try:
-        return holdings.names_version()
-    except RedisAwayError:
-        return None
 
 
 def _request_id(fields: Fields) -> list[Header]:

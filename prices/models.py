@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import Signal
 
 from prices.types import Adjustment, AssetKind, Instrument, Resolution
+
+# Sent after any change to the rows of Asset that this process makes.
+assets_changed = Signal()
+
+
+class AssetQuerySet(models.QuerySet["Asset"]):
+    """Assets, whose changes by the many are told of too: Django itself is silent then."""
+
+    def update(self, **kwargs: Any) -> int:
+        changed = super().update(**kwargs)
+        assets_changed.send(Asset)
+        return changed
+
+    def settle(self, **flags: bool) -> int:
+        """Write down who has a ticker; that nobody is told, since it keeps what is so already."""
+        return super().update(**flags)
+
+    def bulk_create(self, objs: Iterable[Asset], *args: Any, **kwargs: Any) -> list[Asset]:
+        created = super().bulk_create(objs, *args, **kwargs)
+        assets_changed.send(Asset)
+        return created
 
 
 class Asset(models.Model):
@@ -65,6 +89,8 @@ class Asset(models.Model):
         null=True, blank=True, help_text="when a catalogue of its source last held it"
     )
 
+    objects = AssetQuerySet.as_manager()
+
     class Meta:
         ordering: ClassVar = [F("market_cap_rank").asc(nulls_last=True), "ticker", "ref"]
         constraints: ClassVar = [
@@ -93,6 +119,14 @@ class Asset(models.Model):
         kind = AssetKind(self.kind)
         upstream_id = self.coingecko_id if kind is AssetKind.CRYPTO else self.finnhub_symbol
         return Instrument(ref=self.ref, kind=kind, upstream_id=upstream_id)
+
+
+def _one_changed(**_: Any) -> None:
+    assets_changed.send(Asset)
+
+
+post_save.connect(_one_changed, sender=Asset, dispatch_uid="an asset was saved")
+post_delete.connect(_one_changed, sender=Asset, dispatch_uid="an asset was deleted")
 
 
 class Catalogue(models.Model):

@@ -17,7 +17,7 @@ from prices.budget import Limits, Spent, lookups_last_minute
 from prices.errors import ProviderNotConfiguredError
 from prices.models import Asset, Catalogue
 from prices.redis_clients import RedisAwayError
-from prices.services import holdings, quotes, ranking, symbols
+from prices.services import holdings, quotes, ranking, settling, symbols
 from prices.services.holdings import KeyState, Server
 from prices.types import AssetKind, Period
 
@@ -204,9 +204,9 @@ def _claim(owner: Asset, bearers: Sequence[Asset]) -> str:
     if len(bearers) == 1:
         return "nothing else bears it"
     if owner.kind == AssetKind.STOCK:
-        return f"it is a stock, and no original coin among the top {symbols.TOP_RANK} bears it"
+        return f"it is a stock, and no original coin among the top {settling.TOP_RANK} bears it"
     rank = owner.market_cap_rank
-    if rank is not None and rank <= symbols.TOP_RANK and not owner.is_derivative:
+    if rank is not None and rank <= settling.TOP_RANK and not owner.is_derivative:
         return f"it is the largest original coin (rank {rank})"
     return "it is the coin with the best rank, and no stock bears it"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db.models import Q
 
 from prices.models import Asset
-from prices.services import spelling, symbols
+from prices.services import settling, spelling, symbols
 from prices.types import AssetKind
 
 
@@ -40,7 +40,7 @@ def search(text: str, kind: AssetKind | None, limit: int) -> list[symbols.Resolv
         )
         # A stock has no rank; it stands beside the coins of the middle field.
         rank = asset.market_cap_rank or (
-            symbols.TOP_RANK if asset.kind == AssetKind.STOCK else 2**31
+            settling.TOP_RANK if asset.kind == AssetKind.STOCK else 2**31
         )
         return (*fit, asset.is_derivative, rank, asset.exchange == "OTC", asset.ticker, asset.ref)
 

@@ -32,7 +32,7 @@ class Asked:
     @property
     def name(self) -> str:
         """One text for all spellings of the same symbol."""
-        return f"{self.kind or 'any'}:{self.ticker or self.coin_id}"
+        return self.ref if self.coin_id else f"{self.kind or 'any'}:{self.ticker}"
 
     @property
     def ref(self) -> str:

@@ -1,9 +1,7 @@
 """What a symbol means: the one place where tickers, forced kinds and refs become assets.
 
-A bare ticker that fits several assets goes, in this order, to: the one pinned
-in the admin; the one it settled on before; an untokenised, unwrapped coin
-among the top 300 by market cap; a US stock; the coin with the best rank. The
-choice is then stored, and stays until someone pins it otherwise.
+What was found is remembered by the process (asset_index.py), so that a symbol in use
+takes no query. `settling` says who has a ticker that several assets bear.
 """
 
 from __future__ import annotations
@@ -12,7 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import Error as DatabaseAwayError
+from django.db import transaction
 
 from prices import cache, registry
 from prices.answers import Alternative
@@ -26,12 +25,12 @@ from prices.errors import (
     UpstreamError,
     UpstreamNotFoundError,
 )
-from prices.models import Asset, Catalogue
-from prices.services import catalogue, holdings, retirement
+from prices.models import Asset, Catalogue, assets_changed
+from prices.services import catalogue, holdings, retirement, settling
+from prices.services.asset_index import AssetIndex
 from prices.services.spelling import STOCK_TICKER, TICKER, Asked, parse, spellings
 from prices.types import AssetKind
 
-TOP_RANK = 300
 MAX_ALTERNATIVES = 20
 
 
@@ -42,6 +41,10 @@ class Resolved:
     asset: Asset
     symbol: str
     alternatives: list[Alternative]
+
+
+_index: AssetIndex[Resolved] = AssetIndex()
+assets_changed.connect(_index.change, dispatch_uid="what symbols mean")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,36 @@ def resolve(asked: str, *, lookup: bool = False, of_the_past: bool = False) -> R
     there yet and cannot be had.
     """
     meant = parse(asked)
+    _index.look()
+    kept = _index.get(meant.name)
+    if kept is not None:
+        return kept
+    try:
+        return _from_catalogue(asked, meant, lookup=lookup, of_the_past=of_the_past)
+    except DatabaseAwayError:
+        last = _index.last(meant.name)
+        if last is None:
+            raise
+        return last
+
+
+def known(asked: str) -> Resolved | None:
+    """Return what a symbol means where this process knows; None where it has to be resolved.
+
+    It never waits, so it may be asked in an event loop. Raises InvalidSymbolError.
+    """
+    return _index.get(parse(asked).name)
+
+
+def hear() -> bytes | None:
+    """Return a word that is another one once symbols may mean others; None with Redis away.
+
+    What this process remembers of symbols then goes.
+    """
+    return _index.hear()
+
+
+def _from_catalogue(asked: str, meant: Asked, *, lookup: bool, of_the_past: bool) -> Resolved:
     _have(AssetKind.CRYPTO if meant.kind is not AssetKind.STOCK else AssetKind.STOCK)
     found = _find([meant])[meant.text]
     if meant.kind is None and not (found and (found.asset.settled or found.asset.pinned)):
@@ -107,7 +140,7 @@ def resolve_many(asked: Iterable[str]) -> Resolution:
         meant.append(one)
         name_of.setdefault(one.text, []).append(text)
     missing = _Missing({one.text: one for one in meant})
-    for text, found in _find(meant).items():
+    for text, found in _all_known(meant).items():
         for name in name_of[text]:
             if found is None or found.asset.is_gone:
                 result.rejected[name] = missing.code(text)
@@ -126,7 +159,7 @@ def coin_mapping() -> dict[str, str]:
     for asset in rows.iterator(chunk_size=2000):
         if not TICKER.fullmatch(asset.ticker):
             continue
-        order = (not asset.pinned, not asset.leading, *_by_size(asset))
+        order = (not asset.pinned, not asset.leading, *settling.by_size(asset))
         if asset.ticker not in best or order < best[asset.ticker][0]:
             best[asset.ticker] = (order, asset.coingecko_id)
     return {ticker: coin_id for ticker, (_, coin_id) in sorted(best.items())}
@@ -134,24 +167,24 @@ def coin_mapping() -> dict[str, str]:
 
 def named(assets: Collection[Asset]) -> dict[str, Resolved]:
     """Return the name and the alternatives of assets we hold already, by ref."""
-    rivals = _rivals(asset.ticker for asset in assets)
+    rivals = settling.bearers(asset.ticker for asset in assets)
     return {asset.ref: _resolved(asset, rivals.get(asset.ticker, [asset])) for asset in assets}
 
 
 def names(assets: Collection[Asset]) -> dict[str, str]:
     """Return symbols by ref as things stand, in one query; unlike `named` it settles nothing."""
-    rivals = _rivals(asset.ticker for asset in assets)
-    return {a.ref: _symbol_of(a, rivals.get(a.ticker, [a]), keep=False) for a in assets}
+    rivals = settling.bearers(asset.ticker for asset in assets)
+    return {a.ref: settling.symbol_of(a, rivals.get(a.ticker, [a]), keep=False) for a in assets}
 
 
 def bearers(ticker: str) -> list[Asset]:
     """Return the active assets that bear a ticker, best first."""
-    return _rivals([ticker]).get(ticker, [])
+    return settling.bearers([ticker]).get(ticker, [])
 
 
 def holder(candidates: Sequence[Asset]) -> Asset | None:
     """Return who among the bearers of a ticker has it, or would if asked now; settles nothing."""
-    return _winner(candidates, None, keep=False)
+    return settling.winner(candidates, None, keep=False)
 
 
 def pin(asset: Asset) -> None:
@@ -215,8 +248,10 @@ def rule(asked: str, resolved: Resolved) -> str:
         return f"of the coins called {asset.ticker} this one leads"
     if not resolved.alternatives:
         return f"nothing else is called {asset.ticker}"
-    if _is_top_coin(asset):
-        return f"an original coin among the top {TOP_RANK} comes first, and it stays settled"
+    if settling.is_top_coin(asset):
+        return (
+            f"an original coin among the top {settling.TOP_RANK} comes first, and it stays settled"
+        )
     if asset.kind == AssetKind.STOCK:
         return "no coin of the top has the ticker, so a US stock comes first; it stays settled"
     return "of the coins of that ticker the largest, an original before copies; it stays settled"
@@ -245,24 +280,44 @@ def _gone(meant: Iterable[Asked]) -> dict[str, Asset]:
     return found
 
 
+def _all_known(meant: Sequence[Asked]) -> dict[str, Resolved | None]:
+    """Return the asset each symbol means, by its text: from memory, and the rest by `_find`."""
+    _index.look()
+    found: dict[str, Resolved | None] = {}
+    rest = []
+    for one in meant:
+        found[one.text] = _index.get(one.name)
+        if found[one.text] is None:
+            rest.append(one)
+    try:
+        return found | (_find(rest) if rest else {})
+    except DatabaseAwayError:
+        last = {one.text: _index.last(one.name) for one in rest}
+        if None in last.values():
+            raise
+        return found | last
+
+
 def _find(meant: Sequence[Asked]) -> dict[str, Resolved | None]:
-    """Return the asset each symbol means, by its text, in two queries."""
+    """Return the asset each symbol means, by its text, in two queries; remember it."""
+    generation = _index.generation
     tickers = {t for one in meant if one.ticker for t in spellings(one.ticker)}
     refs = [one.ref for one in meant if one.ref]
     by_ref = {a.ref: a for a in Asset.objects.filter(ref__in=refs)} if refs else {}
-    rivals = _rivals(tickers | {a.ticker for a in by_ref.values()})
+    rivals = settling.bearers(tickers | {a.ticker for a in by_ref.values()})
     found: dict[str, Resolved | None] = {}
     for one in meant:
+        found[one.text] = None
         if one.coin_id:
             asset = by_ref.get(one.ref)
-            found[one.text] = _resolved(asset, rivals.get(asset.ticker, [asset])) if asset else None
+            if asset is not None:
+                found[one.text] = _kept(one, asset, rivals.get(asset.ticker, [asset]), generation)
             continue
-        found[one.text] = None
         for ticker in spellings(one.ticker):
             candidates = rivals.get(ticker, [])
-            winner = _winner(candidates, one.kind)
+            winner = settling.winner(candidates, one.kind)
             if winner is not None:
-                found[one.text] = _resolved(winner, candidates)
+                found[one.text] = _kept(one, winner, candidates, generation)
                 break
         if found[one.text] is None and one.ref in by_ref:
             # Retired, and still what its ref names.
@@ -271,87 +326,11 @@ def _find(meant: Sequence[Asked]) -> dict[str, Resolved | None]:
     return found
 
 
-def _rivals(tickers: Iterable[str]) -> dict[str, list[Asset]]:
-    """Return the active assets of each ticker, best first."""
-    rivals: dict[str, list[Asset]] = {}
-    wanted = {ticker for ticker in tickers if ticker}
-    for asset in Asset.objects.filter(ticker__in=wanted, is_active=True):
-        rivals.setdefault(asset.ticker, []).append(asset)
-    for assets in rivals.values():
-        assets.sort(key=_by_size)
-    return rivals
-
-
-def _by_size(asset: Asset) -> tuple[object, ...]:
-    """Order of coins: originals before copies, then rank, market cap, volume, id."""
-    return (
-        asset.is_derivative,
-        asset.market_cap_rank if asset.market_cap_rank is not None else 2**31,
-        -(asset.market_cap or 0.0),
-        -(asset.volume or 0.0),
-        asset.ref,
-    )
-
-
-def _winner(
-    candidates: Sequence[Asset], kind: AssetKind | None, *, keep: bool = True
-) -> Asset | None:
-    """Return who has the ticker among its bearers, best first, and let it stay so if `keep`."""
-    if kind is AssetKind.STOCK:
-        return next((a for a in candidates if a.kind == AssetKind.STOCK), None)
-    if kind is AssetKind.CRYPTO:
-        return _leading_coin(candidates)
-    for flag in ("pinned", "settled"):
-        for asset in candidates:
-            if getattr(asset, flag):
-                return asset
-    top = next((a for a in candidates if _is_top_coin(a)), None)
-    stock = next((a for a in candidates if a.kind == AssetKind.STOCK), None)
-    winner = top or stock or next(iter(candidates), None)
-    if keep and winner is not None and (winner is top or _stocks_are_known()):
-        return _stored(winner, "settled")
-    if winner is not None and winner.is_derivative and STOCK_TICKER.fullmatch(winner.ticker):
-        return None  # It may be a copy of a stock that we cannot see yet.
-    return winner
-
-
-def _leading_coin(candidates: Sequence[Asset], *, keep: bool = True) -> Asset | None:
-    coins = [a for a in candidates if a.kind == AssetKind.CRYPTO]
-    for flag in ("pinned", "settled", "leading"):
-        for asset in coins:
-            if getattr(asset, flag):
-                return asset
-    if not coins or not keep:
-        return next(iter(coins), None)
-    return _stored(coins[0], "leading")
-
-
-def _is_top_coin(asset: Asset) -> bool:
-    return (
-        asset.kind == AssetKind.CRYPTO
-        and not asset.is_derivative
-        and asset.market_cap_rank is not None
-        and asset.market_cap_rank <= TOP_RANK
-    )
-
-
-def _stored(asset: Asset, flag: str) -> Asset:
-    """Let a ticker stay with an asset; where another process was first, its choice holds."""
-    try:
-        with transaction.atomic():
-            # A ticker whose owner is gone is free again.
-            Asset.objects.filter(ticker=asset.ticker, is_active=False, **{flag: True}).update(
-                **{flag: False}
-            )
-            Asset.objects.filter(pk=asset.pk).update(**{flag: True})
-    except IntegrityError:
-        return Asset.objects.get(ticker=asset.ticker, **{flag: True})
-    setattr(asset, flag, True)
-    return asset
-
-
-def _stocks_are_known() -> bool:
-    return Catalogue.objects.filter(kind=AssetKind.STOCK).exists()
+def _kept(one: Asked, asset: Asset, rivals: Sequence[Asset], generation: int) -> Resolved:
+    resolved = _resolved(asset, rivals)
+    if settling.is_final(asset, rivals):
+        _index.put(one.name, resolved, generation)
+    return resolved
 
 
 def _resolved(asset: Asset, rivals: Sequence[Asset]) -> Resolved:
@@ -360,21 +339,7 @@ def _resolved(asset: Asset, rivals: Sequence[Asset]) -> Resolved:
         for a in rivals
         if a.pk != asset.pk
     ]
-    return Resolved(asset, _symbol_of(asset, rivals), others[:MAX_ALTERNATIVES])
-
-
-def _symbol_of(asset: Asset, rivals: Sequence[Asset], *, keep: bool = True) -> str:
-    """Return the bare ticker where it means this asset, else the form that does."""
-    if asset.is_active and TICKER.fullmatch(asset.ticker):
-        owner = _winner(rivals, None, keep=keep)
-        if owner is not None and owner.pk == asset.pk:
-            return asset.ticker
-        if asset.kind == AssetKind.STOCK:
-            return asset.ref
-        leader = _leading_coin(rivals, keep=keep)
-        if leader is not None and leader.pk == asset.pk:
-            return f"crypto:{asset.ticker}"
-    return asset.ref
+    return Resolved(asset, settling.symbol_of(asset, rivals), others[:MAX_ALTERNATIVES])
 
 
 def _ensure_stocks(meant: Asked, *, is_needed: bool) -> None:
