@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
@@ -44,16 +44,16 @@ class Negotiation(DefaultContentNegotiation):
         renderers: Any,
         format_suffix: str | None = None,
     ) -> Any:
-        accept = request.headers.get("Accept", "")
-        ranges = [MediaType(part) for part in accept.split(",") if part.strip()]
-        best = max(renderers, key=lambda renderer: _liked(renderer.media_type, ranges))
-        if not _liked(best.media_type, ranges):
+        best = max(renderers, key=lambda renderer: liking(request, renderer.media_type))
+        if not liking(request, best.media_type):
             raise exceptions.NotAcceptable(available_renderers=renderers)
         return best, best.media_type
 
 
-def _liked(media_type: str, ranges: Sequence[MediaType]) -> float:
+def liking(request: Request, media_type: str) -> float:
     """Return how much a client wants a media type, from 0 to 1."""
+    accept = request.headers.get("Accept", "")
+    ranges = [MediaType(part) for part in accept.split(",") if part.strip()]
     if not ranges:
         return 1.0
     fitting = [one for one in ranges if one.match(media_type)]
@@ -130,6 +130,8 @@ def answered(
     *,
     at_most_s: float = 3600,
     is_forced: bool = False,
+    content_type: str = "application/json",
+    headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
     """Send ready bytes with what caches and clients need to know of them.
 
@@ -141,7 +143,10 @@ def answered(
         request,
         held.body,
         cache_control="no-store" if is_forced else f"public, max-age={life_s}",
+        content_type=content_type,
     )
+    for name, value in (headers or {}).items():
+        response[name] = value
     if held.value.stale:
         response["X-Cache"] = "STALE"
     else:

@@ -7,7 +7,7 @@ very structs that are rendered: there is no second description that could differ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from http import HTTPStatus
@@ -20,6 +20,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from rest_framework.serializers import Serializer
 
 from prices import answers
+from prices import forms as series_forms
 from prices.problems import CONTENT_TYPE
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,11 +36,51 @@ ANSWERS: tuple[type[msgspec.Struct], ...] = (
     answers.MappingAnswer,
     answers.SymbolSearchAnswer,
     answers.SourcesAnswer,
+    series_forms.HistoryCut,
+    series_forms.HistoryColumns,
+    series_forms.CandlesCut,
+    series_forms.CandlesColumns,
 )
 # Answers of the running product, shortened; docs/http-api.md shows the same ones.
 EXAMPLES: dict[str, Any] = msgspec.json.decode(
     Path(__file__).with_name("schema_examples.json").read_bytes()
 )
+
+
+@dataclass(frozen=True)
+class Forms:
+    """What a series can be given as beside its answer: other envelopes, rows alone, and texts."""
+
+    answers: tuple[type[msgspec.Struct], ...]
+    row: type[msgspec.Struct]
+    texts: Mapping[str, str]
+
+
+HISTORY_FORMS = Forms(
+    (series_forms.HistoryCut, series_forms.HistoryColumns),
+    series_forms.LightweightPoint,
+    {
+        "text/csv": "timestamp,price,volume\n1794870030,93599.37474174747,140108749300.9956\n",
+        "application/x-ndjson": (
+            '{"timestamp":1794870030,"price":93599.37474174747,"volume":140108749300.9956}\n'
+        ),
+    },
+)
+CANDLES_FORMS = Forms(
+    (series_forms.CandlesCut, series_forms.CandlesColumns),
+    series_forms.LightweightCandle,
+    {
+        "text/csv": (
+            "timestamp,open,high,low,close,volume\n"
+            "1795473000,271.02,271.27,270.88,271.17,423150.0\n"
+        ),
+        "application/x-ndjson": (
+            '{"timestamp":1795473000,"open":271.02,"high":271.27,"low":270.88,"close":271.17,'
+            '"volume":423150.0,"closed":true}\n'
+        ),
+    },
+)
+ROWS = (series_forms.LightweightPoint, series_forms.LightweightCandle)
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -180,6 +221,7 @@ MEANINGS = {
     "origin": "The source's own bars, made from its points, or recorded by us.",
     "dropped": "Bars of the source that contradicted themselves and were left out.",
     "timestamp": "Unix seconds; of a bar, its opening.",
+    "gaps": "Stretches without items, `to` excluded; null where they were not asked for.",
     "closed": "Only the newest bar may be open.",
     "mapping": "CoinGecko ids by ticker: what `crypto:TICKER` gives.",
     "query": "`q` as it was sent.",
@@ -232,21 +274,36 @@ def operation(
     query: type[Serializer[Any]] | None = None,
     body: type[Serializer[Any]] | None = None,
     of_symbol: bool = False,
+    forms: Forms | None = None,
 ) -> Callable[[F], F]:
     """Describe a view's method. `codes` are the errors it can give beside those of all."""
     given = sorted({*codes, *EVERYWHERE}, key=list(FAILURES).index)
     statuses = sorted({FAILURES[code].status for code in given})
     parameters: list[Any] = [*_headers(statuses, can_be_known=body is None)]
+    if forms is not None:
+        parameters += _headers_of_rows()
     if of_symbol:
         parameters.append(_SYMBOL)
     if query is not None:
         parameters.append(query)
     responses: dict[Any, Any] = {
         (200, "application/json"): OpenApiResponse(
-            {"$ref": f"#/components/schemas/{answer.__name__}"},
+            _shape_of(answer, forms),
             description=_first_line(answer),
-            examples=[OpenApiExample("sandbox", EXAMPLES[name])],
+            examples=[
+                OpenApiExample(form or "sandbox", example)
+                for of, _, form, example in _examples()
+                if of == name
+            ],
         ),
+        **{
+            (200, media_type): OpenApiResponse(
+                {"type": "string"},
+                description="Rows alone",
+                examples=[OpenApiExample(media_type, text)],
+            )
+            for media_type, text in (forms.texts if forms else {}).items()
+        },
         **{(status, CONTENT_TYPE): _failures(status, given) for status in statuses},
     }
     if body is None:
@@ -262,10 +319,41 @@ def operation(
     )
 
 
+def _examples() -> list[tuple[str, str, str, Any]]:
+    """Return each example with its operation and, behind a colon, its form."""
+    return [(*name.partition(":"), example) for name, example in EXAMPLES.items()]
+
+
+def _ref(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{struct.__name__}"}
+
+
+def _shape_of(answer: type[msgspec.Struct], forms: Forms | None) -> dict[str, Any]:
+    if forms is None:
+        return _ref(answer)
+    rows = {"type": "array", "items": _ref(forms.row)}
+    return {"anyOf": [*(_ref(struct) for struct in (answer, *forms.answers)), rows]}
+
+
+def _headers_of_rows() -> list[OpenApiParameter]:
+    """Return the headers of rows without an envelope, which tell what that would."""
+    told = {"X-Source": "source", "X-As-Of": "as_of", "X-Stale": "stale"}
+    return [
+        OpenApiParameter(
+            header,
+            str,
+            OpenApiParameter.HEADER,
+            description=f"Of rows alone (`lightweight`, `csv`, `ndjson`). {MEANINGS[name]}",
+            response=["200", "304"],
+        )
+        for header, name in told.items()
+    ]
+
+
 def add_answers(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
     """Put the components in that the operations point to; a hook of drf-spectacular."""
     _, components = msgspec.json.schema_components(
-        (*ANSWERS, Problem), ref_template="#/components/schemas/{name}"
+        (*ANSWERS, *ROWS, Problem), ref_template="#/components/schemas/{name}"
     )
     for name, component in components.items():
         properties = component.get("properties", {})
@@ -274,7 +362,7 @@ def add_answers(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
                 described["description"] = MEANINGS[member]
             # A default is for us who build an answer; those who read one always find the field.
             described.pop("default", None)
-        if properties and name != Problem.__name__:
+        if properties and name not in {Problem.__name__, *(row.__name__ for row in ROWS)}:
             component["required"] = list(properties)
     result.setdefault("components", {}).setdefault("schemas", {}).update(components)
     return result

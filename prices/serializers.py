@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from django.http import QueryDict
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from prices.answers import LAST_SECOND
+from prices.forms import Fill, Form, Shape
 from prices.types import AssetKind, Period, Resolution
 
 MAX_BATCH = 100
+# More than any series that is given has.
+MOST_ITEMS = 100_000
 
 # Other ways to write a resolution. Case tells a minute from a month.
 _RESOLUTION_NAMES = {
@@ -23,7 +28,12 @@ _RESOLUTION_NAMES = {
 
 
 _DIGITS = re.compile(r"[0-9]{1,9}")
+_SECONDS = re.compile(r"[0-9]{1,12}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?"
+    r"(?:Z|[+-][0-9]{2}:[0-9]{2})?)?"
+)
 
 
 class WholeField(serializers.IntegerField):
@@ -82,8 +92,94 @@ class OneQuoteQuery(QuoteQuery, ExplainedQuery):
     pass
 
 
-class HistoryQuery(OneQuoteQuery):
-    period = PeriodField(default=Period.MONTH, help_text="How far back")
+@extend_schema_field({"type": "string", "examples": ["1795046400", "2026-11-19"]})
+class MomentField(serializers.Field[int, Any, Any, Any]):
+    """A moment as Unix seconds, a day (its midnight), or a time of ISO 8601; UTC unless it says."""
+
+    default_error_messages = {  # noqa: RUF012 - as REST framework declares it
+        "invalid": "Whole Unix seconds, YYYY-MM-DD or a time of ISO 8601, 1970 to 2099."
+    }
+
+    def to_internal_value(self, data: Any) -> int:
+        # An offset's plus that was not encoded has become a space.
+        text = str(data).strip().replace(" ", "+")
+        try:
+            at = int(text) if _SECONDS.fullmatch(text) else _seconds(text)
+        except (ValueError, OverflowError):
+            self.fail("invalid")
+        if not 0 <= at < LAST_SECOND:
+            self.fail("invalid")
+        return at
+
+
+def _seconds(text: str) -> int:
+    if not _MOMENT.fullmatch(text):
+        raise ValueError(text)
+    at = datetime.fromisoformat(text)
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+
+
+class ShapeQuery(serializers.Serializer[Any]):
+    """What of a series is wanted, and how it is written."""
+
+    format = serializers.ChoiceField(
+        choices=[form.value for form in Form],
+        default=Form.OBJECTS.value,
+        help_text="How it is written; `lightweight`, `csv` and `ndjson` are rows alone",
+    )
+    to = MomentField(
+        required=False, help_text="What comes before this moment; Unix seconds or ISO 8601"
+    )
+    limit = WholeField(
+        required=False, min_value=1, max_value=MOST_ITEMS, help_text="The newest so many"
+    )
+    fill = serializers.ChoiceField(
+        choices=[fill.value for fill in Fill],
+        default=Fill.NONE.value,
+        help_text="What stands where an item is missing: nothing, nulls, or the close before it",
+    )
+    gaps = serializers.BooleanField(default=False, help_text="List the stretches without items")
+
+    def get_fields(self) -> dict[str, Any]:
+        fields = super().get_fields()
+        # A word of Python's own, which no class can have for a field.
+        fields["from"] = MomentField(
+            required=False, help_text="From this moment on; Unix seconds or ISO 8601"
+        )
+        return fields
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        since, until = attrs.get("from"), attrs.get("to")
+        if since is not None and until is not None and since >= until:
+            raise serializers.ValidationError({"to": "It must lie after `from`."})
+        shape = shape_of(attrs)
+        if shape.form.is_bare and shape.with_gaps:
+            raise serializers.ValidationError(
+                {"gaps": f"There is no place for them in {shape.form}."}
+            )
+        if shape != Shape() and attrs.get("explain"):
+            raise serializers.ValidationError(
+                {"explain": "It goes with the whole series as it is."}
+            )
+        return attrs
+
+
+def shape_of(query: Mapping[str, Any]) -> Shape:
+    """Return how a validated query wants its series."""
+    return Shape(
+        form=Form(query["format"]),
+        since=query.get("from"),
+        until=query.get("to"),
+        limit=query.get("limit"),
+        fill=Fill(query["fill"]),
+        with_gaps=query["gaps"],
+    )
+
+
+class HistoryQuery(ShapeQuery, OneQuoteQuery):
+    period = PeriodField(
+        required=False, help_text="How far back; by default as far as `from`, or a month"
+    )
 
 
 class CandlesQuery(HistoryQuery):

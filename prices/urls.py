@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from prices import views
+from prices import series_views, views
 
 # A share class may be written BRK/B; nothing else of a symbol holds a slash.
 _SYMBOL = r"(?P<symbol>[^/]+(?:/[A-Za-z])?)"
@@ -19,8 +19,8 @@ urlpatterns = [
     path("sources", views.SourcesView.as_view(), name="sources"),
     # Words of the path; coins with such tickers are reached as crypto:STREAM.
     re_path(r"^prices/(?:crypto|symbols|batch|stream)(?:/.*)?$", views.NotFoundView.as_view()),
-    re_path(rf"^prices/{_SYMBOL}/history$", views.HistoryView.as_view(), name="history"),
-    re_path(rf"^prices/{_SYMBOL}/ohlcv$", views.CandlesView.as_view(), name="ohlcv"),
-    re_path(rf"^prices/{_SYMBOL}/at$", views.PriceAtView.as_view(), name="at"),
+    re_path(rf"^prices/{_SYMBOL}/history$", series_views.HistoryView.as_view(), name="history"),
+    re_path(rf"^prices/{_SYMBOL}/ohlcv$", series_views.CandlesView.as_view(), name="ohlcv"),
+    re_path(rf"^prices/{_SYMBOL}/at$", series_views.PriceAtView.as_view(), name="at"),
     re_path(rf"^prices/{_SYMBOL}$", views.QuoteView.as_view(), name="quote"),
 ]

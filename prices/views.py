@@ -16,11 +16,8 @@ from rest_framework.request import Request
 from prices import cache, schema
 from prices.answers import (
     BatchAnswer,
-    CandlesAnswer,
     CoinSearchAnswer,
-    HistoryAnswer,
     MappingAnswer,
-    PriceAtAnswer,
     QuoteAnswer,
     SourcesAnswer,
     SymbolSearchAnswer,
@@ -43,15 +40,12 @@ from prices.rest import (
 from prices.serializers import (
     BatchBody,
     BatchQuery,
-    CandlesQuery,
     CoinSearchQuery,
-    HistoryQuery,
     OneQuoteQuery,
-    PriceAtQuery,
     SymbolSearchQuery,
     TopQuery,
 )
-from prices.services import discovery, explaining, past, quotes, sources, symbols
+from prices.services import discovery, explaining, quotes, sources, symbols
 from prices.types import AssetKind
 
 # How long a cache may keep the API's description: it changes with a release.
@@ -79,75 +73,6 @@ class QuoteView(PricesView):
         if trace:
             held = explaining.explained(held, trace, symbol, resolved, key)
         return answered(request, held, [key], at_most_s=QUOTE_AGE_S, is_forced=force or bool(trace))
-
-
-class HistoryView(PricesView):
-    """Prices of one asset over a period, oldest first."""
-
-    @schema.operation(
-        "history",
-        "Prices of one asset over a period",
-        HistoryAnswer,
-        query=HistoryQuery,
-        codes=schema.OF_A_SYMBOL,
-        of_symbol=True,
-    )
-    def get(self, request: Request, symbol: str) -> HttpResponse:
-        query = query_of(request, HistoryQuery)
-        force = query["force_refresh"]
-        with traced(request, query) as trace:
-            resolved = symbols.resolve(symbol, of_the_past=True)
-            held: Held[Any] = past.history(resolved, query["period"], force=force)
-        key = cache.history_key(held.value.symbol, query["period"])
-        if trace:
-            held = explaining.explained(held, trace, symbol, resolved, key)
-        return answered(request, held, [key], is_forced=force or bool(trace))
-
-
-class CandlesView(PricesView):
-    """Candles of one asset over a period, oldest first."""
-
-    @schema.operation(
-        "candles",
-        "Candles of one asset over a period",
-        CandlesAnswer,
-        query=CandlesQuery,
-        codes=[*schema.OF_A_SYMBOL, "resolution_unavailable"],
-        of_symbol=True,
-    )
-    def get(self, request: Request, symbol: str) -> HttpResponse:
-        query = query_of(request, CandlesQuery)
-        force = query["force_refresh"]
-        period, resolution = query["period"], query.get("resolution")
-        with traced(request, query) as trace:
-            resolved = symbols.resolve(symbol, of_the_past=True)
-            held: Held[Any] = past.candles(resolved, period, resolution, force=force)
-        key = cache.candles_key(held.value.symbol, period, resolution)
-        if trace:
-            held = explaining.explained(held, trace, symbol, resolved, key)
-        return answered(request, held, [key], is_forced=force or bool(trace))
-
-
-class PriceAtView(PricesView):
-    """The price of one asset on a day gone by."""
-
-    @schema.operation(
-        "at",
-        "The price of one asset on a day gone by",
-        PriceAtAnswer,
-        query=PriceAtQuery,
-        codes=schema.OF_A_SYMBOL,
-        of_symbol=True,
-    )
-    def get(self, request: Request, symbol: str) -> HttpResponse:
-        query = query_of(request, PriceAtQuery)
-        with traced(request, query) as trace:
-            resolved = symbols.resolve(symbol, of_the_past=True)
-            held: Held[Any] = past.price_at(resolved, query["date"])
-        if trace:
-            key = past.at_key(resolved, query["date"])
-            held = explaining.explained(held, trace, symbol, resolved, key)
-        return answered(request, held, is_forced=bool(trace))
 
 
 class BatchView(PricesView):

@@ -53,7 +53,7 @@ def test_the_other_addresses_are_on_it_too() -> None:
 def test_every_error_code_has_its_status_and_an_example_on_the_page() -> None:
     of_errors = {cls.code: cls.http_status for cls in vars(errors).values() if is_error(cls)}
     of_http = {code: status for status, code in problems._CODES.items() if code != "forbidden"}
-    examples = {block.get("code") for block in json_blocks(HTTP_API)}
+    examples = {block.get("code") for block in json_blocks(HTTP_API) if isinstance(block, dict)}
     for code, status in {**of_http, **of_errors}.items():
         assert f"| {status} | [`{code}`](#{code}) |" in HTTP_API
         assert code in examples

@@ -24,7 +24,10 @@ _OF_THE_BODY = frozenset({b"content-type", b"content-length", b"content-encoding
 # Below this a body fits a packet or two as it is.
 _WORTH_GZIP = 1000
 _GZIP_LEVEL = 6
-_COMPRESSIBLE = (b"text/", b"application/json", b"application/problem+json", b"application/vnd.oai")
+_COMPRESSIBLE = (
+    *(b"text/", b"application/json", b"application/problem+json"),
+    *(b"application/vnd.oai", b"application/x-ndjson"),
+)
 # Beside bodies and headers: the objects that hold them, measured and rounded up.
 _OVERHEAD = 2048
 
