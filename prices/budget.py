@@ -154,7 +154,8 @@ class Budget:
     def take(self, purpose: Purpose = Purpose.ANSWER) -> None:
         """Spend one call, and wait for its moment where calls are counted by the second.
 
-        Waits at most PATIENCE_S and TURN_S. Raises BudgetSpentError with the time after which to try again.
+        Waits at most PATIENCE_S and TURN_S. Raises BudgetSpentError, which tells when to try
+        again.
         """
         deadline = time.monotonic() + PATIENCE_S
         while True:

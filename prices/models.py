@@ -146,7 +146,8 @@ class Catalogue(models.Model):
 class ExchangePair(models.Model):
     """Which pair of an exchange stands for a coin, or that none does (`is_settled` off).
 
-    `apart_percent` is how far its price lay from CoinGecko's when it was looked at.
+    `apart_percent` is how far its price lay from CoinGecko's when it was looked at;
+    `refusals` how many looks in a row found none.
     """
 
     asset = models.ForeignKey(Asset, on_delete=models.CASCADE, related_name="pairs")
@@ -156,6 +157,7 @@ class ExchangePair(models.Model):
     is_settled = models.BooleanField()
     apart_percent = models.FloatField(null=True, blank=True)
     checked_at = models.DateTimeField()
+    refusals = models.PositiveSmallIntegerField(default=0)
 
     class Meta:
         ordering: ClassVar = ["source", "symbol"]

@@ -65,6 +65,11 @@ class Notes:
     hopeless: Collection[str] = ()
     suspicions: Mapping[str, Suspicion] = field(default_factory=dict)
 
+    @property
+    def is_any(self) -> bool:
+        """Whether a price is in dispute or held back."""
+        return bool(self.disputed or self.suspicions)
+
 
 _here: dict[str, Suspicion] = {}  # for when Redis is away
 

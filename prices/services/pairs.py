@@ -23,15 +23,21 @@ from prices.errors import (
 )
 from prices.models import Asset, ExchangePair
 from prices.redis_clients import RedisAwayError
-from prices.services import ranking, symbols
+from prices.services import doubts, ranking, symbols
 from prices.types import AssetKind, Capability, Freshness, Instrument, Pair, Quote
 
 logger = logging.getLogger(__name__)
 
 # How far a pair's price may lie from CoinGecko's, in percent.
 MOST_APART_PERCENT = 5.0
-# When a pair that was found to be another coin is looked at again.
-REFUSED_FOR = timedelta(days=7)
+# When a settled pair is looked at again: an exchange may give a ticker to another coin.
+SETTLED_FOR = timedelta(days=7)
+# When one is that was refused, or not there. An error of the source, or of the price it was
+# held against, looks the same: so soon at first, four times as late after each further look.
+REFUSED_FOR = timedelta(minutes=15)
+REFUSED_AT_MOST = timedelta(days=7)
+# A look that finds no pair a second time is at a list no older than this.
+LIST_S = 3600
 # When settling a pair is tried again that could not be settled, and how long a price
 # that was fetched to compare with is good for that.
 UNSETTLED_S = 60
@@ -74,21 +80,42 @@ def settled(asset: Asset, source: str) -> ExchangePair:
     Raises NotListedError where there is none, UpstreamError where it cannot be told now.
     """
     row = ExchangePair.objects.filter(asset=asset, source=source).first()
-    if row is None or (not row.is_settled and row.checked_at < datetime.now(UTC) - REFUSED_FOR):
-        row = _settle_now_and_then(asset, source)
+    if row is None or _is_due(row):
+        row = _looked_at(asset, source, row)
     if not row.is_settled:
         raise NotListedError(source, asset.ref)
     return row
 
 
-def _settle_now_and_then(asset: Asset, source: str) -> ExchangePair:
+def _is_due(row: ExchangePair) -> bool:
+    """Whether a pair, settled or refused, is to be looked at again."""
+    if row.is_settled:
+        rest = SETTLED_FOR
+    else:
+        rest = min(REFUSED_AT_MOST, REFUSED_FOR * 4 ** min(8, max(0, row.refusals - 1)))
+    return row.checked_at < datetime.now(UTC) - rest
+
+
+def _looked_at(asset: Asset, source: str, row: ExchangePair | None) -> ExchangePair:
+    """Settle a pair, or look at it again; one that is settled stays so where nobody can tell."""
+    if row is None or not row.is_settled:
+        return _settle_now_and_then(asset, source, row)
+    if doubts.noted([asset.ref]).is_any:
+        return row  # A price in doubt is no measure.
+    try:
+        return _settle_now_and_then(asset, source, row)
+    except (NotListedError, UpstreamError):
+        return row
+
+
+def _settle_now_and_then(asset: Asset, source: str, row: ExchangePair | None) -> ExchangePair:
     """Settle a pair, or raise again why that failed within the last minute."""
     key = f"pair:{source}:{asset.ref}"
     failed = failures.remembered([key]).get(key)
     if failed is not None:
         raise failed
     try:
-        return _settle(asset, source)
+        return _settle(asset, source, row)
     except (NotListedError, UpstreamError) as exc:
         life_s: float = UNSETTLED_S
         if isinstance(exc, UpstreamRateLimitedError):
@@ -97,8 +124,8 @@ def _settle_now_and_then(asset: Asset, source: str) -> ExchangePair:
         raise
 
 
-def _settle(asset: Asset, source: str) -> ExchangePair:
-    candidate = _candidate(asset.ticker, _listed(source))
+def _settle(asset: Asset, source: str, row: ExchangePair | None) -> ExchangePair:
+    candidate = _candidate(asset.ticker, _listed(source, LIST_S if row else None))
     if candidate is None:
         return _stored(asset, source, None, None)
     reference = _reference(asset)
@@ -175,10 +202,11 @@ def _quote_of(where: Instrument, provider: Any) -> Quote | None:
     return found
 
 
-def _listed(source: str) -> Sequence[Pair]:
-    """Return the exchange's own product list, a day old at most."""
+def _listed(source: str, max_age_s: float | None = None) -> Sequence[Pair]:
+    """Return the exchange's own product list, a day old at most, or as old as it may be."""
     key = cache.list_key(f"pairs:{source}")
-    return cache.fetch(key, lambda: _load(source), PairsAnswer, cache.PAIRS).value.pairs
+    load = partial(_load, source)
+    return cache.fetch(key, load, PairsAnswer, cache.PAIRS, max_age_s=max_age_s).value.pairs
 
 
 def _load(source: str) -> PairsAnswer:
@@ -269,7 +297,8 @@ def _old_price(key: str, asset: Asset) -> float | None:
 
 def _is_first_hand(quote: QuoteAnswer, asset: Asset) -> bool:
     """Whether a quote is of this coin, and not itself from an exchange's pair."""
-    return quote.ref == asset.ref and not quote.fallback_from and quote.quote_currency == "USD"
+    is_ours = quote.ref == asset.ref and quote.quote_currency == "USD"
+    return is_ours and not quote.fallback_from and not quote.disputed
 
 
 def _stored(
@@ -280,10 +309,12 @@ def _stored(
         logger.warning(
             "%s is not %s: %.1f %% apart", f"{source}:{pair.symbol}", asset.ref, apart_percent
         )
+    before = ExchangePair.objects.filter(asset=asset, source=source).first()
     row, _ = ExchangePair.objects.update_or_create(
         asset=asset,
         source=source,
         defaults={
+            "refusals": 0 if is_settled else 1 + (before.refusals if before else 0),
             "symbol": pair.symbol if pair else "",
             "quote": pair.quote if pair else "",
             "is_settled": is_settled,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 from redis import Redis
 
 from prices import cache, registry
-from prices.answers import QuoteAnswer
+from prices.answers import PairsAnswer, QuoteAnswer
+from prices.errors import NotListedError
 from prices.models import Asset, ExchangePair
 from prices.services import pairs
+from prices.types import Pair
 from tests.market import Sandbox
 from tests.prices.rest import get, ok, problem
 
@@ -172,6 +175,88 @@ def test_a_pair_of_another_coin_with_the_same_ticker_is_refused(sandbox: Sandbox
     assert row.apart_percent is not None
     assert row.apart_percent > pairs.MOST_APART_PERCENT
     assert "coinbase" in skipped(series)
+
+
+def aged(row: ExchangePair, **by: float) -> ExchangePair:
+    """Let a pair have been looked at so long ago."""
+    row.checked_at -= timedelta(**by)
+    row.save()
+    return row
+
+
+@pytest.mark.parametrize("source", ["coinbase", "coingecko"])
+def test_a_pair_refused_while_a_source_erred_is_settled_when_it_is_looked_at_again(
+    sandbox: Sandbox, redis_client: Redis, source: str
+) -> None:
+    doge = Asset.objects.get(coingecko_id="dogecoin")
+    sandbox.fault("times", source=source, factor=2)
+    with pytest.raises(NotListedError):
+        pairs.settled(doge, "coinbase")
+    row = ExchangePair.objects.get(asset=doge, source="coinbase")
+    assert (row.is_settled, row.refusals) == (False, 1)
+    sandbox.heal()
+    redis_client.delete("reference:coingecko:dogecoin")
+
+    aged(row, minutes=16)
+    row = pairs.settled(doge, "coinbase")
+
+    assert (row.is_settled, row.refusals) == (True, 0)
+
+
+def test_a_pair_that_is_another_coin_at_every_look_is_looked_at_ever_more_rarely(
+    sandbox: Sandbox,
+) -> None:
+    trapped = Asset.objects.get(coingecko_id="the-open-network")
+    for refusals, rest in ((1, {"minutes": 15}), (2, {"hours": 1}), (3, {"hours": 4})):
+        with pytest.raises(NotListedError):
+            pairs.settled(trapped, "coinbase")
+        row = ExchangePair.objects.get(asset=trapped, source="coinbase")
+        assert row.refusals == refusals
+        calls = sandbox.count("/coinbase/products/TON-USD")
+        with pytest.raises(NotListedError):
+            pairs.settled(trapped, "coinbase")
+        assert sandbox.count("/coinbase/products/TON-USD") == calls
+        aged(row, seconds=1, **rest)
+
+
+def test_a_pair_that_was_not_listed_is_found_in_a_later_list(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    doge = Asset.objects.get(coingecko_id="dogecoin")
+    without = PairsAnswer(
+        source="sandbox",
+        as_of=None,
+        fetched_at=datetime.now(UTC) - timedelta(hours=2),
+        cached=False,
+        stale=False,
+        pairs=[Pair("BTC-USD", "BTC", "USD", is_trading=True)],
+    )
+    cache.store("list:pairs:coinbase", without, 80_000)
+    with pytest.raises(NotListedError):
+        pairs.settled(doge, "coinbase")
+
+    aged(ExchangePair.objects.get(asset=doge, source="coinbase"), hours=1)
+
+    assert pairs.settled(doge, "coinbase").symbol == "DOGE-USD"
+
+
+def test_a_settled_pair_that_became_another_coin_is_refused_within_a_week(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    ok("/DOGE/ohlcv", period="1d", resolution="5")
+    row = ExchangePair.objects.get(asset__coingecko_id="dogecoin", source="coinbase")
+    aged(row, days=7, seconds=1)
+    sandbox.fault("status", status=503, source="coinbase")
+    assert pairs.settled(row.asset, "coinbase").is_settled  # nobody can tell now
+    sandbox.heal()
+    redis_client.delete(f"failed:pair:coinbase:{row.asset.ref}")
+    sandbox.fault("times", source="coinbase", factor=3)
+
+    with pytest.raises(NotListedError):
+        pairs.settled(row.asset, "coinbase")
+
+    row.refresh_from_db()
+    assert (row.is_settled, row.refusals) == (False, 1)
 
 
 def test_a_pair_that_cannot_be_settled_is_tried_once_a_minute(
