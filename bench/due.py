@@ -13,7 +13,7 @@ import urllib.request
 from typing import Any
 
 import redis
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from bench.row import How, Row, stage
 from streaming.demand import WANTED
@@ -73,13 +73,20 @@ def _followed(made: Stage) -> list[str]:
     web = made.web("uvicorn")
     names = _names(made)
     with connect(web.socket_url) as client:
-        client.send(json.dumps({"action": "subscribe", "symbols": names}))
-        while (answer := json.loads(client.recv(20)))["type"] != "subscribed":
-            pass
+        # A server that has just started may take longer to learn so many names than it waits.
+        while not (symbols := _accepted(client, names)):
+            time.sleep(1)
     web.process.stop()
     # The market has not quite so many; a coin that is followed by its id too counts twice.
-    symbols: list[str] = answer["symbols"]
     return [*symbols, *(name for name in names if name not in symbols)][: _SYMBOLS + _PRICELESS]
+
+
+def _accepted(client: ClientConnection, names: list[str]) -> list[str]:
+    client.send(json.dumps({"action": "subscribe", "symbols": names}))
+    while (answer := json.loads(client.recv(20)))["type"] != "subscribed":
+        pass
+    symbols: list[str] = answer["symbols"]
+    return symbols
 
 
 def _names(made: Stage) -> list[str]:

@@ -48,6 +48,6 @@ class How:
 def stage(interval_s: int = INTERVAL_S, **settings: str) -> Iterator[Stage]:
     """Yield an installation without worker and beat: what is published is made up."""
     room = {"WS_MAX_CONNECTIONS": "100000", "WS_MAX_CONNECTIONS_PER_ADDRESS": "100000"}
-    more = {"PUBLISHINTERVAL_S": str(interval_s), **room, **settings}
+    more = {"PUBLISH_INTERVAL_S": str(interval_s), **room, **settings}
     with Stage(Path(tempfile.mkdtemp(prefix="lokifi-bench-")), **more) as made:
         yield made

@@ -143,9 +143,10 @@ class QuoteAnswer(Answer, kw_only=True, frozen=True):
         verdict = freshness.of_quote(
             self.kind, self.last_updated, now, cadence, is_timed=self._is_timed
         )
-        return msgspec.structs.replace(
-            self, freshness=verdict.freshness, market=self.market and market_at(now)
-        )
+        market = self.market and market_at(now)
+        if verdict.freshness is self.freshness and market == self.market:
+            return self
+        return msgspec.structs.replace(self, freshness=verdict.freshness, market=market)
 
     def holds_until(self, now: datetime, cadence: Cadence) -> datetime | None:
         return freshness.quote_holds_until(

@@ -30,7 +30,7 @@ import redis
 from prices import cadences, failures, hit_counts, locks, redis_clients, tracing
 from prices.answers import Answer
 from prices.errors import PricesError, UpstreamError
-from prices.local_copies import LocalCopies
+from prices.local_copies import LocalCopies, Read
 from prices.redis_clients import RedisAwayError
 from prices.types import Period, Resolution
 
@@ -107,6 +107,8 @@ Fits = Callable[[str, A], bool]
 Load = Callable[[Sequence[str]], Mapping[str, A | PricesError]]
 
 _local = LocalCopies(max_bytes=64 * 2**20)
+# Ticks read the same quotes again and again, most of them unchanged.
+_read: dict[type[Answer], Read] = {}
 _flights: dict[str, Future[Any]] = {}
 _flights_lock = Lock()
 
@@ -304,9 +306,23 @@ def newest(keys: Collection[str], answer: type[A]) -> dict[str, A]:
     names = list(keys)
     if not names:
         return {}
-    held: dict[str, A] = {key: one.value for key, one in read_many(names, answer).items()}
+    try:
+        bodies = redis_clients.ask(lambda r: r.mget(names))
+    except RedisAwayError:
+        held = {key: one.value for key, one in read_many(names, answer).items()}
+    else:
+        held = {
+            name: value
+            for name, body in zip(names, bodies, strict=True)
+            if body and (value := _read_again(name, body, answer)) is not None
+        }
     missing = [name for name in names if name not in held]
     return {key: one.value for key, one in _last_good(missing, answer).items()} | held
+
+
+def _read_again(key: str, body: bytes, answer: type[A]) -> A | None:
+    read = _read.setdefault(answer, Read(most=2000))
+    return read.value(key, body, lambda: _decoded(key, body, answer))
 
 
 def last_good(key: str, answer: type[A]) -> A | None:
@@ -318,7 +334,10 @@ def last_good(key: str, answer: type[A]) -> A | None:
 def as_copy(value: A, *, is_stale: bool = True) -> A:
     """Return an answer as it is given past its life: how fresh it is, is judged at this moment."""
     told = value.as_of_now(datetime.now(UTC), cadences.of(value.source))
-    return msgspec.structs.replace(told, cached=True, stale=value.stale or is_stale)
+    stale = value.stale or is_stale
+    if told.cached and told.stale == stale:
+        return told
+    return msgspec.structs.replace(told, cached=True, stale=stale)
 
 
 def _last_good(keys: Iterable[str], answer: type[A]) -> dict[str, Held[A]]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,27 @@ class Copy:
     @property
     def life_s(self) -> float:
         return max(0.0, self.ends - time.monotonic())
+
+
+class Read:
+    """What a key's bytes were decoded to, so that the same bytes are decoded once."""
+
+    def __init__(self, *, most: int) -> None:
+        self._most = most
+        self._values: dict[str, tuple[bytes, Any]] = {}
+
+    def value(self, key: str, body: bytes, decode: Callable[[], T | None]) -> T | None:
+        """Return what `body` says; `decode` is asked where the key held other bytes before."""
+        kept = self._values.get(key)
+        if kept is not None and kept[0] == body:
+            value: T = kept[1]
+            return value
+        found = decode()
+        if found is not None:
+            if len(self._values) >= self._most:
+                self._values.clear()
+            self._values[key] = (body, found)
+        return found
 
 
 class LocalCopies:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,12 +27,14 @@ from redis.exceptions import RedisError
 
 from prices import cadences, redis_clients
 from prices.answers import QuoteAnswer
-from prices.services import quotes, recorder, symbols
+from prices.redis_clients import RedisAwayError
+from prices.services import holdings, quotes, recorder, symbols
 from prices.services.quotes import QuoteBatch
 from prices.services.symbols import Resolution
 from streaming import demand, ticks
 from streaming.layer import layer
-from streaming.protocol import GROUP, Snapshot, WireQuote, entry, share, stamp
+from streaming.protocol import GROUP, Snapshot, WireQuote, share, stamp
+from streaming.texts import Texts
 from streaming.ticks import UNKNOWN, Place
 
 logger = logging.getLogger(__name__)
@@ -45,21 +48,40 @@ _LOAD_MOST_S = 10.0
 _PLAN_PART = 0.2
 _PLAN_MOST_S = 5.0
 
+# A plan is made for the next tick while nobody waits, and holds for so long.
+_PLAN_HOLDS_S = 5.0
+
 T = TypeVar("T")
 Announce = Callable[[Place], None]
-ForTick = Callable[[Collection[str], Collection[str]], QuoteBatch]
+ForTick = Callable[[Collection[str], Collection[str], Resolution | None], QuoteBatch]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a tick is to hold beside what is followed, and what names mean now."""
+    """What a tick is to hold beside what is followed, and what names mean now.
+
+    It holds until symbols may mean others, which another `word` tells, and for some seconds.
+    """
 
     tracked: Collection[str] = ()
-    symbol_of: Mapping[str, str] = field(default_factory=dict)  # by the name it is followed by
+    meant: Resolution = field(default_factory=Resolution)
     ref_of: Mapping[str, str] = field(default_factory=dict)  # by symbol
+    word: bytes | None = None
+    until: float = 0.0
 
     def is_about(self, symbol: str, ref: str) -> bool:
         return self.ref_of.get(symbol, ref) == ref
+
+    def names(self, followed: Collection[str]) -> list[str]:
+        return list(dict.fromkeys([*followed, *self.tracked]))
+
+    def lapses_within(self, seconds: float) -> bool:
+        return self.until < time.monotonic() + seconds
+
+    def serves(self, followed: Collection[str], word: bytes | None) -> bool:
+        """Return whether nothing has to be learnt for a tick that these follow."""
+        is_new = word is not None and word == self.word and time.monotonic() < self.until
+        return is_new and self.meant.only(self.names(followed)) is not None
 
 
 class Errand(Generic[T]):
@@ -103,6 +125,7 @@ class Publisher:
     _recording: Errand[object] = field(default_factory=lambda: Errand("tick-recorder"))
     _heard: Collection[QuoteAnswer] = ()
     _cannot_record: bool = False
+    _texts: Texts = field(default_factory=Texts)
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def publish(self) -> Place | None:
@@ -115,14 +138,17 @@ class Publisher:
         if not ticks.claim(client, interval_s):
             return None
         followed = demand.wanted(client)
-        self._look_ahead(followed, min(interval_s * _PLAN_PART, _PLAN_MOST_S))
+        if not self._plan.serves(followed, _word()):
+            self._look_ahead(followed, min(interval_s * _PLAN_PART, _PLAN_MOST_S))
         data = self._quotes(client, followed, min(interval_s * _LOAD_PART, _LOAD_MOST_S))
-        entries = [entry(symbol, quote) for symbol, quote in sorted(data.items())]
+        entries = self._texts.entries(data)
         with self._turn:
             place = ticks.publish(client, self._known, interval_s, share(stamp(), entries))
             self._known = place
         (self.announce or announce)(place)
         self._record()
+        if interval_s < _PLAN_HOLDS_S and self._plan.lapses_within(2 * interval_s):
+            self._plan_next(followed)
         return place
 
     def _record(self) -> None:
@@ -158,11 +184,22 @@ class Publisher:
                 self._is_blind = False
                 logger.warning("the database answers again")
 
+    def _plan_next(self, followed: list[str]) -> None:
+        """Make the next tick's plan; where that fails it is made, or told of, when that is due."""
+        under_way = self._planning.begin(partial(self._planned, followed))
+        if under_way is not None:
+            under_way.add_done_callback(self._take_plan)
+
+    def _take_plan(self, done: Future[Plan]) -> None:
+        if done.exception() is None:
+            self._plan = done.result()
+
     def _planned(self, followed: list[str]) -> Plan:
+        until, word = time.monotonic() + _PLAN_HOLDS_S, _word()
         tracked = self.tracked()
         found = self.resolve(list(dict.fromkeys([*followed, *tracked])))
         refs = {symbol: one.asset.ref for symbol, one in found.assets.items()}
-        return Plan(tracked, found.found, refs)
+        return Plan(tracked, found, refs, word, until)
 
     def _quotes(
         self, client: redis.Redis, followed: list[str], within_s: float
@@ -173,8 +210,8 @@ class Publisher:
         the last good values of the same asset are given, marked stale.
         """
         plan = self._plan
-        wanted = list(dict.fromkeys([*followed, *plan.tracked]))
-        symbol_of = {name: plan.symbol_of.get(name, name) for name in wanted}
+        wanted = plan.names(followed)
+        symbol_of = {name: plan.meant.found.get(name, name) for name in wanted}
         symbol_of |= {symbol: symbol for symbol in symbol_of.values()}
         batch = self._batch(wanted, followed, within_s)
         if batch is None:
@@ -186,11 +223,9 @@ class Publisher:
             self._heard = list(held.values())
             failed = {s for s, code in batch.failed.items() if code.startswith("upstream")}
             lost = {name for name, symbol in symbol_of.items() if failed & {name, symbol}}
-        said = {
-            name: WireQuote.of(held[symbol], name)
-            for name, symbol in symbol_of.items()
-            if symbol in held
-        }
+        said = self._texts.told(
+            {name: held[symbol] for name, symbol in symbol_of.items() if symbol in held}
+        )
         # What is held back as doubtful is no sign of an outage.
         is_old = bool(lost) or any(q.stale and not q.disputed for q in said.values())
         self._note(has_failed=batch is None or is_old)
@@ -202,7 +237,8 @@ class Publisher:
         if not wanted:
             return QuoteBatch()
         try:
-            return self._loading.run(partial(self.for_tick, wanted, followed), within_s)
+            meant = self._plan.meant.only(wanted)
+            return self._loading.run(partial(self.for_tick, wanted, followed, meant), within_s)
         except TimeoutError:
             return None
         except Exception:
@@ -218,6 +254,14 @@ class Publisher:
                 logger.warning("ticks carry last good values: sources do not answer in time")
             else:
                 logger.warning("ticks are current again")
+
+
+def _word() -> bytes | None:
+    """Return a word that is another one once symbols may mean others; None where it is not told."""
+    try:
+        return holdings.names_version()
+    except RedisAwayError:
+        return None
 
 
 def _with_database(call: Callable[[], T]) -> T:

@@ -72,13 +72,18 @@ def quotes(
     return _as_batch(results, found, wanted, tally.calls)
 
 
-def for_tick(wanted: Collection[str], followed: Collection[str] | None = None) -> QuoteBatch:
+def for_tick(
+    wanted: Collection[str],
+    followed: Collection[str] | None = None,
+    found: symbols.Resolution | None = None,
+) -> QuoteBatch:
     """Return the quotes a tick carries, renewed no more often than their source changes.
 
     `followed` are those of `wanted` that somebody follows (all of them by
     default); the rest is renewed as rarely as the month's budget asks for.
+    `found` says what they all mean, where the caller has learnt that already.
     """
-    found = symbols.resolve_many(wanted)
+    found = found or symbols.resolve_many(wanted)
     watched = set(wanted if followed is None else followed)
     eager = {symbol for text, symbol in found.found.items() if text in watched}
     ages = _tick_ages(found, eager)
@@ -87,14 +92,14 @@ def for_tick(wanted: Collection[str], followed: Collection[str] | None = None) -
     asked = {symbol: one for symbol, one in found.assets.items() if symbol in due}
     with spending(Purpose.TICK) as tally:
         results = _held(asked, ages, Purpose.TICK)
-    results |= {symbol: _as_kept(value) for symbol, value in kept.items() if symbol not in results}
+    copies = {symbol: _as_kept(value) for symbol, value in kept.items() if symbol not in results}
     # What there was no call left for, and no copy either, comes with a later tick.
     results |= {
         symbol: BudgetSpentError("quotes", f"no call is left for {symbol} in this tick")
         for symbol in found.assets
-        if symbol not in results
+        if symbol not in results and symbol not in copies
     }
-    return _as_batch(results, found, wanted, tally.calls)
+    return _as_batch(results, found, wanted, tally.calls, copies)
 
 
 def cached(wanted: Collection[str]) -> dict[str, QuoteAnswer]:
@@ -174,11 +179,10 @@ def _share(kind: AssetKind) -> int | None:
     return max(1, int(calls)) * registry.symbols_a_call(source)
 
 
-def _as_kept(value: QuoteAnswer) -> Held[QuoteAnswer]:
+def _as_kept(value: QuoteAnswer) -> QuoteAnswer:
     """Return a copy as a tick may carry it: past its life it is marked stale."""
     is_past = (datetime.now(UTC) - value.fetched_at).total_seconds() > cache.QUOTE.fresh_s
-    kept = cache.as_copy(value, is_stale=is_past)
-    return Held(kept, cache.encode(kept), 0.0, was_hit=True)
+    return cache.as_copy(value, is_stale=is_past)
 
 
 def _as_batch(
@@ -186,8 +190,11 @@ def _as_batch(
     found: symbols.Resolution,
     wanted: Collection[str],
     calls: int,
+    copies: Mapping[str, QuoteAnswer] | None = None,
 ) -> QuoteBatch:
-    batch = QuoteBatch(api_calls=calls)
+    """Return what became of `wanted`; `copies` are given where there is no result."""
+    batch = QuoteBatch()
+    copies = copies or {}
     hits = 0
     lives: list[float] = []
     for text in dict.fromkeys(wanted):
@@ -195,8 +202,12 @@ def _as_batch(
         if symbol is None:
             batch.errors[text] = symbols.rejection(text, found.rejected[text])
             continue
-        result = results[symbol]
-        if isinstance(result, PricesError):
+        result = results.get(symbol)
+        if result is None:
+            hits += symbol not in batch.data
+            batch.data[symbol] = copies[symbol]
+            lives.append(0.0)
+        elif isinstance(result, PricesError):
             batch.errors[symbol] = result
         elif symbol not in batch.data:
             batch.data[symbol] = result.value

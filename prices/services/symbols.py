@@ -61,6 +61,19 @@ class Resolution:
     resolved: dict[str, str] = field(default_factory=dict)
     assets: dict[str, Resolved] = field(default_factory=dict)
 
+    def only(self, names: Collection[str]) -> Resolution | None:
+        """Return what it says of these names; None where it does not know all of them."""
+        found = {name: self.found[name] for name in names if name in self.found}
+        rejected = {name: self.rejected[name] for name in names if name in self.rejected}
+        if len(found) + len(rejected) < len(set(names)):
+            return None
+        return Resolution(
+            found,
+            rejected,
+            {name: self.resolved[name] for name in found if name in self.resolved},
+            {symbol: self.assets[symbol] for symbol in found.values()},
+        )
+
 
 def resolve(asked: str, *, lookup: bool = False, of_the_past: bool = False) -> Resolved:
     """Return the asset a symbol means.

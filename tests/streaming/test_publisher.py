@@ -16,12 +16,14 @@ from prices import redis_clients
 from prices.answers import QuoteAnswer
 from prices.errors import NoPriceError, PricesError, UpstreamTimeoutError
 from prices.models import Asset, Catalogue
-from prices.services import symbols
+from prices.services import holdings, symbols
 from prices.services.quotes import QuoteBatch
+from prices.services.symbols import Resolution
 from prices.types import AssetKind
 from streaming import demand, ticks
 from streaming.publisher import Publisher
 from streaming.ticks import Place
+from tests.processes import until
 from tests.streaming.sockets import AT, meaning, quote, wire
 
 
@@ -36,6 +38,7 @@ class Market:
     def __init__(self, *tracked: str) -> None:
         self.tracked = tracked
         self.asked: list[tuple[list[str], list[str]]] = []
+        self.found: list[list[str]] = []
         self.errors: dict[str, PricesError] = {}
         self.down: Exception | None = None
         self.price = 100.0
@@ -45,7 +48,10 @@ class Market:
         self.refs: dict[str, str] = {}
         self.database: Callable[[], object] = bool
 
-    def for_tick(self, wanted: Collection[str], followed: Collection[str]) -> QuoteBatch:
+    def for_tick(
+        self, wanted: Collection[str], followed: Collection[str], found: Resolution | None
+    ) -> QuoteBatch:
+        self.found.append(list(found.found) if found else [])
         self.asked.append((list(wanted), list(followed)))
         if self.down:
             raise self.down
@@ -199,7 +205,7 @@ def test_a_source_that_is_slow_does_not_hold_up_the_tick(
     market = Market("BTC")
     release, calls = threading.Event(), []
 
-    def slow(wanted: Collection[str], followed: Collection[str]) -> QuoteBatch:
+    def slow(wanted: Collection[str], *_: object) -> QuoteBatch:
         calls.append(wanted)
         release.wait(10)
         return QuoteBatch()
@@ -259,6 +265,7 @@ def test_a_symbol_that_gets_another_name_while_sources_fail_keeps_its_last_good_
     market.refs = {"stock:STX": "stock:STX", "STX": "stock:STX"}
     publisher.publish()
     market.names = {"stock:STX": "STX"}
+    holdings.note_names()
     market.errors = {"STX": UpstreamTimeoutError("sandbox", "slow")}
     again(redis_client)
 
@@ -285,6 +292,7 @@ def test_an_outage_after_a_pin_never_gives_the_old_assets_price_to_the_new(
     publisher = market.publisher()
     publisher.publish()
     market.refs = {"BTC": "coingecko:batcat"}
+    holdings.note_names()
     market.errors, market.down = errors, down
     again(redis_client)
 
@@ -302,8 +310,9 @@ def _locked() -> None:
 
 
 def test_a_locked_database_costs_no_tick(
-    redis_client: Redis, caplog: pytest.LogCaptureFixture
+    redis_client: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("streaming.publisher._PLAN_HOLDS_S", 0.0)
     caplog.set_level(logging.WARNING, "streaming.publisher")
     market = Market("SOL")
     market.database = _locked
@@ -346,6 +355,32 @@ def test_a_database_that_is_slow_does_not_hold_up_the_tick(
 
     tick = last(redis_client)
     assert (tick["seq"], list(tick["data"])) == (3, ["BTC"])
+
+
+def test_at_a_fast_cadence_what_names_mean_is_learnt_between_ticks(
+    settings: Settings, redis_client: Redis
+) -> None:
+    settings.PUBLISH_INTERVAL_S = 3
+    market = Market("SOL")
+    asked: list[list[str]] = []
+
+    def resolve(names: Collection[str]) -> Resolution:
+        asked.append(list(names))
+        return meaning(names, market.names, market.refs)
+
+    publisher = market.publisher()
+    publisher.resolve = resolve
+    follow("BTC")
+    publisher.publish()
+    until(lambda: len(asked) == 2, "the next tick's plan")
+    again(redis_client)
+    market.database = _locked
+
+    publisher.publish()
+
+    assert list(last(redis_client)["data"]) == ["BTC", "SOL"]
+    assert market.found == [asked[0], asked[0]], "each tick was told what its names mean"
+    assert len(asked) == 2, "and nothing was learnt while it was due"
 
 
 @pytest.mark.django_db(transaction=True)
