@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Types are checked with Django's settings loaded, and these want a key.
 CHECKED := SECRET_KEY=only-for-the-type-checker
 
-.PHONY: run test lint types arch check setup lock help chaos autobahn bench bench-stream equality rehearsal
+.PHONY: run test lint types arch check setup lock help chaos autobahn bench bench-stream equality rehearsal generated
 help:  ## what there is (this list)
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -38,6 +38,9 @@ chaos: $(VENV)/dev.stamp  ## faults under real processes; ONLY=T2 SERVER=uvicorn
 
 autobahn: $(VENV)/dev.stamp  ## Autobahn's fuzzing client against both servers; SERVER=daphne
 	$(BIN)/python -m tests.chaos.autobahn --server "$(SERVER)"
+
+generated: $(VENV)/dev.stamp  ## 2,000 made-up requests held against the OpenAPI document; CASES=2000 SEED=6
+	$(BIN)/python -m tests.generated --cases "$(or $(CASES),2000)" --seed "$(or $(SEED),6)"
 
 bench: $(VENV)/dev.stamp  ## REST figures beside peers; needs wrk; ROWS=known,gzip ROUNDS=3
 	$(BIN)/python -m bench.http --rows "$(ROWS)" --rounds "$(ROUNDS)"

@@ -430,7 +430,12 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Lokifi prices",
-    "DESCRIPTION": "Crypto and stock prices behind one door.",
+    "DESCRIPTION": (
+        "Crypto and stock prices behind one door. Every answer names its source and when it held; "
+        "what a source does not give is `null`. Every error is a problem (RFC 9457) with a stable "
+        "`code`. GET addresses take HEAD too; other methods get 405 `method_not_allowed`. Live "
+        "prices come over the WebSocket at `/api/ws/prices`."
+    ),
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
@@ -439,7 +444,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "prices.schema.add_answers",
+        "prices.document.complete",
     ],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "SERVERS": [{"url": "/", "description": "The server that this document comes from."}],
+    "TAGS": [{"name": "prices", "description": "What coins and stocks are worth, and were."}],
 }
 
 # --- Celery ------------------------------------------------------------------------

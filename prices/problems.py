@@ -29,6 +29,7 @@ _CODES = {
     415: "unsupported_media_type",
     429: "rate_limited",
     500: "internal_error",
+    504: "not_stored",
 }
 
 

@@ -173,8 +173,15 @@ FAILURES: dict[str, Failure] = {
     "internal_error": Failure(500, "Something broke on our side."),
     "upstream_unavailable": Failure(503, "coingecko: /coins/markets answered HTTP 500"),
     "upstream_rate_limited": Failure(503, "coingecko: our budget of calls is used up"),
+    "not_stored": Failure(504, "No stored answer is at hand for this."),
 }
-EVERYWHERE = ("not_acceptable", "internal_error", "upstream_unavailable", "upstream_rate_limited")
+EVERYWHERE = (
+    "not_acceptable",
+    "internal_error",
+    "upstream_unavailable",
+    "upstream_rate_limited",
+    "not_stored",
+)
 OF_A_SYMBOL = (
     "invalid_parameter",
     "invalid_symbol",
@@ -255,13 +262,32 @@ _SYMBOL = OpenApiParameter(
         "A ticker in any case (`BTC`, `brk.b`), a forced kind (`crypto:BTC`, `stock:AAPL`) or a "
         "coin's CoinGecko id (`coingecko:bitcoin`)."
     ),
-    examples=[OpenApiExample(s, s) for s in ("BTC", "AAPL", "stock:STX", "coingecko:bitcoin")],
+    examples=[
+        OpenApiExample(s, value=s) for s in ("BTC", "AAPL", "stock:STX", "coingecko:bitcoin")
+    ],
 )
 _IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match",
     str,
     OpenApiParameter.HEADER,
     description="An ETag; 304 where it is still the one.",
+)
+_OF_EVERY_REQUEST = (
+    OpenApiParameter(
+        "X-Request-ID",
+        str,
+        OpenApiParameter.HEADER,
+        description="A name for this request, 1 to 64 of `A-Za-z0-9._-`; it comes back.",
+    ),
+    OpenApiParameter(
+        "Cache-Control",
+        str,
+        OpenApiParameter.HEADER,
+        description=(
+            "`no-cache` and `max-age=0` ask behind the copies of this server process; "
+            "`only-if-cached` asks for a copy alone, else 504."
+        ),
+    ),
 )
 
 
@@ -279,7 +305,7 @@ def operation(
     """Describe a view's method. `codes` are the errors it can give beside those of all."""
     given = sorted({*codes, *EVERYWHERE}, key=list(FAILURES).index)
     statuses = sorted({FAILURES[code].status for code in given})
-    parameters: list[Any] = [*_headers(statuses, can_be_known=body is None)]
+    parameters: list[Any] = [*_headers(statuses, can_be_known=body is None), *_OF_EVERY_REQUEST]
     if forms is not None:
         parameters += _headers_of_rows()
     if of_symbol:
@@ -387,9 +413,17 @@ def _headers(statuses: Collection[int], *, can_be_known: bool) -> list[OpenApiPa
             OpenApiParameter.HEADER,
             description=description,
             response=[str(code) for code in codes],
+            required=more.pop("required", True),
             **more,
         )
 
+    age = header(
+        "Age",
+        "Seconds since Django made the body, where a copy of this server process is given.",
+        good,
+        type=OpenApiTypes.INT,
+        required=False,
+    )
     return [
         header("ETag", "Strong, of this body.", good),
         header(
@@ -399,6 +433,7 @@ def _headers(statuses: Collection[int], *, can_be_known: bool) -> list[OpenApiPa
             [*good, *statuses],
         ),
         header("X-Cache", "Where the body came from.", good, enum=["HIT", "MISS", "STALE"]),
+        *([age] if can_be_known else []),
         header("X-Request-ID", "The request's own, or one made for it.", [*good, *statuses]),
         header(
             "Retry-After",

@@ -184,7 +184,11 @@ class HistoryQuery(ShapeQuery, OneQuoteQuery):
 
 class CandlesQuery(HistoryQuery):
     resolution = ResolutionField(
-        required=False, help_text="How wide a bar is: given exactly, or refused with 409"
+        required=False,
+        help_text=(
+            "How wide a bar is: minutes, a day, a week, a month; also written 5m, 1h, 1D and the "
+            "like. Given exactly, or refused with 409"
+        ),
     )
 
 
@@ -202,13 +206,23 @@ class PriceAtQuery(ExplainedQuery):
 
 
 class TopQuery(serializers.Serializer[Any]):
-    limit = WholeField(default=100, min_value=1, max_value=300)
-    page = WholeField(default=1, min_value=1, max_value=300)
+    limit = WholeField(default=100, min_value=1, max_value=300, help_text="How many on a page")
+    page = WholeField(
+        default=1,
+        min_value=1,
+        max_value=300,
+        help_text="Which page; all pages together hold 300",
+    )
 
 
 class CoinSearchQuery(serializers.Serializer[Any]):
-    q = serializers.CharField(min_length=1, max_length=100, trim_whitespace=False)
-    limit = WholeField(default=50, min_value=1, max_value=100)
+    q = serializers.CharField(
+        min_length=1,
+        max_length=100,
+        trim_whitespace=False,
+        help_text="Part of a ticker, a name or an id, in any case",
+    )
+    limit = WholeField(default=50, min_value=1, max_value=100, help_text="How many at most")
 
     def validate_q(self, value: str) -> str:
         if not value.strip():
@@ -218,7 +232,10 @@ class CoinSearchQuery(serializers.Serializer[Any]):
 
 class SymbolSearchQuery(CoinSearchQuery):
     kind = serializers.ChoiceField(
-        choices=[k.value for k in AssetKind], required=False, allow_blank=True
+        choices=[k.value for k in AssetKind],
+        required=False,
+        allow_blank=True,
+        help_text="Coins alone, or stocks alone",
     )
 
 

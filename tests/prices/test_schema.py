@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Iterator
 from types import GenericAlias
 from typing import Any
 
@@ -15,6 +16,9 @@ from django.test import Client
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it ships no types
 
 from prices import errors, problems, schema, urls
+from prices.document import REFUSED, refusal
+from tests.generated.judging import Given, Judge
+from tests.generated.requests import Asked
 from tests.market import Sandbox
 
 ROOT = "/api/v1/prices"
@@ -71,29 +75,17 @@ def operations() -> dict[str, dict[str, Any]]:
     }
 
 
-def assert_as_described(response: Any, operation: dict[str, Any]) -> None:
+@functools.cache
+def judge() -> Judge:
+    return Judge(document())
+
+
+def assert_as_described(response: Any, operation: str, method: str = "GET") -> None:
     """A body and headers as the document says, and no field that it does not know."""
-    described = operation["responses"][str(response.status_code)]
-    kind = response["Content-Type"]
-    components = {
-        name: {**component, "additionalProperties": False}
-        if "properties" in component
-        else component
-        for name, component in document()["components"]["schemas"].items()
-    }
-    shape = {
-        **described["content"][kind]["schema"],
-        "components": {"schemas": components},
-    }
-    faults = [
-        f"{fault.json_path}: {fault.message}"
-        for fault in Draft202012Validator(shape).iter_errors(response.json())
-    ]
-    assert faults == []
-    named = set(described["headers"])
-    if response.status_code == 200 and isinstance(response.json(), dict):
-        named -= OF_ROWS
-    assert named <= set(response.headers)
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    given = Given(response.status_code, headers, response.content)
+    asked = Asked(operation, method, response.request["PATH_INFO"], is_allowed=False)
+    assert judge().faults(asked, given) == []
 
 
 def test_the_document_is_valid_and_no_view_is_described_by_guessing() -> None:
@@ -113,7 +105,7 @@ def test_an_answer_is_as_its_description(market: Sandbox, path: str, asked: str)
     response = Client().get(f"{ROOT}{'' if asked.startswith('?') else '/'}{asked}")
 
     assert response.status_code == 200 if (path, asked) in GOOD else response.status_code >= 400
-    assert_as_described(response, document()["paths"][path]["get"])
+    assert_as_described(response, document()["paths"][path]["get"]["operationId"])
 
 
 @pytest.mark.django_db
@@ -132,7 +124,7 @@ def test_a_posted_batch_is_as_its_description(
     response = Client().post(f"{ROOT}/batch", body, content_type=kind)
 
     assert response.status_code == status
-    assert_as_described(response, operations()["batch"])
+    assert_as_described(response, "batch", "POST")
 
 
 @pytest.mark.django_db
@@ -142,7 +134,7 @@ def test_a_source_that_is_down_is_as_its_description(market: Sandbox) -> None:
     response = Client().get(f"{ROOT}/SOL/history")
 
     assert response.status_code == 503
-    assert_as_described(response, operations()["history"])
+    assert_as_described(response, "history")
 
 
 @pytest.mark.parametrize("name", schema.EXAMPLES)
@@ -218,3 +210,65 @@ def test_the_document_may_be_kept_and_asked_for_again_by_its_tag() -> None:
 
     assert first["Cache-Control"].startswith("public, max-age=")
     assert (again.status_code, again.content) == (304, b"")
+
+
+def parameters() -> list[tuple[str, dict[str, Any]]]:
+    return [(name, one) for name, of in operations().items() for one in of["parameters"]]
+
+
+def test_every_parameter_is_explained_and_has_examples_that_it_allows() -> None:
+    for operation, parameter in parameters():
+        name = f"{operation} {parameter['name']}"
+        assert parameter.get("description"), name
+        assert parameter.get("examples"), name
+        for example in parameter["examples"].values():
+            Draft202012Validator(parameter["schema"]).validate(example["value"])
+
+
+def test_every_header_is_explained_and_has_an_example_that_it_allows() -> None:
+    for operation in operations().values():
+        for response in operation["responses"].values():
+            for name, header in response["headers"].items():
+                assert header["description"], name
+                Draft202012Validator(header["schema"]).validate(header["example"])
+
+
+def contents() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield everything of the document that has a type of its own, by where it stands."""
+    for name, operation in operations().items():
+        for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+            yield f"{name} asked as {kind}", content
+        for status, response in operation["responses"].items():
+            for content in response.get("content", {}).values():
+                yield f"{name} {status}", content
+
+
+def test_every_example_of_a_body_is_as_its_own_schema() -> None:
+    for where, content in contents():
+        shape = {**content["schema"], "components": document()["components"]}
+        assert content["examples"], where
+        for example in content["examples"].values():
+            faults = [
+                fault.message for fault in Draft202012Validator(shape).iter_errors(example["value"])
+            ]
+            assert faults == [], where
+
+
+@pytest.mark.django_db
+def test_the_example_of_a_refused_parameter_is_what_is_really_said(market: Sandbox) -> None:
+    for path, methods in document()["paths"].items():
+        for method, operation in methods.items():
+            content = (
+                operation["responses"].get("400", {}).get("content", {}).get(problems.CONTENT_TYPE)
+            )
+            if content is None:
+                continue
+            field, _ = refusal(operation)
+            url = path.replace("{symbol}", "BTC")
+            if method == "get":
+                response = Client().get(url, {field: REFUSED[field][0]})
+            else:
+                response = Client().post(url, "{}", content_type="application/json")
+            example = content["examples"]["InvalidParameter"]["value"]
+            body = response.json()
+            assert {**body, "request_id": ""} == {**example, "request_id": ""}, url
