@@ -7,6 +7,7 @@ answer is outside the OpenAPI document or is a 500.
 from __future__ import annotations
 
 import argparse
+import gzip
 import http.client
 import json
 import sys
@@ -33,7 +34,9 @@ class Line:
         response = self._connection.getresponse()
         self.statuses[response.status] += 1
         headers = {name.lower(): value for name, value in response.getheaders()}
-        return Given(response.status, headers, response.read())
+        body = response.read()
+        is_packed = bool(body) and headers.get("content-encoding") == "gzip"
+        return Given(response.status, headers, gzip.decompress(body) if is_packed else body)
 
 
 def document(web: Web) -> Judge:

@@ -17,6 +17,7 @@ PROBLEM = "application/problem+json"
 MOST_ITEMS = 12
 # Headers of our own making: one that is sent must be described.
 OURS = {"etag", "age", "cache-control", "retry-after", "x-cache", "x-request-id"}
+OURS |= {"x-source", "x-as-of", "x-stale"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,15 @@ class Judge:
         if content is None:
             yield f"type {kind!r} of status {given.status} is not described"
             return
-        yield from self._broken(content["schema"], shortened(json.loads(given.body)), "body")
+        if "json" not in kind or "ndjson" in kind:
+            yield from self._broken(content["schema"], given.body.decode(), "body")
+            return
+        try:
+            body = json.loads(given.body)
+        except ValueError:
+            yield f"a body that is not JSON: {given.body[:60]!r}"
+            return
+        yield from self._broken(content["schema"], shortened(body), "body")
 
     def _broken(self, shape: Mapping[str, Any], value: Any, what: str) -> Iterator[str]:
         key = json.dumps(shape)

@@ -13,6 +13,12 @@ from hypothesis import strategies as st
 SYMBOLS = ("BTC", "eth", "AAPL", "stock:STX", "crypto:STX", "coingecko:bitcoin", "BRK.B", "brk-b")
 OTHERS = ("NOPE", "FB", "B$C", "stock:", "crypto:crypto:BTC", "BRK/B", ".", "..", "stream", "%00")
 DAYS = ("2026-03-02", "2020-02-29", "1999-12-31", "2999-01-01", "2026-02-30", "0000-00-00")
+MOST_ROWS = 300
+BARE = ("lightweight", "csv", "ndjson")
+MOMENTS = {
+    "from": ("2026-03-02", "1590000000", "2026-11-01T10:00:00+02:00"),
+    "to": ("2026-11-02", "1795046400", "2026-11-20T12:30:00Z"),
+}
 METHODS = ("HEAD", "OPTIONS", "PUT", "PATCH", "DELETE")
 HEADERS: Mapping[str, tuple[str, ...]] = {
     "Accept": ("*/*", "application/json", "text/html", "application/problem+json;q=0.1", "x"),
@@ -60,7 +66,9 @@ def requests(document: Mapping[str, Any]) -> st.SearchStrategy[Asked]:
 @st.composite
 def request(draw: st.DrawFn, path: str, method: str, operation: Mapping[str, Any]) -> Asked:
     is_allowed = draw(st.booleans())
-    query = dict(draw(pairs(operation["parameters"], is_allowed=is_allowed)))
+    query = draw(pairs(operation["parameters"], is_allowed=is_allowed))
+    if is_allowed:
+        query = settled(query)
     junk = [] if is_allowed else draw(st.lists(st.tuples(TEXT, TEXT), max_size=2))
     if "{symbol}" in path:
         symbol = draw(st.sampled_from(SYMBOLS) if is_allowed else others())
@@ -76,6 +84,16 @@ def request(draw: st.DrawFn, path: str, method: str, operation: Mapping[str, Any
         headers={**draw(headers(is_allowed=is_allowed)), **given},
         body=body,
     )
+
+
+def settled(query: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what the document forbids in words: it depends on another parameter."""
+    left = dict(query)
+    if int(query.get("page", 1)) * int(query.get("limit", 100)) > MOST_ROWS:
+        left.pop("page", None)
+    if query.get("format") in BARE:
+        left.pop("gaps", None)
+    return left
 
 
 def others() -> st.SearchStrategy[str]:
@@ -113,6 +131,8 @@ def right(parameter: Mapping[str, Any]) -> st.SearchStrategy[str]:
     shape, name = parameter["schema"], parameter["name"]
     if name == "symbols":
         return st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=9).map(",".join)
+    if name in MOMENTS:
+        return st.sampled_from(MOMENTS[name])
     if name == "explain":
         return st.just("false")  # it is for staff
     if "enum" in shape:

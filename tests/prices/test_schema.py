@@ -22,7 +22,6 @@ from tests.generated.requests import Asked
 from tests.market import Sandbox
 
 ROOT = "/api/v1/prices"
-OF_ROWS = {"X-Source", "X-As-Of", "X-Stale"}  # where no envelope says it
 NAMED: tuple[type[msgspec.Struct], ...] = (*schema.ANSWERS, *schema.ROWS)
 STRUCTS: dict[str, Any] = {struct.__name__: struct for struct in NAMED}
 GOOD = [
