@@ -307,7 +307,7 @@ def newest(keys: Collection[str], answer: type[A]) -> dict[str, A]:
     if not names:
         return {}
     try:
-        bodies = redis_clients.ask(lambda r: r.mget(names))
+        bodies: list[Any] = redis_clients.ask(lambda r: r.mget(names))
     except RedisAwayError:
         held = {key: one.value for key, one in read_many(names, answer).items()}
     else:
