@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
+from http import HTTPStatus
 from typing import Any
 
 from celery import signals
@@ -10,6 +13,8 @@ from celery.beat import SchedulingError
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+# Answers of 503 with no longer a pause between them are of one outage.
+RUN_S = 300.0
 _AWAY = (OperationalError, RedisError, OSError)
 
 
@@ -20,6 +25,30 @@ class InOneLine(logging.Filter):
         record.exc_info = record.exc_text = None
         record.levelno, record.levelname = logging.INFO, "INFO"
         return True
+
+
+class Unavailable(logging.Filter):
+    """Makes the first 503 of a run a warning, and leaves out the rest: a source is down, not we.
+
+    Which one it is, its breaker tells. A run is over when none came for some minutes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        path = getattr(getattr(record, "request", None), "path", "")
+        is_503 = getattr(record, "status_code", None) == HTTPStatus.SERVICE_UNAVAILABLE
+        if not (is_503 and path.startswith("/api/")):
+            return True  # That we are not ready (/readyz) is an error of ours.
+        now = time.monotonic()
+        is_first = now - self._last > RUN_S
+        self._last = now
+        record.msg = f"{record.msg} (further ones are not told)"
+        record.exc_info = record.exc_text = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return is_first
 
 
 class BrokerOutage(logging.Filter):

@@ -508,13 +508,16 @@ LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "filters": {"in one line": {"()": "lokifi.logs.InOneLine"}},
+    "filters": {
+        "in one line": {"()": "lokifi.logs.InOneLine"},
+        "one an outage": {"()": "lokifi.logs.Unavailable"},
+    },
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         # Without Django's own handlers, which would write every line once more.
         "django": {"handlers": [], "level": "INFO"},
         # What fails here; what a client got wrong, it is told itself.
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["one an outage"]},
         "django.security.DisallowedHost": {"filters": ["in one line"]},
         # One line a request, with the whole URL in it; and queries may hold what is private.
         "httpx": {"level": "WARNING"},

@@ -98,6 +98,8 @@ def fill(kind: AssetKind) -> Filled:
         retired = 0
         if before is not None and len(assets) >= before.rows * SHRUNK:
             retired = retirement.retire(kind, known, before.filled_at, seen_at)
+        if kind is AssetKind.STOCK:
+            retirement.remember_former(seen_at)
         Catalogue.objects.update_or_create(
             kind=kind,
             defaults={"source": listed.source, "filled_at": seen_at, "rows": len(assets)},

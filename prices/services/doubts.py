@@ -47,11 +47,20 @@ class Suspicion(msgspec.Struct, frozen=True):
     looked_at: datetime
     is_overruled: bool = False
 
-    def is_confirmed_by(self, price: float, as_of: datetime, now: datetime) -> bool:
-        """Whether a later look shows the same: its time moved on, and the price stayed."""
+    def is_confirmed_by(
+        self, price: float, as_of: datetime, now: datetime, *, apart: timedelta | None
+    ) -> bool:
+        """Whether a later look shows the same: its time moved on, and the price stayed.
+
+        A source confirms itself `apart` after the first look at the soonest, and only
+        where no other could be asked; None where one could.
+        """
         if self.is_overruled or as_of <= self.as_of:
             return False
-        return agree(price, self.price) or now - self.since >= HELD_AT_MOST
+        held = now - self.since
+        if held >= HELD_AT_MOST:
+            return True
+        return apart is not None and held >= apart and agree(price, self.price)
 
     def is_just_looked_at(self, now: datetime) -> bool:
         return not self.is_overruled and now - self.looked_at < LOOK_AGAIN

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from prices.former_tickers import FORMER
 from prices.models import Asset, Dispute, Series, StockSplit
 from prices.services import holdings
 from prices.sessions import NEW_YORK
@@ -69,6 +70,37 @@ def retire(kind: AssetKind, before: Mapping[str, Known], since: datetime, now: d
     tracked = [asset.successor_id for asset in gone if asset.tracked and asset.successor_id]
     Asset.objects.filter(pk__in=tracked).update(tracked=True)
     return len(gone)
+
+
+def remember_former(seen_at: datetime) -> None:
+    """Have a row for each former ticker that is known and nobody bears now.
+
+    Not for one whose successor is not listed: it cannot be told what became of it.
+    """
+    tickers = [one.ticker for one in FORMER]
+    held = set(
+        Asset.objects.filter(kind=AssetKind.STOCK, ticker__in=tickers).values_list(
+            "ticker", flat=True
+        )
+    )
+    heirs = Asset.objects.filter(
+        ref__in=[f"stock:{one.successor}" for one in FORMER if one.successor], is_active=True
+    ).in_bulk(field_name="ref")
+    for one in FORMER:
+        heir = heirs.get(f"stock:{one.successor}")
+        if one.ticker in held or (one.successor and heir is None):
+            continue
+        Asset.objects.create(
+            ref=f"stock:{one.ticker}",
+            kind=AssetKind.STOCK,
+            ticker=one.ticker,
+            name=one.name,
+            finnhub_symbol=one.ticker,
+            is_active=False,
+            seen_at=seen_at,
+            last_day=one.last_day,
+            successor=heir,
+        )
 
 
 def day_of(kind: AssetKind, at: datetime) -> date:

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -72,6 +72,7 @@ class _Load:
     jumped: dict[str, QuoteAnswer] = field(default_factory=dict)  # the first of each
     source_of: dict[str, str] = field(default_factory=dict)  # of those two
     errors: dict[str, PricesError] = field(default_factory=dict)
+    unheard: set[str] = field(default_factory=set)  # of which a source might tell, and cannot now
     skipped: dict[str, list[Skipped]] = field(default_factory=dict)
 
     def results(self) -> dict[str, QuoteAnswer | PricesError]:
@@ -91,6 +92,7 @@ class _Load:
         give_up = time.monotonic() + gateway.CHAIN_S
         for source in registry.chain(self.kind, Capability.QUOTES):
             if (self.errors or self.source_of) and time.monotonic() > give_up:
+                self.unheard |= self.jumped.keys()
                 break
             missing = {key: self.by_key[key] for key in keys if self._is_wanting(key)}
             if not missing:
@@ -108,6 +110,10 @@ class _Load:
             for key, error in failed.items():
                 if key not in self.errors or isinstance(error, NoPriceError):
                     self.errors[key] = error
+                if isinstance(error, UpstreamError) and not isinstance(
+                    error, UpstreamNotFoundError
+                ):
+                    self.unheard.add(key)
                 self._skip(key, source, error.code)
 
     def _is_wanting(self, key: str) -> bool:
@@ -165,24 +171,35 @@ class _Load:
             self._doubt(key, first, is_overruled=True)
         elif answer is not None:
             self._believe(key)
+            answer = self._newest(key, answer)
         elif first is not None:
             answer = self._confirmed(key, first)
         elif key in self.old:
-            answer = self._oldest_known(key)
+            answer = self._newest(key, self._oldest_known(key))
         if answer is None:
             return _telling(self.errors.get(key), self.by_key[key])
         is_disputed = answer.disputed or self._ref(key) in self.notes.disputed
         return msgspec.structs.replace(answer, disputed=is_disputed)
 
     def _confirmed(self, key: str, answer: QuoteAnswer) -> QuoteAnswer:
-        """Return a price that jumped where an earlier look saw it too; else the one before it."""
+        """Return a price that jumped where an earlier look saw it too; else the one before it.
+
+        Its own source's word is enough where no other has any: not while one that might fails.
+        """
         one = self.notes.suspicions.get(self._ref(key))
         now = datetime.now(UTC)
-        if one is not None and one.is_confirmed_by(answer.price, answer.last_updated, now):
+        apart = None if key in self.unheard else self._step(key)
+        if one is not None and one.is_confirmed_by(
+            answer.price, answer.last_updated, now, apart=apart
+        ):
             self._believe(key)
             return answer
         self._doubt(key, answer, is_overruled=False)
         return self._held_back(key)
+
+    def _step(self, key: str) -> timedelta:
+        """Return how far apart a source's own looks at a price are to be."""
+        return timedelta(seconds=registry.cadence(self.source_of[key]).changes_s)
 
     def _held_back(self, key: str) -> QuoteAnswer:
         return msgspec.structs.replace(cache.as_copy(self.before[key]), disputed=True)
@@ -209,6 +226,17 @@ class _Load:
         if asset.ref in self.notes.suspicions:
             doubts.trust(doubts.JUMP, asset.ref)
             doubts.end(asset, doubts.JUMP)
+
+    def _newest(self, key: str, answer: QuoteAnswer) -> QuoteAnswer:
+        """Return what was held before where that is of a later time: a fallback may lag behind."""
+        held = self.before.get(key)
+        if held is None or held.last_updated <= answer.last_updated or held.disputed:
+            return answer
+        told = cache.as_copy(held, is_stale=False)
+        is_worse = told.freshness is Freshness.STALE and answer.freshness is not Freshness.STALE
+        if told.freshness is Freshness.UNKNOWN or is_worse:
+            return answer
+        return msgspec.structs.replace(told, stale=False, fetched_at=answer.fetched_at)
 
     def _oldest_known(self, key: str) -> QuoteAnswer:
         """Return the first stale answer, and note that nobody had a better one."""

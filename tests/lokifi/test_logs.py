@@ -15,13 +15,16 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.mark.parametrize("debug", ["0", "1"])
-def test_clients_mistakes_fill_no_log_and_a_wrong_host_is_one_line(
+def test_clients_mistakes_fill_no_log_and_a_wrong_host_or_an_outage_is_one_line(
     product: Product, debug: str
 ) -> None:
     web = product.web(DEBUG=debug)
     assert web.get("/api/v1/nope").status == 404
     assert web.get("/nope").status == 404
     assert web.get("/", headers={"Host": "evil.example"}).status == 400
+    product.sandbox.fault("status", status=503)
+    statuses = {web.get(f"/api/v1/prices/{symbol}").status for symbol in ("BTC", "ETH", "AAPL")}
+    assert statuses == {503}
     product.redis.kill()
     assert web.get("/readyz").status == 503
 
@@ -31,6 +34,8 @@ def test_clients_mistakes_fill_no_log_and_a_wrong_host_is_one_line(
     assert len(re.findall("Invalid HTTP_HOST", said)) == 1
     assert "Traceback" not in said
     assert len(re.findall(r"ERROR.*/readyz", said)) == 1
+    assert len(re.findall(r"WARNING.*Service Unavailable: /api/v1/prices/BTC", said)) == 1
+    assert not re.search(r"Unavailable: /api/v1/prices/(ETH|AAPL)", said)
 
 
 def test_beat_tells_an_outage_of_the_broker_once(product: Product, tmp_path: Path) -> None:

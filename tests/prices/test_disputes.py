@@ -50,21 +50,31 @@ def test_a_jump_is_confirmed_by_a_later_moment_alone() -> None:
     one = Suspicion(price=150, as_of=NOW, since=NOW, looked_at=NOW)
     later = NOW + minutes(1)
 
-    assert one.is_confirmed_by(152, later, later)
-    assert not one.is_confirmed_by(152, NOW, later)
-    assert not one.is_confirmed_by(200, later, later)
+    assert one.is_confirmed_by(152, later, later, apart=minutes(1))
+    assert not one.is_confirmed_by(152, NOW, later, apart=minutes(1))
+    assert not one.is_confirmed_by(200, later, later, apart=minutes(1))
+
+
+def test_a_source_confirms_itself_a_step_of_its_own_later_and_never_for_another() -> None:
+    one = Suspicion(price=150, as_of=NOW, since=NOW, looked_at=NOW)
+    soon, later = NOW + minutes(0.5), NOW + minutes(5)
+
+    assert not one.is_confirmed_by(150, soon, soon, apart=minutes(1))
+    assert one.is_confirmed_by(150, soon, later, apart=minutes(1))
+    assert not one.is_confirmed_by(150, later, later, apart=None)
 
 
 def test_a_price_that_stays_away_for_ten_minutes_and_moves_on_is_the_price() -> None:
     one = Suspicion(price=150, as_of=NOW, since=NOW - minutes(10), looked_at=NOW)
 
-    assert one.is_confirmed_by(200, NOW + minutes(1), NOW + minutes(1))
+    assert one.is_confirmed_by(200, NOW + minutes(1), NOW + minutes(1), apart=None)
 
 
 def test_what_another_source_knew_to_be_wrong_is_not_confirmed_by_its_own_source() -> None:
     one = Suspicion(price=150, as_of=NOW, since=NOW, looked_at=NOW, is_overruled=True)
 
-    assert not one.is_confirmed_by(150, NOW + minutes(1), NOW + minutes(1))
+    later = NOW + minutes(1)
+    assert not one.is_confirmed_by(150, later, later, apart=minutes(1))
 
 
 def test_a_jump_is_remembered_in_this_process_while_redis_is_away(redis_client: Redis) -> None:

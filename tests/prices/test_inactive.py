@@ -63,6 +63,36 @@ def test_a_delisted_ticker_has_no_successor(years: Sandbox) -> None:
     assert problem(get("/TWTR/ohlcv"), 410, "inactive_symbol")["code"] == "inactive_symbol"
 
 
+def test_a_fresh_product_knows_what_was_renamed_or_delisted_before_its_time(
+    market: Sandbox,
+) -> None:
+    renamed = problem(get("/FB"), 410, "inactive_symbol")
+    delisted = problem(get("/TWTR"), 410, "inactive_symbol")
+
+    assert renamed["successor"] == {"ref": "stock:META", "symbol": "META"}
+    assert (renamed["last_day"], delisted["last_day"]) == ("2022-06-08", "2022-10-27")
+    assert delisted["successor"] is None
+    old = ok("/stock:FB/ohlcv", period="1m")
+    assert datetime.fromtimestamp(old["to"], UTC).date() == date(2022, 6, 8)
+
+
+def test_a_former_ticker_whose_successor_is_not_listed_is_unknown(market: Sandbox) -> None:
+    Asset.objects.filter(ref__in=["stock:FB", "stock:META"]).delete()
+
+    retirement.remember_former(datetime.now(UTC))
+
+    assert not Asset.objects.filter(ref="stock:FB").exists()
+
+
+def test_a_former_ticker_that_is_listed_again_is_what_bears_it(market: Sandbox) -> None:
+    listing = Listing(AssetKind.STOCK, "TWTR", "TWTR", "TWEETER", figi="BBG00NEW")
+    catalogue._write(catalogue._assets([listing], []), datetime.now(UTC))
+
+    retirement.remember_former(datetime.now(UTC))
+
+    assert symbols.resolve("TWTR").asset.name == "TWEETER"
+
+
 def test_a_symbol_that_is_gone_costs_no_source_a_call(years: Sandbox) -> None:
     calls = years.count()
 

@@ -28,13 +28,15 @@ def again(redis_client: Redis, symbol: str = "BTC") -> Any:
     return ok(f"/{symbol}")
 
 
-def later(redis_client: Redis, symbol: str = "BTC") -> Any:
+def later(redis_client: Redis, symbol: str = "BTC", by: timedelta = doubts.LOOK_AGAIN) -> Any:
     """The same a while later: whoever looked at what was held back may look again."""
     for key in redis_client.scan_iter("doubt:jump:*"):
         body = redis_client.get(key)
         assert isinstance(body, str)
         one = msgspec.json.decode(body, type=doubts.Suspicion)
-        earlier = msgspec.structs.replace(one, looked_at=one.looked_at - doubts.LOOK_AGAIN)
+        earlier = msgspec.structs.replace(
+            one, since=one.since - by, looked_at=one.looked_at - doubts.LOOK_AGAIN
+        )
         redis_client.set(key, msgspec.json.encode(earlier))
     return again(redis_client, symbol)
 
@@ -68,6 +70,7 @@ def test_a_frozen_feed_is_stale_after_its_source_s_cadence(
 ) -> None:
     freeze(sandbox, "coingecko", for_s=240)
     assert ok("/BTC")["freshness"] == "live"
+    redis_client.delete("good:price:BTC")  # of a later time than what comes
     sandbox.heal()
     freeze(sandbox, "coingecko", for_s=400)
 
@@ -223,7 +226,9 @@ def test_a_price_that_jumps_is_held_back_until_a_later_look_shows_it_again(
     assert Dispute.objects.get().kind == "jump"
 
     sandbox.control("POST", "clock", {"shift_s": 20})
-    second = later(redis_client)
+    assert later(redis_client)["disputed"] is True
+    sandbox.control("POST", "clock", {"shift_s": 80})
+    second = later(redis_client, by=timedelta(seconds=60))
 
     assert second["price"] == pytest.approx(1.5 * before["price"], rel=0.05)
     assert (second["stale"], second["disputed"]) == (False, False)
@@ -302,6 +307,41 @@ def test_where_the_next_source_knows_of_no_jump_it_is_used_and_says_why(
 
     assert (healed["disputed"], healed["fallback_from"]) == (False, [])
     assert not Dispute.objects.filter(ended_at=None).exists()
+
+
+def test_a_jump_is_not_confirmed_by_its_own_source_while_another_cannot_be_asked(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    settle_pairs()
+    before = ok("/BTC")
+    sandbox.fault("times", factor=1.5, path=COINS)
+    for source in ("binance", "coinbase", "kraken"):
+        sandbox.fault("status", status=503, source=source)
+    assert again(redis_client)["price"] == before["price"]
+    sandbox.control("POST", "clock", {"shift_s": 80})
+
+    assert later(redis_client, by=timedelta(minutes=5))["price"] == before["price"]
+
+    sandbox.control("POST", "clock", {"shift_s": 90})
+    at_last = later(redis_client, by=timedelta(minutes=5))
+    assert at_last["price"] == pytest.approx(1.5 * before["price"], rel=0.05)
+
+
+def test_an_older_price_of_a_fallback_does_not_replace_a_newer_one(
+    sandbox: Sandbox, redis_client: Redis, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_quotes": ["coingecko", "coinbase"]}
+    settle_pairs()
+    freeze(sandbox, "coinbase", for_s=120)
+    before = ok("/BTC")
+    sandbox.fault("status", status=503, source="coingecko")
+
+    kept = again(redis_client)
+
+    same = ("price", "as_of", "last_updated", "fallback_from")
+    assert {name: kept[name] for name in same} == {name: before[name] for name in same}
+    assert (kept["stale"], kept["freshness"]) == (False, "live")
+    assert kept["fetched_at"] > before["fetched_at"]
 
 
 def test_a_price_in_doubt_settles_no_pair(sandbox: Sandbox, redis_client: Redis) -> None:
