@@ -1,4 +1,4 @@
-"""What every server serves: what is known at once, else HTTP by Django; WebSockets by streaming."""
+"""What every server serves: what is known at once, else HTTP by Django; streams by streaming."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ from lokifi.collector import tune
 from lokifi.front import in_front_of
 from prices import sessions
 from prices.mode import claim_or_exit
+from streaming.events import EventStreams
 from streaming.routing import application as websockets
 
 claim_or_exit()
 # New York's calendar takes most of a second to load: not at some subscriber's cost.
 sessions.next_session(datetime.now(UTC))
-application = in_front_of(
-    ProtocolTypeRouter({"http": django, "websocket": websockets}), refusing=django
+application = EventStreams(
+    in_front_of(ProtocolTypeRouter({"http": django, "websocket": websockets}), refusing=django),
+    preparing=django,
 )
 tune()

@@ -413,7 +413,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 CORS_ALLOW_ALL_ORIGINS = not CORS_ALLOWED_ORIGINS
 CORS_URLS_REGEX = r"^/api/"
 CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "OPTIONS"]
-CORS_ALLOW_HEADERS = ["Accept", "Content-Type", "If-None-Match", "X-Request-ID"]
+CORS_ALLOW_HEADERS = ["Accept", "Content-Type", "If-None-Match", "Last-Event-ID", "X-Request-ID"]
 CORS_EXPOSE_HEADERS = [
     *("ETag", "Age", "X-Cache", "Retry-After", "X-Request-ID"),
     *("X-Source", "X-As-Of", "X-Stale"),

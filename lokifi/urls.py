@@ -8,6 +8,7 @@ from django.urls import include, path, re_path
 from lokifi import views
 from lokifi.dashboard import views as dashboard
 from prices.views import NotFoundView, SchemaView
+from streaming.views import PriceStreamView
 
 urlpatterns = [
     path("", dashboard.dashboard, name="dashboard"),
@@ -18,6 +19,7 @@ urlpatterns = [
     path("favicon.ico", views.favicon),
     path("livez", views.livez, name="livez"),
     path("readyz", views.readyz, name="readyz"),
+    path("api/v1/prices/stream", PriceStreamView.as_view(), name="stream"),
     path("api/v1/", include("prices.urls")),
     path("api/schema", SchemaView.as_view(), name="schema"),
     path("api/docs", dashboard.docs, name="docs"),

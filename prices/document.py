@@ -15,6 +15,8 @@ PARAMETERS: dict[str, tuple[Any, ...]] = {
     "If-None-Match": ('"9f2c41d07b5e4a6c8d3e1f00"',),
     "X-Request-ID": ("checkout-42",),
     "Cache-Control": ("no-cache", "max-age=0", "only-if-cached"),
+    "Last-Event-ID": ("9f1c2a7be004:118",),
+    "last_event_id": ("9f1c2a7be004:118",),
     "force_refresh": (False, True),
     "explain": (False, True),
     "symbols": ("BTC,ETH,AAPL", "coingecko:bitcoin,stock:AAPL"),
@@ -59,6 +61,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "symbols": (",", "Name 1 to 100 symbols."),
     "force_refresh": ("perhaps", "Must be a valid boolean."),
 }
+MOST_STREAMED = "Name 1 to 500 symbols."  # WS_MAX_SYMBOLS, as it is by default
 # Which symbol an error is about.
 ASKED = {
     "invalid_symbol": "B$C",
@@ -75,10 +78,11 @@ def complete(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
         for parameter in operation.get("parameters", []):
             _give_examples(parameter)
         _give_bodies(operation)
-        for status, response in operation["responses"].items():
+        for response in operation["responses"].values():
             for name, header in response.get("headers", {}).items():
-                is_error = name == "Cache-Control" and int(status) >= 400
-                header["example"] = NO_STORE if is_error else HEADERS[name]
+                # Of what has no tag nothing is kept: of errors and of what has no end.
+                is_kept = name != "Cache-Control" or "ETag" in response["headers"]
+                header["example"] = HEADERS[name] if is_kept else NO_STORE
             _place_errors(path, operation, response)
     for component in result["components"]["schemas"].values():
         _tidy(component)
@@ -126,6 +130,8 @@ def refusal(operation: dict[str, Any]) -> tuple[str, str]:
     """Return a parameter that an address refuses, and what it says of it."""
     if "requestBody" in operation:
         return "symbols", "This field is required."
+    if operation["operationId"] == "stream":
+        return "symbols", MOST_STREAMED
     taken = {parameter["name"] for parameter in operation["parameters"]}
     name = next(name for name in REFUSED if name in taken)
     return name, REFUSED[name][1]

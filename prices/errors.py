@@ -11,6 +11,7 @@
     ├── NoCloseError                    404  not_found  (no close so early)
     ├── NotListedError                  404  not_found  (one source does not have the asset)
     ├── ResolutionUnavailableError      409  resolution_unavailable
+    ├── ClientLimitError                429  rate_limited             (carries retry_after_s)
     └── UpstreamError                   503  upstream_unavailable     (carries retry_after_s)
         ├── UpstreamTimeoutError        503  upstream_unavailable
         ├── UpstreamRefusedError        503  upstream_unavailable     (our key)
@@ -192,6 +193,17 @@ class ResolutionUnavailableError(PricesError):
         super().__init__(
             f"Bars of {resolution} cannot be had over this period.", available=list(available)
         )
+
+
+class ClientLimitError(PricesError):
+    """A client has as much of us as it may have, or nobody gets more."""
+
+    code = "rate_limited"
+    http_status = 429
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UpstreamError(PricesError):

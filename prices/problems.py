@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
-from prices.errors import PricesError, UpstreamError
+from prices.errors import ClientLimitError, PricesError, UpstreamError
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def handle(exc: Exception, context: dict[str, Any]) -> HttpResponse:
 
 def _priced(request: HttpRequest, exc: PricesError) -> HttpResponse:
     response = problem(request, exc.http_status, exc.code, str(exc), **exc.extra)
-    if isinstance(exc, UpstreamError):
+    if isinstance(exc, UpstreamError | ClientLimitError):
         response["Retry-After"] = str(max(1, math.ceil(exc.retry_after_s)))
     return response
 

@@ -45,6 +45,8 @@ ANSWERS: tuple[type[msgspec.Struct], ...] = (
 EXAMPLES: dict[str, Any] = msgspec.json.decode(
     Path(__file__).with_name("schema_examples.json").read_bytes()
 )
+# A stream's beginning; docs/events.md shows the same one.
+EVENTS = Path(__file__).with_name("schema_events.txt").read_text()
 
 
 @dataclass(frozen=True)
@@ -170,11 +172,16 @@ FAILURES: dict[str, Failure] = {
     ),
     "too_large": Failure(413, "A body may have 65536 bytes."),
     "unsupported_media_type": Failure(415, 'Unsupported media type "text/plain" in request.'),
+    "rate_limited": Failure(
+        429,
+        "Your address has many connections (WS_MAX_CONNECTIONS_PER_ADDRESS); come back later.",
+    ),
     "internal_error": Failure(500, "Something broke on our side."),
     "upstream_unavailable": Failure(503, "coingecko: /coins/markets answered HTTP 500"),
     "upstream_rate_limited": Failure(503, "coingecko: our budget of calls is used up"),
     "not_stored": Failure(504, "No stored answer is at hand for this."),
 }
+_PASSING = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 EVERYWHERE = (
     "not_acceptable",
     "internal_error",
@@ -266,6 +273,12 @@ _SYMBOL = OpenApiParameter(
         OpenApiExample(s, value=s) for s in ("BTC", "AAPL", "stock:STX", "coingecko:bitcoin")
     ],
 )
+_LAST_EVENT_ID = OpenApiParameter(
+    "Last-Event-ID",
+    str,
+    OpenApiParameter.HEADER,
+    description="The id of the last event a client has; those it missed come first.",
+)
 _IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match",
     str,
@@ -305,7 +318,8 @@ def operation(
     """Describe a view's method. `codes` are the errors it can give beside those of all."""
     given = sorted({*codes, *EVERYWHERE}, key=list(FAILURES).index)
     statuses = sorted({FAILURES[code].status for code in given})
-    parameters: list[Any] = [*_headers(statuses, can_be_known=body is None), *_OF_EVERY_REQUEST]
+    good = [200, 304] if body is None else [200]
+    parameters: list[Any] = [*_headers(statuses, good), *_OF_EVERY_REQUEST]
     if forms is not None:
         parameters += _headers_of_rows()
     if of_symbol:
@@ -376,6 +390,38 @@ def _headers_of_rows() -> list[OpenApiParameter]:
     ]
 
 
+def streamed(
+    name: str,
+    summary: str,
+    *,
+    media_type: str,
+    codes: Collection[str],
+    query: type[Serializer[Any]],
+) -> Callable[[F], F]:
+    """Describe a view whose answer has no end. `name` is its example, too."""
+    given = sorted({*codes, *EVERYWHERE}, key=list(FAILURES).index)
+    statuses = sorted({FAILURES[code].status for code in given})
+    return extend_schema(
+        operation_id=name,
+        summary=summary,
+        parameters=[
+            *_headers(statuses, [200], is_kept=False),
+            *_OF_EVERY_REQUEST,
+            _LAST_EVENT_ID,
+            query,
+        ],
+        responses={
+            (200, media_type): OpenApiResponse(
+                OpenApiTypes.STR,
+                description="Events until either side ends it; docs/events.md.",
+                examples=[OpenApiExample("sandbox", EVENTS)],
+            ),
+            **{(status, CONTENT_TYPE): _failures(status, given) for status in statuses},
+        },
+        tags=["prices"],
+    )
+
+
 def add_answers(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
     """Put the components in that the operations point to; a hook of drf-spectacular."""
     _, components = msgspec.json.schema_components(
@@ -403,8 +449,9 @@ def _failures(status: int, codes: Collection[str]) -> OpenApiResponse:
     )
 
 
-def _headers(statuses: Collection[int], *, can_be_known: bool) -> list[OpenApiParameter]:
-    good = [200, 304] if can_be_known else [200]
+def _headers(
+    statuses: Collection[int], good: Collection[int], *, is_kept: bool = True
+) -> list[OpenApiParameter]:
 
     def header(name: str, description: str, codes: Collection[int], **more: Any) -> Any:
         return OpenApiParameter(
@@ -424,21 +471,24 @@ def _headers(statuses: Collection[int], *, can_be_known: bool) -> list[OpenApiPa
         type=OpenApiTypes.INT,
         required=False,
     )
-    return [
+    of_kept = [
         header("ETag", "Strong, of this body.", good),
+        header("X-Cache", "Where the body came from.", good, enum=["HIT", "MISS", "STALE"]),
+    ]
+    return [
+        *(of_kept if is_kept else ()),
         header(
             "Cache-Control",
             "`public, max-age=N` with what is left of the life (quotes: 5 s at most); `no-store` "
             "where the source was to be asked, and on errors.",
             [*good, *statuses],
         ),
-        header("X-Cache", "Where the body came from.", good, enum=["HIT", "MISS", "STALE"]),
-        *([age] if can_be_known else []),
+        *([age] if 304 in good else []),
         header("X-Request-ID", "The request's own, or one made for it.", [*good, *statuses]),
         header(
             "Retry-After",
             "Seconds after which it makes sense to ask again.",
-            [status for status in statuses if status == HTTPStatus.SERVICE_UNAVAILABLE],
+            [status for status in statuses if status in _PASSING],
             type=OpenApiTypes.INT,
         ),
     ]

@@ -14,7 +14,7 @@ from django.conf import settings
 from streaming import protocol
 from streaming.feed import Feed, Line
 from streaming.hub import Hub, hub
-from streaming.limits import Allowance, Manners, log_once
+from streaming.limits import Manners, allowance, log_once
 from streaming.lines import line_of
 from streaming.lookup import Lookup
 from streaming.protocol import Close, Code, ProtocolError, error_frame
@@ -100,7 +100,7 @@ class PriceConsumer:
             self._feed.end(Close.RESTARTING)
         else:
             self._feed = feed = here.join(line)
-            self._manners = Manners(_allowance(), _now())
+            self._manners = Manners(allowance(), _now())
             self._requests = Requests(self._lookup, feed, here, self._manners)
             feed.put(_welcome(here, scope), *here.notices())
 
@@ -212,15 +212,6 @@ def _client_id(scope: Any) -> str:
     query = parse_qs(scope.get("query_string", b"").decode("latin1"))
     given = query.get("client_id", [""])[0]
     return given if protocol.is_client_id(given) else f"client-{secrets.token_hex(8)}"
-
-
-def _allowance() -> Allowance:
-    return Allowance(
-        settings.WS_MAX_MESSAGES,
-        settings.WS_MESSAGE_BURST,
-        settings.WS_MAX_MISTAKES,
-        settings.WS_MAX_SYMBOLS,
-    )
 
 
 def _now() -> float:

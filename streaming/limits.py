@@ -6,6 +6,8 @@ import logging
 from collections import Counter, deque
 from dataclasses import dataclass
 
+from django.conf import settings
+
 from streaming.protocol import (
     MAX_REFUSALS,
     MESSAGE_WINDOW_S,
@@ -72,6 +74,16 @@ class Allowance:
     burst: int
     mistakes: int  # per MISTAKES_WINDOW_S
     symbols: int = 500  # followed at the same time
+
+
+def allowance() -> Allowance:
+    """Return what the settings allow a connection."""
+    return Allowance(
+        settings.WS_MAX_MESSAGES,
+        settings.WS_MESSAGE_BURST,
+        settings.WS_MAX_MISTAKES,
+        settings.WS_MAX_SYMBOLS,
+    )
 
 
 class Bucket:

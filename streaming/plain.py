@@ -27,17 +27,19 @@ class PlainLine:
 
     __slots__ = ("_gone", "_next", "_send", "_task", "feed", "is_free")
 
-    form = staticmethod(str)
+    @staticmethod
+    def form(text: str) -> Any:
+        return text
 
     def __init__(self, send: Send, gone: Callable[[], None]) -> None:
         self.feed: Feed | None = None
         self.is_free = True
         self._send = send
         self._gone = gone
-        self._next: str | Close | None = None
+        self._next: Any = None
         self._task: asyncio.Task[None] | None = None
 
-    def write(self, made: str) -> None:
+    def write(self, made: Any) -> None:
         self._give(made)
 
     def end(self, code: Close) -> None:
@@ -55,7 +57,13 @@ class PlainLine:
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 
-    def _give(self, item: str | Close) -> None:
+    def _message(self, made: Any) -> dict[str, Any]:
+        return {"type": "websocket.send", "text": made}
+
+    def _closing(self, code: Close) -> dict[str, Any]:
+        return {"type": "websocket.close", "code": int(code)}
+
+    def _give(self, item: Any) -> None:
         self.is_free = False
         self._next = item
         if self._task is None:
@@ -66,9 +74,9 @@ class PlainLine:
             while self._next is not None:
                 item, self._next = self._next, None
                 if isinstance(item, Close):
-                    await self._send({"type": "websocket.close", "code": int(item)})
+                    await self._send(self._closing(item))
                     return
-                await self._send({"type": "websocket.send", "text": item})
+                await self._send(self._message(item))
                 self.is_free = True
                 if self.feed is not None:
                     self.feed.flush()
@@ -82,7 +90,7 @@ class PlainLine:
     async def _cut(self, code: Close) -> None:
         try:
             async with asyncio.timeout(_CUT_WITHIN_S):
-                await self._send({"type": "websocket.close", "code": int(code)})
+                await self._send(self._closing(code))
         except TimeoutError:
             logger.debug("a socket could not even be told %d", code)
         except Exception as exc:  # noqa: BLE001 (as above)

@@ -21,6 +21,7 @@ README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PLAIN_ADDRESSES = {"", "chart", "discover", "admin/", "livez", "readyz", "api/schema", "api/docs"}
+STREAM = "api/v1/prices/stream"
 
 
 def json_blocks(page: str) -> list[Any]:
@@ -45,7 +46,8 @@ def test_every_address_below_prices_is_on_the_page_of_the_http_api() -> None:
 def test_the_other_addresses_are_on_it_too() -> None:
     patterns = get_resolver().url_patterns
     own = {str(p.pattern) for p in patterns if isinstance(p, URLPattern) and p.name}
-    assert own | {"admin/"} == PLAIN_ADDRESSES
+    assert own - {STREAM} | {"admin/"} == PLAIN_ADDRESSES
+    assert f"[`GET /{STREAM}`](events.md)" in HTTP_API
     for address in PLAIN_ADDRESSES:
         assert f"`/{address}`" in HTTP_API
 
@@ -66,6 +68,11 @@ def is_error(value: Any) -> bool:
 @pytest.mark.parametrize("name", schema.EXAMPLES)
 def test_an_example_of_the_openapi_document_is_on_the_page(name: str) -> None:
     assert schema.EXAMPLES[name] in json_blocks(HTTP_API)
+
+
+def test_the_example_of_a_stream_is_on_its_page() -> None:
+    page = (ROOT / "docs/events.md").read_text()
+    assert schema.EVENTS.strip() in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.processes import until
 from tests.product import Product, Web
+from tests.streaming.reading import stream
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.xdist_group("live-stream")]
 
@@ -307,13 +308,23 @@ async def test_redis_may_go_and_come_back_under_open_sockets(tmp_path: Path) -> 
         webs = [product.web(name) for name in ("daphne", "uvicorn")]
         product.worker()
         product.beat()
-        async with client(webs[0]) as one, client(webs[1]) as two:
+        async with (
+            client(webs[0]) as one,
+            client(webs[1]) as two,
+            stream(webs[0], "BTC") as three,
+            stream(webs[1], "BTC") as four,
+        ):
             for each in (one, two):
                 await each.ask("subscribe", symbols=["BTC"])
                 await each.tick()
+            for reader in (three, four):
+                await reader.message()
 
             product.redis.kill()
             for web in webs:
+                async with stream(web, "BTC") as latecomer:
+                    quotes = (await latecomer.message()).data["data"]
+                    assert quotes["BTC"]["stale"] is True
                 async with client(web) as late:
                     answer = await late.ask("subscribe", symbols=["BTC"])
                     assert answer["symbols"] == ["BTC"]
@@ -329,6 +340,11 @@ async def test_redis_may_go_and_come_back_under_open_sockets(tmp_path: Path) -> 
                     pass
                 assert (await each.receive())["data"].keys() == {"BTC"}
                 assert (await each.tick())["data"].keys() == {"BTC"}
+            for reader in (three, four):
+                while (await reader.message("notice")).data["code"] != "epoch_changed":
+                    pass
+                assert (await reader.message()).data["snapshot"] is True
+                assert (await reader.message()).data["data"].keys() == {"BTC"}
         until(lambda: "Redis is back" in product.logs, "the word of Redis's return")
         for web in webs:
             assert web.process.said.count("Redis is away (") <= 2
