@@ -13,7 +13,7 @@ from rest_framework.request import Request
 
 from prices import schema
 from prices.serializers import ListedField
-from prices.views import PricesView
+from prices.rest import PricesView
 from streaming import events
 
 MEDIA_TYPE = "text/event-stream"
