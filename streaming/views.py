@@ -12,8 +12,8 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from prices import schema
-from prices.serializers import ListedField
 from prices.rest import PricesView
+from prices.serializers import ListedField
 from streaming import events
 
 MEDIA_TYPE = "text/event-stream"
