@@ -1,9 +1,9 @@
-"""The front cache as this product has it: which addresses, whose ids, counts and ticks.
+"""The ways out ahead of Django as this product has them: addresses, ids, counts and ticks.
 
-Copies below /api leave before Django is entered. A tick drops the quotes that it
-replaces, so the hub of this process starts with the first copy of anything. Where
-symbols came to mean others, by a pin or a new catalogue, all copies go within a
-second, in whatever process that happened.
+Copies below /api leave first, and behind them what Redis holds (known.py). A tick drops
+the quotes that it replaces, so the hub of this process starts with the first copy of
+anything. Where symbols came to mean others, by a pin or a new catalogue, all copies go
+within a second, in whatever process that happened.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from django.conf import settings
 from lokifi.frontcache import FrontCache
 from lokifi.frontcache.cache import App
 from lokifi.frontcache.rules import Fields, Header
+from lokifi.known import Known
 from lokifi.middleware import is_request_id
 from prices import hit_counts
 from prices.cache import price_key
@@ -31,13 +32,20 @@ _LOOK_EACH_S = 1.0
 
 def in_front_of(app: App, *, refusing: App) -> FrontCache:
     """Return `app` behind the cache; `refusing` answers `only-if-cached` where there is no copy."""
+    names: list[Names] = []
+
+    def follow_names() -> None:
+        if not names:
+            names.append(Names(front))
+            names[0].watch()
 
     def follow_ticks() -> None:
         hub.hub()
-        Names(front).watch()
+        follow_names()
 
+    known = Known(app, per_request=_request_id, count=_count, on_first=follow_names)
     front = FrontCache(
-        app,
+        known,
         max_bytes=settings.FRONT_CACHE_BYTES,
         prefix="/api/",
         own={b"x-request-id"},
@@ -45,6 +53,7 @@ def in_front_of(app: App, *, refusing: App) -> FrontCache:
         count=_count,
         on_first_copy=follow_ticks,
         refuse=refusing,
+        beside=known.find,
     )
 
     def drop(symbols: Collection[str]) -> None:

@@ -1,8 +1,8 @@
 """The cache: every key, every lifetime, and one upstream call for all who miss together.
 
 A key of the contract holds the answer's JSON itself, ready to be sent, and
-lives as long as the contract says. Beside it `good:KEY` keeps the same bytes
-for a day, for when no source can be asked; `failed:KEY` remembers for some
+lives as long as the contract says, with `sent:KEY` beside it (sidecar.py). `good:KEY`
+keeps the same bytes for a day, for when no source can be asked; `failed:KEY` remembers for some
 seconds that loading failed, so that an outage costs one call now and then;
 `lock:KEY` says that some process is loading. What comes back from Redis is
 decoded by the answer's type: bytes of any other shape are a miss.
@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import redis
 
-from prices import cadences, failures, hit_counts, locks, redis_clients, tracing
+from prices import cadences, failures, hit_counts, locks, redis_clients, sidecar, tracing
 from prices.answers import Answer
 from prices.errors import PricesError, UpstreamError
 from prices.local_copies import LocalCopies, Read
@@ -233,10 +233,13 @@ def store(key: str, value: Answer, life_s: float, good_s: int = 0) -> bytes:
     body = encode(kept)
     _local.put(key, body, life_s)
     failures.forget_here(key)
+    beside = sidecar.of(kept, body, life_s)
 
     def write(r: redis.Redis) -> None:
         pipe = r.pipeline(transaction=False)
         pipe.set(key, body, px=max(1, int(life_s * 1000)))
+        if beside is not None:
+            pipe.set(sidecar.name(key), beside, px=max(1, int(life_s * 1000)))
         if good_s:
             pipe.set(f"good:{key}", body, ex=good_s)
         pipe.delete(f"failed:{key}")
@@ -247,6 +250,11 @@ def store(key: str, value: Answer, life_s: float, good_s: int = 0) -> bytes:
     except RedisAwayError:
         logger.debug("kept %s in this process only", key)
     return body
+
+
+def note_read(key: str, body: bytes, life_s: float) -> None:
+    """Keep in this process what was read past us, for when Redis is away."""
+    _local.put(key, body, life_s)
 
 
 def remember_unknown(asked: str) -> None:

@@ -14,7 +14,8 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import redis
@@ -123,10 +124,23 @@ def is_away() -> bool:
 
 def ask(question: Callable[[redis.Redis], T]) -> T:
     """Return `question(client)`. Raises RedisAwayError, and no other error of Redis."""
+    with _noting():
+        return question(client())
+
+
+async def ask_async(question: Callable[[], Awaitable[T]]) -> T:
+    """Return what `question` finds out with a client of its own, as `ask` does."""
+    with _noting():
+        return await question()
+
+
+@contextmanager
+def _noting() -> Iterator[None]:
+    """Turn the errors of a question into RedisAwayError, and let all know how Redis stands."""
     if _outage.is_on():
         raise RedisAwayError
     try:
-        answer = question(client())
+        yield
     except (RedisConnectionError, RedisTimeoutError, OSError) as exc:
         _outage.begin(exc)
         raise RedisAwayError from exc
@@ -136,4 +150,3 @@ def ask(question: Callable[[redis.Redis], T]) -> T:
         logger.warning("Redis refuses a question: %s", type(exc).__name__)
         raise RedisAwayError from exc
     _outage.end()
-    return answer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,7 +19,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from prices import surrogates, tracing
+from prices import sidecar, surrogates, tracing
 from prices.cache import Held
 from prices.errors import InvalidParameterError, PricesError
 from prices.problems import CONTENT_TYPE as PROBLEM
@@ -32,6 +31,7 @@ S = TypeVar("S", bound=serializers.Serializer[Any])
 # A quote is not kept by caches in front of us for the whole of its 60 s. Nor is a list
 # of coins for the whole of its hour: any quote may be laid over it.
 QUOTE_AGE_S = 5
+SERIES_AGE_S = 3600
 MAX_BODY_BYTES = 64 * 1024
 
 
@@ -128,7 +128,7 @@ def answered(
     held: Held[Any],
     keys: Collection[str] | Mapping[str, datetime | None] = (),
     *,
-    at_most_s: float = 3600,
+    at_most_s: float = SERIES_AGE_S,
     is_forced: bool = False,
     content_type: str = "application/json",
     headers: Mapping[str, str] | None = None,
@@ -160,7 +160,7 @@ def sent(
     request: Request, body: bytes, *, cache_control: str, content_type: str = "application/json"
 ) -> HttpResponse:
     """Return a body with its tag, or 304 where the client has it already."""
-    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    etag = f'"{sidecar.etag_of(body)}"'
     wanted = parse_etags(request.headers.get("If-None-Match", ""))
     is_read = request.method in {"GET", "HEAD"}
     is_known = is_read and ("*" in wanted or etag in {tag.removeprefix("W/") for tag in wanted})

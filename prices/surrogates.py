@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse
 
+from prices.sidecar import microseconds
 
+
+@lru_cache(maxsize=4096)
 def tag(key: str) -> str:
     """Return a key as one word: coins' ids may hold spaces."""
     return quote(key, safe=":/")
@@ -30,12 +34,8 @@ def tell(
     """Add what a cache in front needs to know: which keys the body holds, fetched when."""
     if "Surrogate-Capability" not in request.headers:
         return
-    words = [f"{tag(key)}={_microseconds(at)}" for key, at in fetched_at.items()]
+    words = [f"{tag(key)}={microseconds(at) if at else 0}" for key, at in fetched_at.items()]
     if words:
         response["Surrogate-Key"] = " ".join(words)
     if is_for_one:
         response["Surrogate-Control"] = "no-store"
-
-
-def _microseconds(at: datetime | None) -> int:
-    return int(at.timestamp() * 1_000_000) if at else 0

@@ -24,6 +24,7 @@ done = function(summary, latency, requests)
     + summary.errors.timeout, latency:percentile(50) / 1000, latency:percentile(99) / 1000))
 end
 """
+_JSON = {"Content-Type": "application/json"}
 # How much longer than the sample's the head of an answer may be, on average: ages grow.
 _SLACK_BYTES = 24
 
@@ -45,11 +46,16 @@ class Target:
     # Lua that makes requests, where they are not all alike.
     script: str = ""
     is_compared: bool = True
+    # What is posted, and the part of the JSON answer that is compared; all of it if empty.
+    body: bytes = b""
+    part: str = ""
 
     def sample(self) -> Reply:
         line = Line(self.port)
         try:
-            return line.ask(self.path, headers=self.headers)
+            method = "POST" if self.body else "GET"
+            headers = {**self.headers, **(_JSON if self.body else {})}
+            return line.ask(self.path, method, headers, self.body or None)
         finally:
             line.close()
 
@@ -87,13 +93,15 @@ def _median(several: Sequence[Figures]) -> Figures:
 
 def _check_same(targets: Sequence[Target]) -> None:
     """Raise where a server answers otherwise than it should, or than the first does."""
-    bodies = set()
+    bodies: set[str | bytes] = set()
     for target in targets:
         reply = target.sample()
         if reply.status != target.status:
             raise DoesNotCountError(f"{target.name} answers {reply.status}")
         if target.is_compared:
-            bodies.add(reply.content)
+            bodies.add(
+                json.dumps(json.loads(reply.content)[target.part]) if target.part else reply.content
+            )
     if len(bodies) > 1:
         raise DoesNotCountError(f"{[t.name for t in targets]} answer differently")
 
@@ -121,6 +129,16 @@ def _once(target: Target, script: Path, connections: int, seconds: int) -> Figur
     return Figures(per_s, said["p50"], said["p99"], used_s / said["requests"] * 1e6, said["share"])
 
 
+def _posting(body: bytes) -> str:
+    if not body:
+        return ""
+    text = body.decode().replace("'", "")
+    return (
+        f"wrk.method, wrk.body = 'POST', '{text}'\n"
+        "wrk.headers['Content-Type'] = 'application/json'\n"
+    )
+
+
 @contextmanager
 def _scripts(targets: Sequence[Target]) -> Iterator[dict[str, Path]]:
     if not shutil.which("wrk"):
@@ -129,6 +147,6 @@ def _scripts(targets: Sequence[Target]) -> Iterator[dict[str, Path]]:
         found = {}
         for number, target in enumerate(targets):
             path = Path(folder) / f"{number}.lua"
-            path.write_text(_REPORT + target.script)
+            path.write_text(_REPORT + target.script + _posting(target.body))
             found[target.name] = path
         yield found

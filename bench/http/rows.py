@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -60,6 +61,42 @@ def known(how: How, at: Servers) -> Row:
         mine, its, floor = (found[f"{name}, {s}"].per_s for s in servers)
         row.judge_least(f"{name}: times Starlette with its copy", mine / its, 1.3)
         row.judge_least(f"{name}: part of the bare responder", mine / floor, 0.25)
+    return row
+
+
+def in_redis(how: How, at: Servers) -> Row:
+    """Compare what goes out of Redis where the process keeps nothing."""
+    row = Row("redis", "Known in Redis only, 16 connections")
+    ours, peer = at.ours(FRONT_CACHE_BYTES="0"), at.starlette(0)
+    for name in ("history 1w", "history 1y", "ohlcv 1m", "quote"):
+        path = KNOWN[name][0]
+        at.fill(ours)
+        pair = [target(f"{name}, ours", ours, path), target(f"{name}, Starlette", peer, path)]
+        found = rounds(pair, 16, _SECONDS, how.rounds)
+        note(row, found)
+        times = found[f"{name}, ours"].per_s / found[f"{name}, Starlette"].per_s
+        row.judge_least(f"{name}: times Starlette and Redis", times, 0.9)
+    return row
+
+
+def batch(how: How, at: Servers) -> Row:
+    """Ask for 50 known quotes at once: posted, which no cache keeps, and by GET."""
+    row = Row("batch", "A batch of 50, known, 16 connections")
+    ours, peer = at.ours(), at.starlette(0)
+    symbols = at.fill_quotes(ours, 50)
+    body = json.dumps({"symbols": symbols}).encode()
+    path = f"{API}/batch"
+    pair = [
+        target(f"{name}, POST", web, path, body=body, part="data")
+        for name, web in (("ours", ours), ("Starlette", peer))
+    ]
+    found = rounds(pair, 16, _SECONDS, how.rounds)
+    note(row, found)
+    times = found["ours, POST"].per_s / found["Starlette, POST"].per_s
+    row.judge_least("POST: times Starlette and MGET", times, 1)
+    got = target("ours, GET", ours, f"{API}?symbols={','.join(symbols)}")
+    at.fill_quotes(ours, 50)
+    note(row, rounds([got], 16, _SECONDS, how.rounds))
     return row
 
 
@@ -231,6 +268,8 @@ def growth(how: How, at: Servers) -> Row:
 
 ROWS: dict[str, Callable[[How, Servers], Row]] = {
     "known": known,
+    "redis": in_redis,
+    "batch": batch,
     "one": one_connection,
     "304": unchanged,
     "gzip": zipped,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,7 @@ from bench.servers import BUILT, PEERS, _make
 from lokifi import parts
 from lokifi.embedded import free_port
 from tests.lokifi.raw import Line
+from tests.lokifi.standing import let_live
 from tests.processes import ROOT, responds, until
 from tests.product import Product, Web
 
@@ -99,10 +101,28 @@ class Servers:
             for target, key in KNOWN.values():
                 reply = line.ask(target)
                 assert reply.status == 200, (target, reply.body[:500])
-                store.pexpire(key, 3 * 3_600_000)
+                let_live(store, key, 3 * 3600)
                 for _ in range(2):
                     line.ask(target)
         line.close()
+
+    def fill_quotes(self, web: Web, count: int) -> list[str]:
+        """Have the quotes of the largest coins be known, for hours; return their symbols."""
+        from redis import Redis
+
+        line = Line(web.port)
+        rows = json.loads(line.ask(f"{API}/crypto/top?limit=80").body)["cryptos"]
+        asked = ",".join(row["symbol"] for row in rows)
+        # Not all are known by their ticker alone.
+        symbols = list(json.loads(line.ask(f"{API}?symbols={asked}").body)["data"])[:count]
+        with Redis(port=self.product.redis.port) as store:
+            for symbol in symbols:
+                let_live(store, f"price:{symbol}", 3 * 3600)
+        said = json.dumps({"symbols": symbols}).encode()
+        for _ in range(3):
+            line.ask(f"{API}/batch", "POST", {"Content-Type": "application/json"}, said)
+        line.close()
+        return symbols
 
 
 @contextmanager

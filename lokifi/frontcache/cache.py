@@ -15,6 +15,7 @@ from lokifi.frontcache.copies import Copy, Form, compressed, varied
 from lokifi.frontcache.rules import (
     Fields,
     Header,
+    Life,
     Wish,
     fields_of,
     is_known,
@@ -32,6 +33,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 # Every library has its own types for the three.
 App = Callable[[Any, Any, Any], Awaitable[None]]
+# What is known of a plain GET without the application, and for how long; or None.
+Beside = Callable[[Scope, Fields], Awaitable[tuple[Copy, Life] | None]]
 
 # Requests with one of these ask for more than the answer itself.
 _UNUSUAL = frozenset(
@@ -87,7 +90,8 @@ class FrontCache:
     `own` names headers that belong to one request; `per_request` makes them for an
     answer that the application is not asked for. `count` is given hits by kind (a
     tag up to its colon) every few seconds, in a thread. `on_first_copy` is called
-    once. `refuse` answers `only-if-cached` where there is no copy.
+    once. `refuse` answers `only-if-cached` where there is no copy. `beside` is asked before
+    the application is: a store that several processes share.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class FrontCache:
         count: Callable[[Mapping[str, int]], None] | None = None,
         on_first_copy: Callable[[], None] = lambda: None,
         refuse: App | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self._app = app
         self._prefix = prefix
@@ -109,6 +114,7 @@ class FrontCache:
         self._count = count
         self._on_first_copy: Callable[[], None] | None = on_first_copy
         self._refuse = refuse or _bare_refusal
+        self._beside = beside
         self.shelf = Shelf(max_bytes)
         self._copies = self.shelf.copies
         self._forks: dict[Key, tuple[bytes, ...]] = {}
@@ -272,6 +278,8 @@ class FrontCache:
         self, scope: Scope, receive: Receive, send: Send, fields: Fields, key: Key, flight: _Flight
     ) -> None:
         """Ask the application and answer one client; let `flight` have what is for all."""
+        if self._beside is not None and await self._take(scope, send, fields, key, flight):
+            return
 
         def goes_through(tags: Mapping[str, int]) -> None:
             self.shelf.note(tags)
@@ -285,28 +293,45 @@ class FrontCache:
         if copy is None:
             return  # It was sent as it came, or the client left before there was anything.
         # Before anything is waited for: who comes while this is sent asks or finds for himself.
-        self._land(flight, self._keep(copy, capture, fields, key, flight))
+        kept = self._keep(copy, capture.life, fields, key, flight)
+        if kept is None and not capture.is_passing:
+            self._note_alone(key)
+        self._land(flight, kept)
         form = await self._form(copy, fields)
         await _send(
             send, copy.status, form, copy.own, scope["method"], fields.get(b"if-none-match")
         )
 
+    async def _take(
+        self, scope: Scope, send: Send, fields: Fields, key: Key, flight: _Flight
+    ) -> bool:
+        """Answer by what lies beside the application; return False where nothing does."""
+        assert self._beside is not None  # noqa: S101 - nobody asks otherwise
+        found = await self._beside(scope, fields)
+        if found is None:
+            return False
+        copy, life = found
+        self._land(flight, self._keep(copy, life, fields, key, flight))
+        form = await self._form(copy, fields)
+        self._hits[copy.kind] = self._hits.get(copy.kind, 0) + copy.weight
+        if not self._is_reporting:
+            self._report_later()
+        extra = [*self._per_request(fields), _HIT]
+        await _send(send, copy.status, form, extra, scope["method"], fields.get(b"if-none-match"))
+        return True
+
     def _keep(
-        self, copy: Copy, capture: Capture, fields: Fields, key: Key, flight: _Flight
+        self, copy: Copy, life: Life, fields: Fields, key: Key, flight: _Flight
     ) -> Copy | None:
         """Keep an answer where that is allowed; return it where it is for all who wait for it."""
         is_newest = self.shelf.note(copy.tags)
         copy.key = place = (*key, *varied(fields, copy.vary))
-        if capture.life.may_be_kept and is_newest and flight.may_be_kept(copy):
+        if life.may_be_kept and is_newest and flight.may_be_kept(copy):
             self._note_fork(key, copy)
             if self.shelf.put(place, copy) and self._on_first_copy is not None:
                 first, self._on_first_copy = self._on_first_copy, None
                 first()
-        if is_newest and capture.life.is_public:
-            return copy
-        if not capture.is_passing:
-            self._note_alone(key)
-        return None
+        return copy if is_newest and life.is_public else None
 
     def _note_fork(self, key: Key, copy: Copy) -> None:
         """Note what an answer varies by; what lay where it would be looked for no more goes."""
@@ -413,7 +438,8 @@ async def _send(
 ) -> None:
     head, body, lines = form.head, form.body, form.lines
     if if_none_match is not None and status == 200 and is_known(if_none_match, form.etag):
-        status, head, body, lines = 304, form.unchanged, b"", form.unchanged_lines
+        status, body = 304, b""
+        head, lines = form.unchanged
     if method == "HEAD":
         body = b""
     if lines and (status == 200 or status == 304):

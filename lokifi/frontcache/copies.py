@@ -9,7 +9,7 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from lokifi.frontcache import wire
-from lokifi.frontcache.rules import Fields, Header, Life, takes_gzip
+from lokifi.frontcache.rules import Fields, Header, Life, fields_of, takes_gzip
 
 # What says something of one transfer, or to us alone; the rest is the answer's.
 _OF_THE_HOP = frozenset(
@@ -39,21 +39,52 @@ def _shared(pair: Header) -> Header:
     return _same(pair) if len(pair[0]) + len(pair[1]) <= 256 else pair
 
 
+class Head:
+    """Headers that many answers bear alike, looked through once for all of them."""
+
+    __slots__ = ("both", "lines_of_both", "media_type", "plain", "plain_lines", "size", "vary")
+
+    def __init__(self, headers: Collection[Header]) -> None:
+        fields = fields_of(headers)
+        self.media_type = _media_type(fields)
+        self.vary = _vary(fields)
+        self.plain = [*map(_shared, headers)]
+        self.plain_lines = wire.lines(self.plain)
+        # With what is said of an answer that has several encodings.
+        self.both = _with_vary(self.plain)
+        self.lines_of_both = wire.lines(self.both)
+        self.size = sum(len(n) + len(v) for n, v in self.both)
+
+
 class Form:
     """An answer in one encoding."""
 
-    __slots__ = ("body", "etag", "head", "lines", "unchanged", "unchanged_lines")
+    __slots__ = ("_unchanged", "body", "etag", "head", "lines")
 
-    def __init__(self, headers: Collection[Header], body: bytes) -> None:
+    def __init__(self, head: list[Header], lines: bytes, etag: bytes, body: bytes) -> None:
+        self.head = head
+        self.lines = lines
+        self.etag = etag
         self.body = body
-        self.etag = next((value for name, value in headers if name == b"etag"), b"")
-        self.head = [*map(_shared, headers), (b"content-length", b"%d" % len(body))]
-        self.unchanged = [pair for pair in self.head if pair[0] not in _OF_THE_BODY]
-        self.lines = wire.lines(self.head)
-        self.unchanged_lines = wire.lines(self.unchanged)
+        self._unchanged: tuple[list[Header], bytes] | None = None
+
+    @classmethod
+    def of(cls, headers: Collection[Header], body: bytes) -> Form:
+        etag = next((value for name, value in headers if name == b"etag"), b"")
+        head = [*map(_shared, headers), (b"content-length", b"%d" % len(body))]
+        return cls(head, wire.lines(head), etag, body)
+
+    @property
+    def unchanged(self) -> tuple[list[Header], bytes]:
+        """The headers of a 304, and the same as they are sent."""
+        if self._unchanged is None:
+            head = [pair for pair in self.head if pair[0] not in _OF_THE_BODY]
+            self._unchanged = head, wire.lines(head)
+        return self._unchanged
 
     @property
     def size(self) -> int:
+        # The lines of a 304 are there or may be.
         return len(self.body) + 2 * len(self.etag) + 2 * len(self.lines)
 
 
@@ -79,39 +110,70 @@ class Copy:
         self.status = status
         self.own = [(n, v) for n, v in headers if n in own]
         given = [(n, v) for n, v in headers if n not in _OF_THE_HOP and n not in own]
-        self.media_type = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        self.media_type = _media_type(fields)
         self.may_gzip = (
             status == HTTPStatus.OK
-            and len(body) >= _WORTH_GZIP
-            and self.media_type.startswith(_COMPRESSIBLE)
+            and _is_worth_gzip(self.media_type, body)
             and b"content-encoding" not in fields
             and b"no-transform" not in fields.get(b"cache-control", b"")
         )
         self.vary = _vary(fields)
-        # Where it lies, once it is kept; and the making of its gzip form, while that goes on.
-        self.key: Hashable = None
-        self.zipping: asyncio.Future[bytes] | None = None
         if self.may_gzip:
             given = _with_vary(given)
-        self.plain = Form(given, body)
-        self.gzipped: Form | None = None
-        self.kept_at = now
-        self.life_s = life.fresh_s
-        self.fresh_until = now + life.fresh_s
-        self.stale_until = self.fresh_until + life.stale_s
-        self.age_s = int(fields.get(b"age", b"0")) if fields.get(b"age", b"").isdigit() else 0
-        self.tags = tags_of(fields.get(b"surrogate-key", b""))
-        kinds = [tag.partition(":")[0] for tag in self.tags] or [""]
-        # What an answer is, its first tag says; a batch is as many answers as it has tags.
-        self.kind = kinds[0]
-        self.weight = kinds.count(self.kind)
-        self.uses = 0
+        age = fields.get(b"age", b"")
+        self.age_s = int(age) if age.isdigit() else 0
+        self._be(Form.of(given, body), life, now, tags_of(fields.get(b"surrogate-key", b"")))
         self.size = (
             _OVERHEAD
             + self.plain.size
             + sum(2 * len(tag) + 200 for tag in self.tags)
             + sum(len(n) + len(v) for n, v in given)
         )
+
+    @classmethod
+    def of_head(
+        cls,
+        head: Head,
+        more: list[Header],
+        body: bytes,
+        life: Life,
+        tags: dict[str, int],
+        now: float,
+    ) -> Copy:
+        """Return a 200 of a known head; `more` are its own headers, the first its ETag."""
+        copy = cls.__new__(cls)
+        copy.status = 200
+        copy.own = []
+        copy.media_type = head.media_type
+        copy.may_gzip = _is_worth_gzip(head.media_type, body)
+        copy.vary = head.vary
+        copy.age_s = 0
+        shared, lines = (
+            (head.both, head.lines_of_both) if copy.may_gzip else (head.plain, head.plain_lines)
+        )
+        ends = [*more, (b"content-length", b"%d" % len(body))]
+        form = Form([*shared, *ends], lines and lines + wire.joined(ends), more[0][1], body)
+        copy._be(form, life, now, tags)
+        words = sum(2 * len(tag) + 200 for tag in tags)
+        copy.size = _OVERHEAD + form.size + words + head.size
+        return copy
+
+    def _be(self, plain: Form, life: Life, now: float, tags: dict[str, int]) -> None:
+        self.plain = plain
+        self.gzipped: Form | None = None
+        # Where it lies, once it is kept; and the making of its gzip form, while that goes on.
+        self.key: Hashable = None
+        self.zipping: asyncio.Future[bytes] | None = None
+        self.kept_at = now
+        self.life_s = life.fresh_s
+        self.fresh_until = now + life.fresh_s
+        self.stale_until = self.fresh_until + life.stale_s
+        self.tags = tags
+        kinds = [tag.partition(":")[0] for tag in tags] or [""]
+        # What an answer is, its first tag says; a batch is as many answers as it has tags.
+        self.kind = kinds[0]
+        self.weight = kinds.count(self.kind)
+        self.uses = 0
 
     def wants_gzip(self, accept_encoding: bytes | None) -> bool:
         """Return whether a client is to have the gzip form."""
@@ -126,7 +188,7 @@ class Copy:
         headers = [(n, v) for n, v in plain.head if n not in {b"etag", b"content-length"}]
         if plain.etag:
             headers.append((b"etag", _tag_of_gzip(plain.etag)))
-        self.gzipped = Form([*headers, (b"content-encoding", b"gzip")], body)
+        self.gzipped = Form.of([*headers, (b"content-encoding", b"gzip")], body)
         self.size += self.gzipped.size
         return self.gzipped
 
@@ -142,6 +204,14 @@ def compressed(body: bytes) -> bytes:
 def varied(fields: Fields, vary: Collection[bytes]) -> tuple[bytes | None, ...]:
     """Return what a request has of the headers that an answer varies by."""
     return tuple(fields.get(name) for name in vary)
+
+
+def _media_type(fields: Fields) -> bytes:
+    return fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
+
+def _is_worth_gzip(media_type: bytes, body: bytes) -> bool:
+    return len(body) >= _WORTH_GZIP and media_type.startswith(_COMPRESSIBLE)
 
 
 def _tag_of_gzip(etag: bytes) -> bytes:

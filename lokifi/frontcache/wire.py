@@ -34,7 +34,12 @@ def lines(headers: list[Header]) -> bytes:
     """Return headers as they are sent; empty where one of them may not be."""
     if any(_FORBIDDEN.search(name) or _FORBIDDEN.search(value) for name, value in headers):
         return b""
-    return b"".join(b"%b: %b\r\n" % pair for pair in headers)
+    return joined(headers)
+
+
+def joined(headers: list[Header]) -> bytes:
+    """Return headers of our own making as they are sent."""
+    return b"".join([b"%b: %b\r\n" % pair for pair in headers])
 
 
 def connection_of(send: object) -> Any | None:

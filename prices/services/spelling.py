@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from prices.errors import InvalidSymbolError
 from prices.types import AssetKind
@@ -12,6 +13,8 @@ TICKER = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,19}")
 COIN_ID = re.compile(r"[A-Za-z0-9._ \-]{1,100}")
 # What a US stock's ticker looks like; only such a one is worth a stock source's key.
 STOCK_TICKER = re.compile(r"[A-Z]{1,5}(\.[A-Z])?")
+
+_MEMORABLE = 120
 
 # BRK/B is BRK.B.
 SHARE_CLASS = re.compile(r"/(?=[A-Z]$)")
@@ -44,6 +47,11 @@ class Asked:
 
 def parse(asked: str) -> Asked:
     """Return a symbol as it was meant. Raises InvalidSymbolError."""
+    # What clients make up is not remembered at any length.
+    return _parsed(asked) if len(asked) <= _MEMORABLE else _parse(asked)
+
+
+def _parse(asked: str) -> Asked:
     text = asked.strip()
     if not text.isascii():
         raise InvalidSymbolError(asked)
@@ -56,6 +64,9 @@ def parse(asked: str) -> Asked:
     if not TICKER.fullmatch(ticker):
         raise InvalidSymbolError(asked)
     return Asked(text, kind, ticker)
+
+
+_parsed = lru_cache(maxsize=8192)(_parse)
 
 
 def spellings(ticker: str) -> list[str]:

@@ -20,6 +20,7 @@ from redis import Redis
 
 from lokifi.embedded import free_port
 from tests.lokifi.raw import OWN, Line, Reply
+from tests.lokifi.standing import let_live
 from tests.processes import responds, until
 from tests.product import Product, Web
 
@@ -237,7 +238,7 @@ def let_stand(pair: Pair, its: Line) -> None:
     with Redis(port=pair.redis_port) as store:
         for pattern in ("price:*", "list:search:*"):
             for key in store.scan_iter(pattern):
-                store.pexpire(key, 3_600_000)
+                let_live(store, key.decode(), 3600)
 
 
 def test_security_cors_and_ids_hold_on_both_paths_header_by_header(

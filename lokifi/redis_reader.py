@@ -1,0 +1,63 @@
+"""Reads Redis for one event loop: whoever asks meanwhile is asked for together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from prices import redis_clients
+from prices.redis_clients import RedisAwayError
+
+# So many questions go into one command at most; the rest goes into the next.
+_TOGETHER = 64
+
+Values = list[bytes | None]
+
+
+class RedisReader:
+    """One MGET for all questions that come while another is under way.
+
+    A question more costs Redis and us some microseconds then, and no round trip.
+    """
+
+    def __init__(self) -> None:
+        self._client = redis_clients.async_client()
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[tuple[Sequence[str], asyncio.Future[Values]]] = []
+        self._work: asyncio.Task[None] | None = None
+
+    async def read(self, names: Sequence[str]) -> Values:
+        """Return what lies under names. Raises RedisAwayError."""
+        found: asyncio.Future[Values] = self._loop.create_future()
+        self._waiting.append((names, found))
+        if self._work is None:
+            self._work = self._loop.create_task(self._answer())
+        return await found
+
+    async def _answer(self) -> None:
+        try:
+            while self._waiting:
+                these, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
+                await self._ask(these)
+        finally:
+            self._work = None
+
+    async def _ask(self, these: Sequence[tuple[Sequence[str], asyncio.Future[Values]]]) -> None:
+        # What several ask for is asked for once.
+        names = list(dict.fromkeys(name for wanted, _ in these for name in wanted))
+        by_name: dict[str, Any] | None = None
+        try:
+            values = await redis_clients.ask_async(lambda: self._client.mget(names))
+            by_name = dict(zip(names, values, strict=True))
+        except RedisAwayError:
+            return
+        finally:
+            # Whatever happened, nobody is left waiting.
+            for wanted, found in these:
+                if found.done():
+                    continue
+                if by_name is None:
+                    found.set_exception(RedisAwayError())
+                else:
+                    found.set_result([by_name[name] for name in wanted])
