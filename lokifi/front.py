@@ -43,7 +43,13 @@ def in_front_of(app: App, *, refusing: App) -> FrontCache:
         hub.hub()
         follow_names()
 
-    known = Known(app, per_request=_request_id, count=_count, on_first=follow_names)
+    known = Known(
+        app,
+        per_request=_request_id,
+        count=_count,
+        on_first=follow_names,
+        is_newest=lambda tags: front.shelf.note(tags),
+    )
     front = FrontCache(
         known,
         max_bytes=settings.FRONT_CACHE_BYTES,

@@ -71,6 +71,7 @@ class Known:
     application this stands before `app`, looks on at what that answers, and answers
     batches by POST. `per_request` makes the headers that belong to one request. `count` is
     given hits by kind of key every few seconds, in a thread. `on_first` is called once.
+    `is_newest` says of what a body holds whether nobody was given newer.
     """
 
     def __init__(
@@ -80,14 +81,17 @@ class Known:
         per_request: Callable[[Fields], list[Header]],
         count: Callable[[Mapping[str, int]], None],
         on_first: Callable[[], None],
+        is_newest: Callable[[Mapping[str, int]], bool],
     ) -> None:
         self._app = app
+        self._is_newest = is_newest
         self._per_request = per_request
         self._count = count
         self._on_first = on_first
         self._reader: RedisReader | None = None
         self._heads = Heads()
         self._hits = 0
+        self._running: dict[Question, asyncio.Task[Found | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"] if scope["type"] == "http" else None
@@ -113,7 +117,7 @@ class Known:
         head = self._heads.get(_place(scope, fields, question), fields)
         asked_at = monotonic()
         found = await self._find(question) if head is not None else None
-        if head is None or found is None:
+        if head is None or found is None or not self._is_newest(found.tags):
             return None
         most_s = QUOTE_AGE_S if question.period is None else SERIES_AGE_S
         life_s = int(min(found.life_s, most_s))
@@ -128,7 +132,7 @@ class Known:
         """Answer a batch; return False where that is for the view to do."""
         head = self._heads.get(_place(scope, fields, question), fields)
         found = await self._find(question) if head is not None else None
-        if head is None or found is None:
+        if head is None or found is None or not self._is_newest(found.tags):
             return False
         self._hits += len(found.tags)
         headers = [
@@ -147,6 +151,15 @@ class Known:
         return True
 
     async def _find(self, question: Question) -> Found | None:
+        """Return what is held; who asks the same meanwhile is given the same."""
+        running = self._running.get(question)
+        if running is None:
+            running = asyncio.get_running_loop().create_task(self._read(question))
+            self._running[question] = running
+            running.add_done_callback(lambda _: self._running.pop(question))
+        return await asyncio.shield(running)
+
+    async def _read(self, question: Question) -> Found | None:
         named = _named(question.symbols)
         if named is None:
             return None
@@ -308,6 +321,7 @@ _noted: dict[str, Sidecar] = {}
 def _joined(parts: Sequence[Part], named: _Named) -> Found:
     """Return a batch of bodies, each as it lies there."""
     asides = [part.beside for part in parts]
+    oldest = min(asides, key=lambda one: one.version)
     rows: dict[str, Any] = {part.symbol: msgspec.Raw(part.body) for part in parts}
     body = cache.encode(
         BatchAnswer(
@@ -320,7 +334,7 @@ def _joined(parts: Sequence[Part], named: _Named) -> Found:
             api_calls=0,
             source="+".join(sorted({one.source for one in asides})),
             as_of=min((one.as_of for one in asides if one.as_of), default=None),
-            fetched_at=min(one.fetched_at for one in asides),
+            fetched_at=oldest.fetched_at,
             # Stored bodies say so.
             cached=True,
             stale=False,

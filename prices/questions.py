@@ -122,6 +122,10 @@ def of_post(path: str, body: bytes) -> Question | None:
     """Return what a POST asks for; None where that is for the view to say."""
     if path != reverse("batch"):
         return None
+    return _of_body(body) if len(body) <= _LONGEST else _batch(body)
+
+
+def _batch(body: bytes) -> Question | None:
     try:
         symbols = _body.decode(body).symbols
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -130,3 +134,7 @@ def of_post(path: str, body: bytes) -> Question | None:
     if not 1 <= len(symbols) <= MAX_BATCH or any(s != s.strip() or not s for s in symbols):
         return None
     return Question("batch", tuple(symbols)) if all(len(s) <= 120 for s in symbols) else None
+
+
+# A page asks for the same each time.
+_of_body = lru_cache(maxsize=512)(_batch)

@@ -22,7 +22,7 @@ def lowered(headers: Iterable[Header]) -> list[Header]:
     return [(bytes(name).lower(), bytes(value)) for name, value in headers]
 
 
-def without_internals(headers: Collection[Header]) -> tuple[list[Header], dict[str, int]]:
+def without_internals(headers: Collection[Header]) -> tuple[list[Header], Mapping[str, int]]:
     """Return headers as clients may see them, and the tags that were among them."""
     keys = b" ".join(value for name, value in headers if name == b"surrogate-key")
     return [(n, v) for n, v in headers if n not in _INTERNAL], tags_of(keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -137,7 +137,7 @@ class Copy:
         more: list[Header],
         body: bytes,
         life: Life,
-        tags: dict[str, int],
+        tags: Mapping[str, int],
         now: float,
     ) -> Copy:
         """Return a 200 of a known head; `more` are its own headers, the first its ETag."""
@@ -158,7 +158,7 @@ class Copy:
         copy.size = _OVERHEAD + form.size + words + head.size
         return copy
 
-    def _be(self, plain: Form, life: Life, now: float, tags: dict[str, int]) -> None:
+    def _be(self, plain: Form, life: Life, now: float, tags: Mapping[str, int]) -> None:
         self.plain = plain
         self.gzipped: Form | None = None
         # Where it lies, once it is kept; and the making of its gzip form, while that goes on.
@@ -234,10 +234,17 @@ def _with_vary(headers: list[Header]) -> list[Header]:
     return [*rest, (b"vary", b", ".join([*listed, b"Accept-Encoding"]))]
 
 
-def tags_of(surrogate_key: bytes) -> dict[str, int]:
+def tags_of(surrogate_key: bytes) -> Mapping[str, int]:
     """Return tags with their versions: `price:BTC=1732406400 history:BTC:1w`."""
+    return _known_tags(surrogate_key) if len(surrogate_key) <= 4096 else _tags(surrogate_key)
+
+
+def _tags(surrogate_key: bytes) -> Mapping[str, int]:
     tags = {}
     for word in surrogate_key.decode("latin-1").split():
         tag, _, version = word.partition("=")
         tags[tag] = int(version) if version.isdecimal() else 0
     return tags
+
+
+_known_tags = lru_cache(maxsize=128)(_tags)

@@ -6,7 +6,8 @@ careful reading of it: not fresh, not accepted, not the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -21,6 +22,7 @@ _LONGEST_S = 365 * 86_400
 # What clients send is remembered as read, but not whatever they make up.
 _MEMORABLE = 256
 _NOT_WHOLE = {206, 304}
+_QUALITY = re.compile(rb"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
 def _remembered(read: Callable[[bytes], T]) -> Callable[[bytes], T]:
@@ -151,20 +153,33 @@ def is_passing(fields: Fields) -> bool:
 # --- Negotiation and validation ----------------------------------------------------------
 
 
-def _weighted(value: bytes) -> Iterable[tuple[bytes, bool]]:
-    """Yield each choice of an Accept or Accept-Encoding and whether it is wanted at all."""
+def _choices(value: bytes) -> Iterable[tuple[bytes, Sequence[bytes]]]:
+    """Yield each choice of an Accept or Accept-Encoding with its parameters."""
     for part in value.split(b","):
         name, *parameters = part.split(b";")
-        weights = [p.strip()[2:].strip() for p in parameters if p.strip()[:2].lower() == b"q="]
-        yield name.strip().lower(), not (weights and not weights[-1].strip(b"0."))
+        yield name.strip().lower(), parameters
+
+
+def _weight(parameters: Sequence[bytes]) -> float:
+    """Return how much a choice is liked, 0 to 1; 0 where that cannot be read."""
+    said = [p.strip()[2:].strip() for p in parameters if p.strip()[:2].lower() == b"q="]
+    if not said:
+        return 1.0
+    return float(said[-1]) if _QUALITY.fullmatch(said[-1]) else 0.0
+
+
+def _weighted(value: bytes) -> Iterable[tuple[bytes, bool]]:
+    """Yield each choice of an Accept and whether it is wanted at all."""
+    for name, parameters in _choices(value):
+        yield name, _weight(parameters) > 0
 
 
 @_remembered
 def takes_gzip(accept_encoding: bytes) -> bool:
-    """Return whether gzip is named in an Accept-Encoding and not refused."""
-    return any(
-        is_wanted for name, is_wanted in _weighted(accept_encoding) if name in {b"gzip", b"x-gzip"}
-    )
+    """Return whether gzip is named in an Accept-Encoding, and liked no less than no encoding."""
+    weights = {name: _weight(parameters) for name, parameters in _choices(accept_encoding)}
+    weight = max(weights.get(b"gzip", 0.0), weights.get(b"x-gzip", 0.0))
+    return weight > 0 and weight >= weights.get(b"identity", 0.0)
 
 
 @_remembered

@@ -108,7 +108,7 @@ def forget(symbols: Collection[str]) -> None:
         f"{prefix}{key}"
         for symbol in symbols
         for key in _keys(symbol)
-        for prefix in ("", "good:", "failed:")
+        for prefix in ("", "sent:", "good:", "failed:")
     ]
     try:
         redis_clients.ask(lambda r: r.delete(*names, cache.list_key("mapping")))

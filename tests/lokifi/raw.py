@@ -12,6 +12,9 @@ Header = tuple[str, str]
 # What may differ between two answers to one question: ages, ids, and whose clock.
 OWN = {"age", "x-cache", "date", "x-request-id", "server"}
 
+# How many answers Django has given, where they are counted (counting.py).
+COUNT = "x-django"
+
 
 @dataclass(frozen=True)
 class Reply:

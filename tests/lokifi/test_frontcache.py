@@ -306,6 +306,9 @@ async def test_gzip_is_made_once_and_has_a_tag_of_its_own() -> None:
         ("identity", False),
         ("*", False),
         ("br;q=1, GZIP;q=0.1", True),
+        ("gzip;q=0.5, identity", False),
+        ("identity;q=0.5, gzip;q=0.5", True),
+        ("gzip;q=much", False),
     ],
 )
 async def test_gzip_is_sent_to_those_who_name_it(accept_encoding: str, is_zipped: bool) -> None:
