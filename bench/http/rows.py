@@ -8,6 +8,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 
+from bench.http.misses import misses
 from bench.http.rounds import Figures, Target, rounds
 from bench.http.servers import API, KNOWN, Servers
 from bench.row import How, Row
@@ -274,6 +275,7 @@ ROWS: dict[str, Callable[[How, Servers], Row]] = {
     "304": unchanged,
     "gzip": zipped,
     "daphne": daphne,
+    "misses": misses,
     "thousand": thousand,
     "many": many_keys,
     "processes": processes,

@@ -66,6 +66,15 @@ class Servers:
         words = ["--app-dir", str(PEERS), "starlette_peer:app"]
         return self._started(f"starlette-{copy_s}", port, [*command, *words], more, "/")
 
+    def bare_drf(self) -> Web:
+        """Run a DRF view that asks the sandbox whatever it is asked."""
+        port = free_port()
+        command = [sys.executable, "-m", "uvicorn", *_FAST, "--port", str(port)]
+        more = {"UPSTREAM": self.product.sandbox.url}
+        words = ["--app-dir", str(PEERS), "bare_drf:application"]
+        ping = "/coingecko/api/v3/ping"
+        return self._started("bare-drf", port, [*command, *words], more, ping)
+
     def bare(self) -> Web:
         port = free_port()
         words = [f"{target}={key}" for target, key in KNOWN.values()]
