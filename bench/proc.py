@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,6 +32,12 @@ def cpu_s(pids: Iterable[int]) -> float:
             except OSError:
                 continue
     return total / 1e9
+
+
+def whole_cpu_s(pid: int) -> float:
+    """Return the seconds of CPU a process has used, its ended threads too; to 0.01 s."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def rss_kib(pids: Iterable[int]) -> int:

@@ -7,14 +7,15 @@ import sys
 from datetime import UTC, datetime
 
 from channels.routing import ProtocolTypeRouter
-from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokifi.settings")
 
+from lokifi import handler
+
 # First: it sets Django up, which what follows needs.
 try:
-    django = get_asgi_application()
+    django = handler.application()
 except ImproperlyConfigured as exc:
     sys.exit(f"{exc} (docs/settings.md lists the settings.)")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from redis import Redis
 
 from bench.http.servers import API, Servers
-from bench.proc import cpu_s
+from bench.proc import whole_cpu_s
 from bench.row import How, Row
 from tests.lokifi.raw import Line
 from tests.product import Web
@@ -58,11 +58,11 @@ def _ratios(mine: Sequence[float], its: Sequence[float]) -> list[float]:
 
 def _cpu_us(web: Web, target: str, forget: Callable[[], None], count: int = _EACH) -> float:
     line = Line(web.port)
-    before = cpu_s([web.process.pid])
+    before = whole_cpu_s(web.process.pid)
     for _ in range(count):
         forget()
         reply = line.ask(target)
         assert reply.status == 200, reply.body[:500]
-    used_s = cpu_s([web.process.pid]) - before
+    used_s = whole_cpu_s(web.process.pid) - before
     line.close()
     return used_s / count * 1e6
