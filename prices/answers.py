@@ -182,6 +182,8 @@ class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
     A series comes from one source and is never converted: `currency` and
     `quote_currency` both name a stand-in for the dollar where it is in one.
     segments is empty but where a seam between two sources could not be avoided.
+    coverage is the share of the bars to be expected that are here, 0 to 1, for
+    recorded ones; null for others, whose source leaves out what had no trade.
     """
 
     success: bool = True
@@ -203,11 +205,15 @@ class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
     quote_currency: str
     fallback_from: list[Skipped]
     alternatives: list[Alternative]
+    origin: Origin
+    coverage: float | None
 
     def is_second_best(self) -> bool:
         """A source failed that would have come first, or there was no call left for the rest."""
         has_failed = any(one.code.startswith("upstream") for one in self.fallback_from)
-        return has_failed or self.truncated_by is TruncatedBy.LIMIT
+        # Only what has no volume grows: days made call by call of points, and what we record.
+        is_growing = self.truncated_by is TruncatedBy.LIMIT and self.volume_basis is None
+        return has_failed or is_growing
 
     def as_of_now(self, now: datetime, cadence: Cadence) -> Self:
         if self.to is None:
@@ -233,14 +239,8 @@ class HistoryAnswer(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "f
 
 
 class CandlesAnswer(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "from"}):
-    """GET /{symbol}/ohlcv; oldest first, strictly increasing.
+    """GET /{symbol}/ohlcv; oldest first, strictly increasing."""
 
-    coverage is the share of the bars to be expected that are here, 0 to 1, for
-    recorded bars; null for others, whose source leaves out what had no trade.
-    """
-
-    origin: Origin
-    coverage: float | None
     dropped: int
     candles: list[Candle]
 

@@ -227,6 +227,7 @@ class Points:
     truncated_by: TruncatedBy | None = None
     volume_basis: str | None = None
     adjustment: Adjustment = Adjustment.NONE
+    origin: Origin = Origin.PROVIDER
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,10 @@ class HttpProvider:
     must_be_named: ClassVar[bool | None] = None
     has_points: ClassVar[bool] = True
     """Whether it has points of its own; else `points` makes them of its bars."""
+    began: ClassVar[datetime] = datetime.fromtimestamp(0, UTC)
+    """When the oldest series that it has begin."""
+    has_assets_whole: ClassVar[bool] = True
+    """Whether a series that begins later begins with the asset itself."""
     quiet_s: ClassVar[float | None] = None
     """How long a 429 that names no time counts, where its limit is by the second."""
 
@@ -151,7 +155,7 @@ class HttpProvider:
 
     def earliest(self, resolution: Resolution) -> datetime:
         """Return the moment before which it can have no bars of a width."""
-        return datetime.fromtimestamp(0, UTC)
+        return self.began
 
     def resolutions(self, window: Window) -> list[Resolution]:
         """Return the widths of bars that can be had exactly over the window, finest first."""

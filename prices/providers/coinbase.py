@@ -39,6 +39,7 @@ class Coinbase(Exchange):
     link = "https://exchange.coinbase.com"
     quiet_s = 3.0
     rows_a_call = 300
+    calls_a_request = 30  # a year of hours; 10 calls a second are allowed
     # XRP did not trade here for 905 days, and was there before: three pages of days without a bar.
     empty_pages = 4
     began = datetime(2015, 7, 20, tzinfo=UTC)

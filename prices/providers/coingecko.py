@@ -86,6 +86,7 @@ class CoinGecko(HttpProvider):
     attribution = "Data provided by CoinGecko"
     link = "https://www.coingecko.com"
     must_be_named = True
+    began = datetime(2013, 4, 28, tzinfo=UTC)
     offers = frozenset(
         {
             Capability.QUOTES,
@@ -295,7 +296,7 @@ class CoinGecko(HttpProvider):
         self, instrument: Instrument, window: Window, known: Sequence[Candle], now: datetime
     ) -> Candles:
         wanted = bar_start(int(window.start.timestamp()), Resolution.DAY) if window.start else 0
-        first = max(wanted, self._first_whole_day(window.end))
+        first = max(wanted, self._first_whole_day(now))
         path = self._coin_path(instrument, "market_chart/range")
 
         def ask(since: int, until: int) -> list[Point]:
@@ -303,7 +304,7 @@ class CoinGecko(HttpProvider):
             with self.parsing(path):
                 return [p for p in payloads.points(payload) if since <= p.timestamp <= until]
 
-        bars, reached = daily_bars(first, known, now, ask)
+        bars, reached = daily_bars(first, known, now, ask, until=window.end)
         cut = TruncatedBy.PLAN if first > wanted else None
         if reached > first:
             cut = TruncatedBy.LIMIT
@@ -324,12 +325,12 @@ class CoinGecko(HttpProvider):
         edge = window.end - FREE_REACH
         return edge if window.start is None else max(edge, window.start)
 
-    def _first_whole_day(self, end: datetime) -> int:
+    def _first_whole_day(self, now: datetime) -> int:
         """Return the first day that the plan's reach holds from its midnight on; 0 for any."""
         if self.plan in _PAID:
             return 0
         # A little inside the reach, since their clock says where it begins.
-        edge = int((end - FREE_REACH).timestamp()) + 600
+        edge = int((now - FREE_REACH).timestamp()) + 600
         return -(-edge // DAY_S) * DAY_S
 
 

@@ -25,23 +25,24 @@ Ask = Callable[[int, int], Sequence[Point]]
 
 
 def daily_bars(
-    first: int, known: Sequence[Candle], now: datetime, ask: Ask
+    first: int, known: Sequence[Candle], now: datetime, ask: Ask, *, until: datetime | None = None
 ) -> tuple[list[Candle], int]:
-    """Return daily bars from the day `first` on (0 for all there is), oldest first.
+    """Return daily bars from the day `first` on (0 for all there is) up to `until`, oldest first.
 
     Beside them the day from which on they are complete: later than `first`
     where the rest would take too many calls. Days with few points are left
     out, except today's.
     """
     now_s = int(now.timestamp())
+    last_s = min(now_s, int(until.timestamp()) - 1) if until and until < now else now_s
     bars = {
         bar.timestamp: bar
         for bar in known
         if bar.closed and first <= bar.timestamp <= now_s - DAY_S - SETTLING_S
     }
     calls = 0
-    for since, until, is_oldest in _gaps(first, bars, now_s):
-        for start, end in _windows(since, until):
+    for since, upto, is_oldest in _gaps(first, bars, last_s):
+        for start, end in _windows(since, upto):
             if calls == MOST_CALLS:
                 return _in_order(bars, end, now_s), end + 1
             try:
@@ -57,12 +58,12 @@ def daily_bars(
     return _in_order(bars, first, now_s), first
 
 
-def _gaps(first: int, known: dict[int, Candle], now_s: int) -> Iterator[tuple[int, int, bool]]:
+def _gaps(first: int, known: dict[int, Candle], last_s: int) -> Iterator[tuple[int, int, bool]]:
     """Yield the spans around the known days, newest first, and whether a span is the oldest."""
     if not known:
-        yield first, now_s, True
+        yield first, last_s, True
         return
-    yield max(known) + DAY_S, now_s, False
+    yield max(known) + DAY_S, last_s, False
     if first < (oldest := min(known)):
         yield first, oldest - 1, True
 

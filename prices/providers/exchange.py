@@ -69,8 +69,7 @@ class Exchange(HttpProvider):
     calls_a_request: ClassVar[int] = MOST_CALLS
     empty_pages: ClassVar[int] = 1
     """How many pages without a bar, one behind the other, are the end of the pair's past."""
-    began: ClassVar[datetime]
-    """When the exchange's oldest bars are of."""
+    has_assets_whole = False  # It lists a coin some time after it began, or much later.
 
     def pairs(self) -> list[Pair]:
         """Return all pairs the exchange lists, also those that do not trade now."""
@@ -110,10 +109,7 @@ class Exchange(HttpProvider):
         if window.start is not None:
             steps = (end_s - window.start.timestamp()) / (resolution.minutes * 60)
             found = found[-max(1, round(steps)) :]
-        return Points(found, bars.truncated_by, BAR_UNITS)
-
-    def earliest(self, resolution: Resolution) -> datetime:
-        return self.began
+        return Points(found, bars.truncated_by, BAR_UNITS, origin=bars.origin)
 
     def candles(
         self,

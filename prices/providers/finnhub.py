@@ -93,6 +93,7 @@ class Finnhub(HttpProvider):
     attribution = "Data provided by Finnhub"
     link = "https://finnhub.io"
     has_points = False
+    began = _BEGINNING
     offers = frozenset(
         {
             Capability.QUOTES,

@@ -78,6 +78,7 @@ class StockSource(HttpProvider):
     offers = frozenset({Capability.QUOTES, Capability.HISTORY, Capability.CANDLES})
 
     has_points = False
+    began = _BEGINNING
     made_of: ClassVar[Mapping[Resolution, Resolution]]
     """Which intraday width is asked for to give one: itself, or one that divides it."""
     most_bars: ClassVar[int]
@@ -257,7 +258,13 @@ def closes(bars: Candles, window: Window, resolution: Resolution) -> Points:
     for bar in bars.candles:
         at = min(closing(bar.timestamp, resolution), last_s)
         points[at] = Point(at, bar.close, bar.volume)
-    return Points(list(points.values()), bars.truncated_by, bars.volume_basis, bars.adjustment)
+    return Points(
+        list(points.values()),
+        bars.truncated_by,
+        bars.volume_basis,
+        bars.adjustment,
+        bars.origin,
+    )
 
 
 def closing(timestamp: int, resolution: Resolution) -> int:

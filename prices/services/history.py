@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Self
 
 from prices import cache, freshness, gateway, registry
 from prices.answers import CandlesAnswer, HistoryAnswer, Skipped, market_at
@@ -22,11 +22,12 @@ from prices.errors import (
 from prices.freshness import Cadence
 from prices.gateway import Sourced
 from prices.models import Asset
+from prices.providers.stock_source import closes
 from prices.services import reach, recorder, series
 from prices.services.reach import Quest
 from prices.services.series import Measure, Part
 from prices.services.symbols import Resolved
-from prices.sessions import latest_session
+from prices.sessions import latest_session, next_session
 from prices.types import (
     AssetKind,
     Candle,
@@ -98,14 +99,22 @@ def candles(
 
 
 def window(kind: AssetKind, period: Period, now: datetime) -> Window:
-    """Return the time a period spans: back from now, for stocks from the latest session."""
+    """Return the time a period spans: back from now, for stocks from the latest session.
+
+    A stock's begins within a session, so that bars of every width begin with the same one.
+    """
     if kind is AssetKind.CRYPTO:
         return Window(now - period.span if period.span else None, now)
     session = latest_session(now)
     end = min(now, session.closes)
     if period is Period.DAY:
         return Window(session.opens, end)
-    return Window(end - period.span if period.span else None, end)
+    return Window(_traded(end - period.span) if period.span else None, end)
+
+
+def _traded(at: datetime) -> datetime:
+    """Return a moment, or where New York does not trade then when it next opens."""
+    return at if at < latest_session(at).closes else next_session(at).opens
 
 
 def _history(resolved: Resolved, period: Period, purpose: Purpose) -> HistoryAnswer:
@@ -119,11 +128,21 @@ def _history(resolved: Resolved, period: Period, purpose: Purpose) -> HistoryAns
         return series.points(source, span, step, measure)
 
     quest = _Asking(asset, period, span, now, purpose).quest(Capability.HISTORY, question)
-    got = reach.furthest(_asked(resolved, quest), quest)
+    skipped: list[Skipped] = []
+    try:
+        got = reach.furthest(_asked(resolved, quest, skipped), quest)
+    except UpstreamError:
+        raise  # An older copy says more than what was recorded by the way.
+    except PricesError:
+        recorded = _recorded(quest, step, now, _recorded_widths(quest))
+        if recorded is None:
+            raise
+        got = _by_ourselves(_as_points(recorded, span), now, skipped)
     points = got.value.series
     assert isinstance(points, Points)  # noqa: S101 - it is what was asked for
     return HistoryAnswer(
-        **_told(resolved, got, points.points),
+        **_told(resolved, got, points.points, span),
+        origin=points.origin,
         as_of=_time(points.points[-1].timestamp),
         period=period,
         resolution=step,
@@ -168,11 +187,14 @@ def _verdict(asset: Asset, part: Part, name: str, now: datetime) -> freshness.Ve
 
 
 def _told(
-    resolved: Resolved, got: Sourced[Part], items: Sequence[Point] | Sequence[Candle]
+    resolved: Resolved,
+    got: Sourced[Part],
+    items: Sequence[Point] | Sequence[Candle],
+    span: Window,
 ) -> dict[str, Any]:
     """Return what history and candles tell alike, as fields of their answers."""
     part = got.value
-    cut = part.series.truncated_by
+    cut = reach.why_cut(part, got.name, span)
     return {
         "source": got.source,
         "fetched_at": got.fetched_at,
@@ -193,6 +215,7 @@ def _told(
         "market": market_at(got.fetched_at) if resolved.asset.kind == AssetKind.STOCK else None,
         "adjustment": part.series.adjustment,
         "segments": list(part.segments),
+        "coverage": part.coverage,
         "alternatives": resolved.alternatives,
     }
 
@@ -203,18 +226,14 @@ def _candles(
     now = datetime.now(UTC)
     asset = resolved.asset
     span = window(AssetKind(asset.kind), period, now)
-    latest = window(AssetKind(asset.kind), Period.DAY, now)
-    available: list[Resolution] = []
-    lately: set[Resolution] = set()
     measure = Measure(asset, resolved.symbol, now)
+    unfit: list[Any] = []  # sources that were not asked: they have no such width so far back
 
     def question(source: Any) -> Part:
-        offered = source.resolutions(span)
-        available.extend(width for width in offered if width not in available)
         try:
-            resolution = _width(period, named, offered)
+            resolution = _width(period, named, source.resolutions(span))
         except ResolutionUnavailableError:
-            lately.update(source.resolutions(latest))
+            unfit.append(source)
             raise
         return series.bars(source, span, resolution, measure)
 
@@ -225,52 +244,92 @@ def _candles(
     except UpstreamError:
         raise  # An older copy says more than what was recorded by the way.
     except PricesError as exc:
-        widths = [] if asset.kind != AssetKind.STOCK else recorder.widths(asset, span)
-        # Where a source gives a width, though not so far back, that is where to look for it.
-        widths = [width for width in widths if width not in lately]
-        available.extend(width for width in widths if width not in available)
-        recorded = _recorded(asset, period, named, span, now, widths)
+        choice = _Choice.of(unfit, quest, measure)
+        recorded = _recorded(quest, named, now, choice.recorded)
         if recorded is None:
-            if not isinstance(exc, ResolutionUnavailableError):
-                raise
-            finest_first = sorted(available, key=lambda width: width.minutes)
-            raise ResolutionUnavailableError(exc.resolution, finest_first) from None
-        source = registry.public_name(recorder.SOURCE)
-        got = Sourced(recorded, source, now, 0, skipped, recorder.SOURCE)
-    return _candles_answer(resolved, period, got, now)
+            raise choice.error(exc, resolved) from None
+        got = _by_ourselves(recorded, now, skipped)
+    return _candles_answer(resolved, period, got, span)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Which widths could be had where the one that was asked for cannot.
+
+    `offered` are those of sources that would give them now, `recorded` those of our own
+    bars; `refusals` is why the other sources would give none.
+    """
+
+    offered: list[Resolution]
+    recorded: list[Resolution]
+    refusals: list[PricesError]
+
+    @classmethod
+    def of(cls, sources: Sequence[Any], quest: Quest, measure: Measure) -> Self:
+        refusals = {source: reach.refusal(source.name, quest, measure) for source in sources}
+        giving = [source for source, refusal in refusals.items() if refusal is None]
+        latest = window(AssetKind(quest.asset.kind), Period.DAY, measure.now)
+        # Where a source gives a width, though not so far back, that is where to look for it.
+        lately = {width for source in giving for width in source.resolutions(latest)}
+        return cls(
+            [width for source in giving for width in source.resolutions(quest.span)],
+            [width for width in _recorded_widths(quest) if width not in lately],
+            [refusal for refusal in refusals.values() if refusal is not None],
+        )
+
+    def error(self, first: PricesError, resolved: Resolved) -> PricesError:
+        """Return what to tell: what there is instead, or why there is nothing at all."""
+        if not isinstance(first, ResolutionUnavailableError):
+            return first
+        widths = sorted({*self.offered, *self.recorded}, key=lambda width: width.minutes)
+        if widths or not self.refusals:
+            return ResolutionUnavailableError(first.resolution, widths)
+        failed = [one for one in self.refusals if not _is_unlisted(one)]
+        return failed[0] if failed else NoPriceError(resolved.symbol)
+
+
+def _recorded_widths(quest: Quest) -> list[Resolution]:
+    is_stock = quest.asset.kind == AssetKind.STOCK
+    return recorder.widths(quest.asset, quest.span) if is_stock else []
 
 
 def _recorded(
-    asset: Asset,
-    period: Period,
-    named: Resolution | None,
-    span: Window,
-    now: datetime,
-    widths: Sequence[Resolution],
+    quest: Quest, named: Resolution | None, now: datetime, widths: Sequence[Resolution]
 ) -> Part | None:
     """Return bars that we recorded ourselves, for where no source gives any."""
     try:
-        resolution = _width(period, named, widths)
+        resolution = _width(quest.period, named, widths)
     except ResolutionUnavailableError:
         return None
-    found = recorder.candles(asset, span, resolution, now)
-    return None if found is None else Part(found[0], resolution, "USD", coverage=found[1])
+    found = recorder.candles(quest.asset, quest.span, resolution, now)
+    if found is None:
+        return None
+    held_at = recorder.newest(quest.asset, quest.span) + 60
+    return Part(found[0], resolution, "USD", coverage=found[1], held_at=held_at)
+
+
+def _as_points(part: Part, span: Window) -> Part:
+    assert isinstance(part.series, Candles)  # noqa: S101 - bars are what is recorded
+    return replace(part, series=closes(part.series, span, part.resolution))
+
+
+def _by_ourselves(part: Part, now: datetime, skipped: list[Skipped]) -> Sourced[Part]:
+    return Sourced(part, registry.public_name(recorder.SOURCE), now, 0, skipped, recorder.SOURCE)
 
 
 def _candles_answer(
-    resolved: Resolved, period: Period, got: Sourced[Part], now: datetime
+    resolved: Resolved, period: Period, got: Sourced[Part], span: Window
 ) -> CandlesAnswer:
-    part = got.value
+    part, now = got.value, datetime.now(UTC)
     bars = part.series
     assert isinstance(bars, Candles)  # noqa: S101 - it is what was asked for
     return CandlesAnswer(
-        **_told(resolved, got, bars.candles),
-        as_of=min(now, _time(part.last) + timedelta(minutes=part.resolution.minutes)),
+        **_told(resolved, got, bars.candles, span),
+        as_of=min(now, _time(part.held_at or part.last)),
         period=period,
         resolution=part.resolution,
         freshness=_verdict(resolved.asset, part, got.name, now).freshness,
         origin=bars.origin,
-        coverage=part.coverage,
         dropped=bars.dropped,
         candles=bars.candles,
     )
@@ -299,9 +358,15 @@ def _asked(resolved: Resolved, quest: Quest, skipped: list[Skipped] | None = Non
             falls_short=quest.falls_short,
             skipped=skipped,
         )
-    except (NotListedError, UpstreamNotFoundError):
+    except PricesError as exc:
+        if not _is_unlisted(exc):
+            raise
         # Our catalogue lists it; no source has it, or has it any more.
         raise NoPriceError(resolved.symbol) from None
+
+
+def _is_unlisted(error: PricesError) -> bool:
+    return isinstance(error, (NotListedError, UpstreamNotFoundError))
 
 
 def _time(timestamp: int) -> datetime:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-import msgspec
-
-from prices import cache, registry
+from prices import cache, gateway, registry
 from prices.answers import CandlesAnswer, HistoryAnswer, PriceAtAnswer
 from prices.cache import Held
 from prices.errors import (
     InvalidParameterError,
     NoCloseError,
     NoPriceError,
+    NotListedError,
     PlanRestrictedError,
     PricesError,
     ResolutionUnavailableError,
+    UpstreamError,
+    UpstreamNotFoundError,
 )
 from prices.models import Asset, Bar, Series, StockSplit
 from prices.providers.bars import aligned, roll_up
 from prices.services import history as series
 from prices.services import retirement, symbols
+from prices.services import series as bars_of
+from prices.services.series import Measure, Part
 from prices.services.symbols import Resolved
-from prices.sessions import latest_session, session_on
+from prices.sessions import NEW_YORK, latest_session, session_on
 from prices.types import (
     Adjustment,
     AssetKind,
@@ -97,10 +102,8 @@ def candles(
     if not bars:
         raise NoPriceError(resolved.symbol)
     answer = CandlesAnswer(
-        **_told(resolved, whole, period, bars),
+        **_told(resolved, whole, period, bars) | {"origin": origin},
         resolution=width,
-        origin=origin,
-        coverage=whole.coverage,
         dropped=whole.dropped,
         candles=bars,
     )
@@ -110,21 +113,28 @@ def candles(
 def price_at(resolved: Resolved, day: date) -> Held[PriceAtAnswer]:
     """Return the close of a day that is over, or the nearest one before it.
 
-    The store is looked at first. Raises InvalidParameterError for a day to come,
-    NoCloseError for one before the first close, PlanRestrictedError, and what
-    services/history.py raises.
+    A stock's days are New York's, a coin's UTC's. The store is looked at first, then the
+    sources in order. Raises InvalidParameterError for a day to come, NoCloseError for one
+    before the first close, PlanRestrictedError, and what services/history.py raises.
     """
-    today = datetime.now(UTC).date()
+    today = _today(AssetKind(resolved.asset.kind))
     if day > today:
         raise InvalidParameterError("date", f"{day} is yet to come.")
     is_new = day > today - _SETTLED_AFTER
-    return cache.fetch(
+    held = cache.fetch(
         at_key(resolved, day),
         lambda: _stored_close(resolved, day) or _close(resolved, day),
         PriceAtAnswer,
         AT_NEW if is_new else AT,
         fits=lambda _, value: value.ref == resolved.asset.ref,
     )
+    # Out of the store, or of a series that was held: no source was asked.
+    return replace(held, was_hit=held.was_hit or held.value.cached)
+
+
+def _today(kind: AssetKind) -> date:
+    """Return the day it is: in New York for stocks, in UTC for coins."""
+    return datetime.now(NEW_YORK if kind is AssetKind.STOCK else UTC).date()
 
 
 def at_key(resolved: Resolved, day: date) -> str:
@@ -170,6 +180,7 @@ def _kept(resolved: Resolved) -> Held[CandlesAnswer] | None:
         return None
     bars = kept[best.pk]
     is_coin = resolved.asset.kind == AssetKind.CRYPTO
+    is_whole = any(since == 0 for since, _ in best.spans)
     answer = CandlesAnswer(
         source=registry.public_name(best.source),
         as_of=closed_at(AssetKind(resolved.asset.kind), bars[-1]),
@@ -186,9 +197,9 @@ def _kept(resolved: Resolved) -> Held[CandlesAnswer] | None:
         count=len(bars),
         from_=bars[0].timestamp,
         to=bars[-1].timestamp,
-        truncated=False,
-        truncated_by=None,
-        available_from=None,
+        truncated=not is_whole,
+        truncated_by=None if is_whole else TruncatedBy.LIMIT,
+        available_from=None if is_whole else bars[0].timestamp,
         volume_basis="bar_units" if is_coin else "bar_shares",
         freshness=Freshness.CLOSED,
         market=None,
@@ -247,24 +258,79 @@ def _told(
 
 _COMMON = (
     *("source", "fetched_at", "cached", "stale", "currency", "quote_currency", "fallback_from"),
-    *("volume_basis", "market", "adjustment", "segments"),
+    *("volume_basis", "market", "adjustment", "segments", "origin", "coverage"),
 )
 
 
 def _close(resolved: Resolved, day: date) -> PriceAtAnswer:
-    """Return the close on a day or the nearest before it, from a series of days."""
-    whole = candles(resolved, _reaching(resolved, day), Resolution.DAY).value
-    until = _midnight(day) + DAY_S
-    over = [bar for bar in whole.candles if bar.closed and bar.timestamp < until]
-    if not over:
+    """Return the close on a day or the nearest before it, from a series of days.
+
+    Where that series has none, or none of the days just before, the sources are asked
+    in order for those days alone.
+    """
+    held = candles(resolved, _reaching(resolved, day), Resolution.DAY)
+    whole = held.value
+    found = _closes_up_to(day, whole.candles)
+    if not found or found[-1].timestamp < _midnight(day) - _MARGIN.total_seconds():
+        elsewhere = None if resolved.asset.is_gone else _elsewhere(resolved, day)
+        if elsewhere is not None:
+            return elsewhere
+    if not found:
         raise _too_early(resolved, day, whole)
-    return _answer(resolved, day, over[-1], {name: getattr(whole, name) for name in _COMMON_AT})
+    fields = {name: getattr(whole, name) for name in _COMMON_AT}
+    return _answer(resolved, day, found[-1], fields, is_cached=held.was_hit)
 
 
 _COMMON_AT = (
     *("source", "fetched_at", "stale", "currency", "quote_currency", "fallback_from"),
     "adjustment",
 )
+
+
+def _closes_up_to(day: date, bars: Sequence[Candle]) -> list[Candle]:
+    until = _midnight(day) + DAY_S
+    return [bar for bar in bars if bar.closed and bar.timestamp < until]
+
+
+def _elsewhere(resolved: Resolved, day: date) -> PriceAtAnswer | None:
+    """Return the close by the first source of the chain that has one of the days up to `day`.
+
+    None where no source has; raises UpstreamError where one that could not be asked may.
+    """
+    asset = resolved.asset
+    kind = AssetKind(asset.kind)
+    midnight = datetime.combine(day, time(), UTC)
+    span = Window(midnight - _MARGIN, min(midnight + timedelta(days=1), datetime.now(UTC)))
+    measure = Measure(asset, resolved.symbol, datetime.now(UTC))
+
+    def question(source: Any) -> Part:
+        part = bars_of.bars(source, span, Resolution.DAY, measure)
+        if not _closes_up_to(day, _bars(part)):
+            raise NotListedError(source.name, asset.ref)
+        return part
+
+    try:
+        got = gateway.ask(kind, Capability.CANDLES, question)
+    except UpstreamNotFoundError:
+        return None
+    except UpstreamError:
+        raise
+    except PricesError:
+        return None
+    fields = {
+        "source": got.source,
+        "fetched_at": got.fetched_at,
+        "stale": False,
+        "currency": got.value.currency,
+        "quote_currency": got.value.currency,
+        "fallback_from": got.skipped,
+        "adjustment": got.value.series.adjustment,
+    }
+    return _answer(resolved, day, _closes_up_to(day, _bars(got.value))[-1], fields)
+
+
+def _bars(part: Part) -> list[Candle]:
+    return part.series.candles if isinstance(part.series, Candles) else []
 
 
 def _reaching(resolved: Resolved, day: date) -> Period:
@@ -315,7 +381,7 @@ def _stored_close(resolved: Resolved, day: date) -> PriceAtAnswer | None:
         was = Candle(bar.opens, bar.open, bar.high, bar.low, bar.close, bar.volume, True)
         if closed_at(kind, was) > datetime.now(UTC):
             return None
-        return msgspec.structs.replace(_answer(resolved, day, was, fields), cached=True)
+        return _answer(resolved, day, was, fields, is_cached=True)
     return None
 
 
@@ -339,12 +405,19 @@ def _is_adjusted(kept: Series) -> bool:
     return not StockSplit.objects.filter(asset=kept.asset_id, day__gte=kept.renewed_at).exists()
 
 
-def _answer(resolved: Resolved, day: date, bar: Candle, fields: dict[str, Any]) -> PriceAtAnswer:
+def _answer(
+    resolved: Resolved,
+    day: date,
+    bar: Candle,
+    fields: dict[str, Any],
+    *,
+    is_cached: bool = False,
+) -> PriceAtAnswer:
     asset = resolved.asset
     kind = AssetKind(asset.kind)
     return PriceAtAnswer(
         **fields,
-        cached=False,
+        cached=is_cached,
         as_of=closed_at(kind, bar),
         symbol=resolved.symbol,
         ref=asset.ref,

@@ -10,7 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
+
+from django.conf import settings
 
 from prices import gateway, registry
 from prices.answers import Segment, Skipped
@@ -19,7 +22,7 @@ from prices.errors import PricesError
 from prices.gateway import Sourced
 from prices.models import Asset
 from prices.services import store
-from prices.services.series import Part
+from prices.services.series import Measure, Part, bars
 from prices.types import (
     AssetKind,
     Candle,
@@ -40,6 +43,10 @@ MOST_ASKED = 2
 PATIENCE_S = 8.0
 # How far two sources may lie apart on the bars that both have, to be joined.
 SAME = 0.01
+# A series that begins so shortly after its source did may be of an older asset.
+BEGINS_WITH_S = 10 * 86_400
+BELIEVED = timedelta(hours=1)
+A_WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,44 @@ def furthest(got: Sourced[Part], quest: Quest) -> Sourced[Part]:
             best = replace(chosen, skipped=[*got.skipped, *passed])
             passed.append(Skipped(source=registry.skipped_name(name), code=_why(chosen.value)))
     return best
+
+
+def why_cut(part: Part, name: str, span: Window) -> TruncatedBy | None:
+    """Return why a series begins later than its period, as far as that is known.
+
+    An exchange may have listed a coin long after it began, and what begins with the source
+    need not have begun then: both are limits of the source. All there is of an asset that
+    began later is cut by nothing.
+    """
+    cut = part.series.truncated_by
+    is_all = cut is None and span.start is None
+    if name not in settings.PRICE_PROVIDERS or not (is_all or cut is TruncatedBy.LISTING):
+        return cut
+    source = registry.backend(name)
+    began = source.began.timestamp() + BEGINS_WITH_S
+    is_known = source.has_assets_whole and (part.first > began or not is_all)
+    return cut if is_known else TruncatedBy.LIMIT
+
+
+def refusal(name: str, quest: Quest, measure: Measure) -> PricesError | None:
+    """Return why a source would give no bars of the asset now; None where it would.
+
+    One that did within the hour is believed; another is asked for the newest days.
+    """
+    if store.has_given(quest.asset, name, measure.now - BELIEVED):
+        return None
+    latest = Window(measure.now - A_WEEK, measure.now)
+    try:
+        gateway.ask(
+            AssetKind(quest.asset.kind),
+            quest.capability,
+            lambda source: bars(source, latest, Resolution.DAY, measure),
+            purpose=quest.purpose,
+            sources=[name],
+        )
+    except PricesError as exc:
+        return exc
+    return None
 
 
 def _is_cut(part: Part, quest: Quest) -> bool:
@@ -177,7 +222,7 @@ def joined(far: Part, near: Part, far_source: str, near_source: str) -> Part | N
         Segment(from_=far.first, to=ends, source=far_source),
         Segment(from_=begins, to=near.last, source=near_source),
     )
-    return replace(far, series=whole, segments=segments)
+    return replace(far, series=whole, segments=segments, held_at=near.held_at)
 
 
 def _closes(part: Part) -> dict[int, float]:

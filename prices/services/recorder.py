@@ -15,7 +15,7 @@ from itertools import groupby
 from threading import Lock
 
 from django.db import transaction
-from django.db.models import Count, F, FilteredRelation, Q, QuerySet
+from django.db.models import Count, F, FilteredRelation, Max, Q, QuerySet
 
 from prices.answers import QuoteAnswer
 from prices.freshness import AUCTION
@@ -121,6 +121,12 @@ def _counted(asset: Asset, window: Window) -> dict[int, int]:
         .values_list("day", "count")
     )
     return dict(rows)
+
+
+def newest(asset: Asset, window: Window) -> int:
+    """Return when the newest minute opened that was recorded of a window; 0 without any."""
+    found: int | None = _minutes_of(asset, window).aggregate(newest=Max("opens"))["newest"]
+    return found or 0
 
 
 def candles(

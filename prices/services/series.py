@@ -12,7 +12,8 @@ from prices import cache
 from prices.answers import QuoteAnswer, Segment
 from prices.errors import NotListedError, UpstreamError, UpstreamJumpError
 from prices.models import Asset
-from prices.providers.bars import DAY_S, aligned, roll_up, why_later
+from prices.providers.bars import DAY_S, aligned, bar_end, roll_up, why_later
+from prices.providers.stock_source import closing
 from prices.services import doubts, pairs, splits, store
 from prices.services.store import Known
 from prices.sessions import latest_session
@@ -26,13 +27,17 @@ _ROOM_OF_STOCKS = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one source gave; `segments` where another one's newest days were put behind."""
+    """What one source gave; `segments` where another one's newest days were put behind.
+
+    `held_at` is when the newest price held that bars are made of, or will, in Unix seconds.
+    """
 
     series: Candles | Points
     resolution: Resolution
     currency: str
     coverage: float | None = None
     segments: tuple[Segment, ...] = ()
+    held_at: int | None = None
 
     @property
     def items(self) -> Sequence[Candle] | Sequence[Point]:
@@ -127,20 +132,27 @@ def bars(source: Any, span: Window, resolution: Resolution, measure: Measure) ->
     UpstreamJumpError where what it has is not to be believed; nothing of it is kept then.
     """
     asset, now = measure.asset, measure.now
-    if resolution.is_intraday:
-        series = _told(source, span, resolution, measure)
-    else:
-        series = _told(source, aligned(span, resolution), Resolution.DAY, measure)
+    kind = AssetKind(asset.kind)
+    width = resolution if resolution.is_intraday else Resolution.DAY
+    asked = span if resolution.is_intraday else aligned(span, resolution)
+    series = _told(source, asked, width, measure)
 
     def days() -> Candles:
         return _told(source, aligned(span, Resolution.DAY), Resolution.DAY, measure)
 
     series = splits.adjusted(asset, series, source=source.name, days=days)
+    held_at = ends(kind, series.candles[-1].timestamp, width) if series.candles else None
     if resolution in (Resolution.WEEK, Resolution.MONTH):
-        series = roll_up(series, resolution, span, kind=AssetKind(asset.kind), now=now)
+        series = roll_up(series, resolution, span, kind=kind, now=now)
     if not series.candles:
         raise NotListedError(source.name, asset.ref)
-    return Part(series, resolution, pairs.quote_currency(asset, source.name))
+    currency = pairs.quote_currency(asset, source.name)
+    return Part(series, resolution, currency, held_at=held_at)
+
+
+def ends(kind: AssetKind, opened: int, width: Resolution) -> int:
+    """Return when a bar of up to a day ends, a stock's with its session at the latest."""
+    return closing(opened, width) if kind is AssetKind.STOCK else bar_end(opened, width)
 
 
 def points(source: Any, span: Window, step: Resolution, measure: Measure) -> Part:

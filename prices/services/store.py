@@ -102,6 +102,11 @@ def begins(asset: Asset, source: str, resolution: Resolution, start: datetime | 
     return None
 
 
+def has_given(asset: Asset, source: str, since: datetime) -> bool:
+    """Return whether bars of a source came, of whatever width, at or after a moment."""
+    return Series.objects.filter(asset=asset, source=source, renewed_at__gte=since).exists()
+
+
 def keep(
     asset: Asset,
     source: str,

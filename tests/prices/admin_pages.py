@@ -12,7 +12,7 @@ from django.test import Client
 from prices import cache
 from prices.answers import HistoryAnswer, QuoteAnswer
 from prices.models import Asset
-from prices.types import Adjustment, AssetKind, Freshness, Period, Point, Resolution
+from prices.types import Adjustment, AssetKind, Freshness, Origin, Period, Point, Resolution
 
 LIST = "/admin/prices/asset/"
 STATUS = "/admin/prices/asset/status/"
@@ -109,6 +109,8 @@ def charted(asset: Asset, symbol: str, prices: list[float], period: Period = Per
         quote_currency="USD",
         fallback_from=[],
         alternatives=[],
+        origin=Origin.PROVIDER,
+        coverage=None,
         data=points,
     )
     cache.store(cache.history_key(symbol, period), series, 1800, good_s=86_400)

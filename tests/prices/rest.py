@@ -18,6 +18,7 @@ SERIES = ENVELOPE | {
     *("success", "symbol", "ref", "period", "resolution", "count", "from", "to", "truncated"),
     *("truncated_by", "available_from", "volume_basis", "alternatives"),
     *("quote_currency", "fallback_from", "freshness", "market", "adjustment", "segments"),
+    *("origin", "coverage"),
 }
 ASSET = {
     *("id", "ref", "symbol", "name", "image", "current_price", "market_cap", "market_cap_rank"),

@@ -220,6 +220,16 @@ def test_hostile_bytes_in_redis_are_a_miss(redis_client: Redis, body: bytes) -> 
     assert source.calls == 1
 
 
+def test_a_key_of_another_type_is_no_outage(redis_client: Redis) -> None:
+    redis_client.hset("failed:price:BTC", "not", "ours")
+    with pytest.raises(redis_clients.RedisAwayError):
+        redis_clients.ask(lambda r: r.incr("failed:price:BTC"))
+
+    assert not redis_clients.is_away()
+    assert fetch(Source(answer(3))).value.count == 3
+    assert redis_client.get("price:BTC") is not None
+
+
 def test_times_without_a_zone_are_a_miss(redis_client: Redis) -> None:
     naive = cache.encode(answer()).replace(b'Z"', b'"')
     redis_client.set("price:BTC", naive, ex=60)

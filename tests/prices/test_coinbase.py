@@ -130,12 +130,12 @@ def test_only_what_a_bounded_number_of_calls_gives_is_offered() -> None:
     provider = coinbase({})
 
     assert provider.resolutions(window(days=1)) == list(Resolution)
-    assert provider.resolutions(window(days=90))[0] is Resolution.H1
-    assert provider.resolutions(window(days=365)) == ["D", "W", "M"]
+    assert provider.resolutions(window(days=90))[0] is Resolution.M15
+    assert provider.resolutions(window(days=365)) == ["60", "240", "D", "W", "M"]
     assert provider.resolutions(Window(None, NOW)) == ["D", "W", "M"]
     with pytest.raises(ResolutionUnavailableError) as caught:
         provider.candles(BTC, window(days=365), Resolution.M1)
-    assert caught.value.extra["available"] == ["D", "W", "M"]
+    assert caught.value.extra["available"] == ["60", "240", "D", "W", "M"]
 
 
 def test_all_there_is_begins_with_the_first_trade_and_asks_little_beyond_it() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
 from redis import Redis
 
+from prices.sessions import latest_session
 from tests.market import Sandbox
 from tests.prices.rest import SERIES, get, ok, problem
 
@@ -52,7 +55,7 @@ def test_candle_times_are_opening_times_and_missing_volume_is_null() -> None:
     series = ok("/BTC/ohlcv", period="1w")
     now = time.time()
 
-    assert series.keys() == SERIES | {"origin", "coverage", "dropped", "candles"}
+    assert series.keys() == SERIES | {"dropped", "candles"}
     assert (series["resolution"], series["origin"], series["volume_basis"]) == (
         "240",
         "provider",
@@ -122,3 +125,39 @@ def test_a_young_coin_s_series_says_since_when_it_is_listed() -> None:
 
 def _range_calls(sandbox: Sandbox) -> int:
     return sandbox.count("/coingecko/api/v3/coins/ethereum/market_chart/range")
+
+
+@pytest.mark.parametrize("resolution", ["60", "D", "W"])
+@pytest.mark.parametrize(
+    "now", ["2026-11-18T23:00:00Z", "2026-11-22T12:00:00Z", "2026-11-18T18:00:00Z"]
+)
+def test_a_stock_s_candles_are_of_the_session_s_close_at_every_width(
+    sandbox: Sandbox, resolution: str, now: str
+) -> None:
+    moment = datetime.fromisoformat(now)
+    sandbox.control("POST", "clock", {"now": moment.timestamp()})
+    with time_machine.travel(moment, tick=False):
+        series = ok("/AAPL/ohlcv", period="1m", resolution=resolution)
+
+    as_of = datetime.fromisoformat(series["as_of"])
+    assert as_of == min(moment, latest_session(moment).closes)
+
+
+@pytest.mark.parametrize("now", ["2026-11-18T23:00:00Z", "2026-11-22T12:00:00Z"])
+def test_a_stock_s_week_begins_with_the_same_session_at_every_width(
+    sandbox: Sandbox, now: str
+) -> None:
+    moment = datetime.fromisoformat(now)
+    sandbox.control("POST", "clock", {"now": moment.timestamp()})
+    with time_machine.travel(moment, tick=False):
+        days = {
+            width: datetime.fromtimestamp(
+                ok("/AAPL/ohlcv", period="1w", resolution=width)["from"], UTC
+            ).date()
+            for width in ("5", "15", "60", "D")
+        }
+        week = ok("/AAPL/ohlcv", period="1w", resolution="W")["from"]
+
+    assert len(set(days.values())) == 1
+    monday = days["D"] - timedelta(days=days["D"].weekday())
+    assert datetime.fromtimestamp(week, UTC).date() == monday

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
+import time_machine
 from redis import Redis
 
 from tests.market import Sandbox
@@ -96,6 +98,58 @@ def test_what_is_no_day_is_refused(day: str) -> None:
     assert problem(get("/BTC/at", date=day), 400, "invalid_parameter")["errors"][0]["field"] == (
         "date"
     )
+
+
+@pytest.mark.parametrize(
+    ("now", "symbol", "today"),
+    [
+        ("2026-11-19T02:00:00Z", "AAPL", "2026-11-18"),  # the evening before in New York
+        ("2026-11-19T02:00:00Z", "BTC", "2026-11-19"),
+        ("2026-11-18T23:30:00Z", "AAPL", "2026-11-18"),
+        ("2026-11-18T23:30:00Z", "BTC", "2026-11-18"),
+    ],
+)
+def test_a_stock_s_day_is_new_york_s_and_a_coin_s_is_utc_s(
+    now: str, symbol: str, today: str
+) -> None:
+    tomorrow = date.fromisoformat(today) + timedelta(days=1)
+    with time_machine.travel(datetime.fromisoformat(now), tick=False):
+        answer = ok(f"/{symbol}/at", date=today)
+        problem(get(f"/{symbol}/at", date=tomorrow.isoformat()), 400, "invalid_parameter")
+
+    # The stock's session is over; the coin's day is not.
+    newest = date.fromisoformat(today) - timedelta(days=symbol == "BTC")
+    assert (answer["date"], answer["close_date"]) == (today, newest.isoformat())
+
+
+def test_a_day_before_one_source_s_first_bar_is_asked_of_the_next(
+    sandbox: Sandbox, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_candles": ["coinbase", "binance"]}
+
+    answer = ok("/HBAR/at", date="2019-11-01")  # listed there 23 days earlier
+
+    assert (answer["close_date"], answer["quote_currency"]) == ("2019-11-01", "USDT")
+    assert [one["code"] for one in answer["fallback_from"]] == ["not_found"]
+
+
+def test_a_source_that_cannot_be_asked_may_have_an_earlier_day(
+    sandbox: Sandbox, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_candles": ["coinbase", "binance"]}
+    sandbox.fault("status", status=500, path="/binance/api/v3/klines")
+
+    problem(get("/HBAR/at", date="2019-11-01"), 503, "upstream_unavailable")
+
+
+def test_an_answer_is_a_hit_only_where_no_source_was_asked(redis_client: Redis) -> None:
+    first = get("/ETH/at", date="2026-08-01")
+    again = get("/ETH/at", date="2026-08-01")
+    redis_client.flushall()
+    from_store = get("/ETH/at", date="2026-08-02")
+
+    assert [one["X-Cache"] for one in (first, again, from_store)] == ["MISS", "HIT", "HIT"]
+    assert [one.json()["cached"] for one in (first, again, from_store)] == [False, True, True]
 
 
 def test_a_day_to_come_is_refused() -> None:

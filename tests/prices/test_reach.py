@@ -25,7 +25,7 @@ from prices.types import (
     Resolution,
 )
 from tests.market import Sandbox
-from tests.prices.rest import get, ok, problem
+from tests.prices.rest import get, max_age, ok, problem
 from tests.prices.test_store import forget, later
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
@@ -281,3 +281,93 @@ def test_widths_of_recorded_bars_are_among_those_to_be_had(
         body = ok("/AAPL/ohlcv", period="1d", resolution="1")
 
     assert body["resolution"] == "1"
+
+
+def test_where_a_plan_refuses_history_recorded_prices_are_given(
+    recorded: Asset, settings: Any
+) -> None:
+    chain(settings, "stock_history", "finnhub")
+    with at_the_close():
+        series = ok("/AAPL/history", period="1d")
+
+    assert (series["origin"], series["resolution"], series["count"]) == ("recorded", "5", 12)
+    session = latest_session(datetime.now(UTC))
+    assert series["coverage"] == 12 / ((session.closes - session.opens) / timedelta(minutes=5))
+    assert skipped(series) == [("finnhub", "plan_restricted")]
+    first = series["data"][0]
+    assert first["timestamp"] == int(session.opens.timestamp()) + 300
+    assert (first["price"], first["volume"]) == (200.0, None)
+
+
+# All there is, and why it begins where it does
+
+
+def test_all_that_an_exchange_has_is_cut_where_the_exchange_begins(settings: Any) -> None:
+    chain(settings, "coin_candles", "coinbase")
+
+    response = get("/BTC/ohlcv", period="all", resolution="M")
+
+    series = response.json()
+    assert (series["truncated"], series["truncated_by"]) == (True, "limit")
+    assert series["available_from"] == series["from"]
+    assert max_age(response) > 60  # no more is to come
+
+
+@pytest.mark.parametrize("symbol", ["ABNB", "coingecko:sandbox-newcomer"])
+def test_all_of_an_asset_that_began_there_is_cut_by_nothing(settings: Any, symbol: str) -> None:
+    chain(settings, "stock_candles", "tiingo")
+    chain(settings, "coin_candles", "coingecko")
+
+    series = ok(f"/{symbol}/ohlcv", period="all", resolution="M")
+
+    assert (series["truncated"], series["truncated_by"], series["available_from"]) == (
+        False,
+        None,
+        None,
+    )
+
+
+# What there is instead
+
+
+def test_a_width_that_a_plan_refuses_is_not_among_those_to_be_had(
+    sandbox: Sandbox, settings: Any
+) -> None:
+    chain(settings, "stock_candles", "finnhub", "tiingo")
+    sandbox.control("POST", "plan", {"plan": "free"})
+
+    body = problem(get("/AAPL/ohlcv", period="1y", resolution="1"), 409, "resolution_unavailable")
+
+    assert body["available"] == ["D", "W", "M"]
+    for width in body["available"]:
+        assert ok("/AAPL/ohlcv", period="1y", resolution=width)["resolution"] == width
+
+
+def test_where_the_plan_refuses_every_width_it_is_the_plan_that_is_told(
+    sandbox: Sandbox, settings: Any
+) -> None:
+    chain(settings, "stock_candles", "finnhub")
+    sandbox.control("POST", "plan", {"plan": "free"})
+
+    problem(get("/AAPL/ohlcv", period="1y", resolution="1"), 403, "plan_restricted")
+
+
+def test_widths_of_an_exchange_that_does_not_list_a_coin_are_not_to_be_had(settings: Any) -> None:
+    chain(settings, "coin_candles", "binance", "coingecko")
+
+    body = problem(
+        get("/coingecko:rank-unknown-gold/ohlcv", period="1y", resolution="1"),
+        409,
+        "resolution_unavailable",
+    )
+
+    assert body["available"] == ["D", "W", "M"]
+
+
+def test_widths_of_a_source_that_is_down_are_not_to_be_had(sandbox: Sandbox, settings: Any) -> None:
+    chain(settings, "coin_candles", "binance", "coingecko")
+    sandbox.fault("status", status=500, path="/binance/api/v3/klines")
+
+    body = problem(get("/BTC/ohlcv", period="1y", resolution="1"), 409, "resolution_unavailable")
+
+    assert body["available"] == ["D", "W", "M"]

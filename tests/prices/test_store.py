@@ -120,7 +120,7 @@ def test_that_a_coin_is_younger_is_not_asked_again(
     series = ok("/PEPE/ohlcv", period="5y")
 
     assert sandbox.count() == asked + 1
-    assert series["truncated_by"] == "listing"
+    assert series["truncated_by"] == "limit"  # Coinbase listed it; nobody says when it began.
 
 
 def test_a_coin_that_was_counted_anew_is_asked_for_as_a_whole(
