@@ -48,8 +48,8 @@ bench: $(VENV)/dev.stamp  ## REST figures beside peers; needs wrk; ROWS=known,gz
 equality: $(VENV)/dev.stamp  ## what leaves ahead of Django against Django's own answers; QUESTIONS=5000 SEED=1
 	QUESTIONS="$${QUESTIONS:-5000}" $(BIN)/python -m pytest -n 0 --timeout 900 tests/lokifi -k every_answer_is_the_one
 
-rehearsal: $(VENV)/dev.stamp  ## what clients see while sources fail, in ten minutes; writes docs/rehearsal.md
-	$(BIN)/python -m bench.rehearsal --seconds 50 --write docs/rehearsal.md
+rehearsal: $(VENV)/dev.stamp  ## what clients see while sources fail, in a quarter of an hour; writes docs/rehearsal.md
+	$(BIN)/python -m bench.rehearsal --seconds 30 --write docs/rehearsal.md
 
 bench-stream: $(VENV)/dev.stamp  ## the stream's figures beside peers; ROWS=crowd ROUNDS=3 PART=0.1
 	$(BIN)/python -m bench --rows "$(ROWS)" --rounds "$(ROUNDS)" --part "$(PART)"

@@ -1,10 +1,12 @@
-"""What a client sees while sources fail in every way: ten minutes of a running product.
+"""What a client sees while sources fail in every way: a quarter of an hour of a running product.
 
-    python -m bench.rehearsal [--seconds 50] [--write docs/rehearsal.md]
+    python -m bench.rehearsal [--seconds 30] [--write docs/rehearsal.md]
 
 Each act sets faults at the sandbox, watches REST and the socket, takes the faults
 away, and waits for the first tick that is whole again. A number counts as made
-up where it is more than 10 % off what the market itself says.
+up where it is more than 10 % off what the market itself says. All of it goes by a
+clock that is set back into the last session of New York, so that it closes before
+the last act.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from tests.chaos.__main__ import load_settings
 
 load_settings()
 
+from prices.sessions import latest_session  # noqa: E402 - as the next
 from tests.chaos.stage import Stage, status_of  # noqa: E402 - what it imports reads the settings
 
 _SYMBOLS = ("BTC", "ETH", "DOGE", "AAPL")
@@ -42,6 +45,9 @@ _PATHS = (
     "/api/v1/prices/DOGE/history?period=1w",
 )
 _MADE_UP = 0.10
+_CLOCK = Path(__file__).parent / "clock"
+# What an act takes beside its own time: until sources are whole again.
+_BETWEEN_S = 15
 
 Fault = dict[str, Any]
 _COINS = ("coingecko", "binance", "coinbase", "kraken")
@@ -51,14 +57,18 @@ def _down(*sources: str) -> list[Fault]:
     return [{"kind": "status", "source": source, "status": 503} for source in sources]
 
 
-_ACTS: dict[str, list[Fault]] = {
+_STOCKS: dict[str, list[Fault]] = {
     "nothing wrong": [],
+    "Finnhub down": _down("finnhub"),
+    "Finnhub and Twelve Data down": _down("finnhub", "twelvedata"),
+    "Finnhub stands still": [{"kind": "frozen", "source": "finnhub"}],
+    "every source down": _down(*_COINS, "finnhub", "twelvedata", "tiingo"),
+}
+_COINS_TOO: dict[str, list[Fault]] = {
     "CoinGecko down": _down("coingecko"),
     "Binance down": _down("binance"),
     "Coinbase down": _down("coinbase"),
-    "Finnhub down": _down("finnhub"),
     "CoinGecko and Binance down": _down("coingecko", "binance"),
-    "every source down": _down(*_COINS, "finnhub", "twelvedata", "tiingo"),
     "CoinGecko and Finnhub slow (6 s)": [
         {"kind": "delay", "source": source, "delay_s": 6} for source in ("coingecko", "finnhub")
     ],
@@ -70,6 +80,13 @@ _ACTS: dict[str, list[Fault]] = {
     "Binance says twice the price": [{"kind": "times", "source": "binance", "factor": 2}],
     "CoinGecko stands still": [{"kind": "frozen", "source": "coingecko"}],
 }
+_CLOSED: dict[str, list[Fault]] = {
+    "New York has closed": [],
+    "New York has closed, Finnhub down": _down("finnhub"),
+}
+_STOCK = "AAPL"
+# How long after the close a source may still be at the last trades.
+_SETTLED = timedelta(minutes=2)
 
 
 @dataclass
@@ -83,6 +100,7 @@ class Seen:
     freshness: Counter[str] = field(default_factory=Counter)
     stale: int = 0
     disputed: int = 0
+    stock: Counter[str] = field(default_factory=Counter)
     quotes: int = 0
     ticks: int = 0
     stale_ticks: int = 0
@@ -94,6 +112,8 @@ class Seen:
         self.freshness[quote["freshness"]] += 1
         self.stale += quote["stale"]
         self.disputed += quote["disputed"]
+        if quote["symbol"] == _STOCK:
+            self.stock[quote["freshness"]] += 1
         for one in quote.get("fallback_from", []):
             self.skipped[f"{one['source'].removeprefix('sandbox:')} {one['code']}"] += 1
         right = truth[quote["symbol"]]
@@ -205,10 +225,11 @@ def _row(name: str, seen: Seen) -> str:
             ", ".join(f"{word} {n}" for word, n in seen.freshness.most_common()),
         ]
     ).split("; ")
+    stock = ", ".join(f"{word} {n}" for word, n in seen.stock.most_common())
     skipped = ", ".join(name for name, _ in seen.skipped.most_common(6)) or "-"
     back = "not within 90 s" if seen.back_s is None else f"{seen.back_s:.1f} s"
     made_up = str(len(seen.made_up))
-    cells = [name, *said, str(seen.stale), str(seen.disputed), skipped]
+    cells = [name, *said, stock, str(seen.stale), str(seen.disputed), skipped]
     return f"| {' | '.join([*cells, f'{seen.ticks} ({seen.stale_ticks})', made_up, back])} |"
 
 
@@ -219,36 +240,61 @@ What clients see while sources fail: `make rehearsal`,
 Each act lasts {seconds} s; then its faults are taken away. Statuses are of five REST requests a second
 (two quotes, a batch, candles, a history); "made up" counts numbers more than 10 % off the market's own.
 "Back" is from then to the first tick with all symbols, none stale or disputed; an open breaker rests 20 s.
+The clock is set back: it begins in a session of New York, which closes before the last two acts.
 
-| act | statuses | slowest answer | freshness of quotes | stale | disputed | passed over | ticks (with a stale price) | made up | back |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| act | statuses | slowest answer | freshness of quotes | of AAPL's | stale | disputed | passed over | ticks (with a stale price) | made up | back |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """  # noqa: E501 - a table's head is one line
 
 
-def _stage() -> Stage:
-    return Stage(
+class _ShiftedStage(Stage):
+    """An installation whose every process, and its market, go by a clock `shift_s` ahead."""
+
+    def __init__(self, folder: Path, shift_s: float, **settings: str) -> None:
+        self._shift_s = shift_s
+        clock = {"PYTHONPATH": str(_CLOCK), "CLOCK_SHIFT_S": str(shift_s)}
+        super().__init__(folder, **settings, **clock)
+
+    def manage(self, *words: str) -> str:
+        # The market first: prices of a time to come are no prices.
+        self.sandbox.control("POST", "clock", {"shift_s": self._shift_s})
+        return super().manage(*words)
+
+
+def _stage(shift: timedelta) -> Stage:
+    return _ShiftedStage(
         Path(tempfile.mkdtemp(prefix="lokifi-rehearsal-")),
+        shift.total_seconds(),
         PUBLISH_INTERVAL_S=str(_TICK_S),
         DISPUTE_CHECK_S="30",
         TRACKED_SYMBOLS=",".join(_SYMBOLS),
     )
 
 
+def _wait_until(moment: datetime) -> None:
+    time.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=50)
+    parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--write", type=Path)
     given = parser.parse_args()
-    rows = []
+    rows: list[str] = []
+    before_close = {**_STOCKS, **_COINS_TOO}
+    closes = latest_session(datetime.now(UTC) - timedelta(hours=8)).closes
+    begins = closes - len(before_close) * timedelta(seconds=given.seconds + _BETWEEN_S)
+    shift = begins - datetime.now(UTC)
     with ExitStack() as opened:
-        stage = opened.enter_context(_stage())
-        stage.manage("prepare")
+        stage = opened.enter_context(_stage(shift))
         stage.up(["uvicorn"])
         truth = _truth(stage)
         socket = opened.enter_context(connect(stage.webs[0].socket_url))
         listener = Listener(socket)
         time.sleep(3 * _TICK_S)
-        for name, faults in _ACTS.items():
+        for name, faults in [*before_close.items(), *_CLOSED.items()]:
+            if name in _CLOSED:
+                _wait_until(closes + _SETTLED - shift)
             seen = _act(stage, listener, faults, truth, given.seconds)
             rows.append(_row(name, seen))
             print(rows[-1], *seen.made_up[:5], sep="\n    ", flush=True)
