@@ -194,7 +194,7 @@ def fetch_many(
     fit, because its key has come to mean another asset, is missing altogether.
     Past its life a last-known-good copy is given, marked stale, where the load
     raises UpstreamError; other errors are answers in their own right. What failed
-    to load a moment ago is not tried again, unless it need not be heeded.
+    to load a moment ago is not tried again, unless sources that failed need not be heeded.
     """
     flight = _Flight(load, answer, lifetime, max_age_s, fits, heeds_failures)
     held = {key: h for key, h in read_many(keys, answer).items() if fits(key, h.value)}
@@ -381,9 +381,11 @@ class _Flight(Generic[A]):
     locks: locks.Locks = field(default_factory=locks.Locks)
 
     def results(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
-        results: dict[str, Held[A] | PricesError] = {}
-        if self.heeds_failures:
-            results |= failures.remembered(keys)
+        results: dict[str, Held[A] | PricesError] = {
+            key: error
+            for key, error in failures.remembered(keys).items()
+            if self.heeds_failures or not isinstance(error, UpstreamError)
+        }
         rest = [key for key in keys if key not in results]
         mine, others = self._board(rest)
         landed: list[str] = []

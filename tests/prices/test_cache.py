@@ -196,6 +196,22 @@ def test_an_answer_that_is_a_no_is_remembered_as_it_was(
     assert source.calls == 1
 
 
+def test_who_need_not_heed_failures_tries_what_failed_and_not_what_does_not_exist(
+    redis_client: Redis,
+) -> None:
+    failures.remember({"price:A": UpstreamError("coingecko", "down"), "price:B": NoPriceError("B")})
+
+    def load(keys: Sequence[str]) -> dict[str, MappingAnswer | PricesError]:
+        return {key: answer() for key in keys}
+
+    results = cache.fetch_many(
+        ["price:A", "price:B"], load, MappingAnswer, LIFE, heeds_failures=False
+    )
+
+    assert isinstance(results["price:A"], Held)
+    assert isinstance(results["price:B"], NoPriceError)
+
+
 def test_what_is_older_than_asked_is_renewed_and_given_all_the_same_if_that_fails(
     redis_client: Redis,
 ) -> None:
