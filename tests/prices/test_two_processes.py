@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from tests.product import Answer, Product, Web
 
@@ -60,6 +61,26 @@ def test_a_cached_quote_is_served_after_a_restart_and_in_a_second_process(
 
     assert product.sandbox.count() == calls
     assert answers == [{**first, "cached": True}] * 2
+
+
+def test_what_one_process_finds_of_a_source_holds_for_the_other(
+    running: tuple[Product, list[Web]],
+) -> None:
+    product, (one, two) = running
+    product.sandbox.reset()
+    product.sandbox.fault("status", source="coingecko", status=503)
+    for symbol in ("XRP", "ADA", "TRX"):
+        one.get(f"{ROOT}/{symbol}")
+    asked = product.sandbox.count("/coingecko")
+
+    two.get(f"{ROOT}/AVAX")
+    assert product.sandbox.count("/coingecko") == asked
+
+    product.sandbox.heal()
+    with Redis(port=product.redis.port) as client:
+        assert client.delete("breaker:coingecko:open") == 1  # as after its rest
+    answers = [web.get(f"{ROOT}/{symbol}") for web, symbol in ((two, "DOT"), (one, "BCH"))]
+    assert [answer.json()["fallback_from"] for answer in answers] == [[], []]
 
 
 def test_a_page_from_another_port_of_localhost_may_fetch(
