@@ -444,11 +444,15 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "prices.schema.add_answers",
+        "prices.udf.schema.add_shapes",
         "prices.document.complete",
     ],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SERVERS": [{"url": "/", "description": "The server that this document comes from."}],
-    "TAGS": [{"name": "prices", "description": "What coins and stocks are worth, and were."}],
+    "TAGS": [
+        {"name": "prices", "description": "What coins and stocks are worth, and were."},
+        {"name": "udf", "description": "The same for TradingView's charting library."},
+    ],
 }
 
 # --- Celery ------------------------------------------------------------------------

@@ -21,6 +21,7 @@ urlpatterns = [
     path("readyz", views.readyz, name="readyz"),
     path("api/v1/prices/stream", PriceStreamView.as_view(), name="stream"),
     path("api/v1/", include("prices.urls")),
+    path("api/udf/", include("prices.udf.urls")),
     path("api/schema", SchemaView.as_view(), name="schema"),
     path("api/docs", dashboard.docs, name="docs"),
     re_path(r"^api(?:/.*)?$", NotFoundView.as_view()),

@@ -112,7 +112,7 @@ def _place_errors(path: str, operation: dict[str, Any], response: dict[str, Any]
     """Let each error's example be one of this address."""
     for content in response.get("content", {}).values():
         for example in content.get("examples", {}).values():
-            if "code" in example["value"]:
+            if isinstance(example["value"], dict) and "instance" in example["value"]:
                 example["value"] = _placed(path, operation, example["value"])
 
 

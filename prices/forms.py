@@ -18,7 +18,7 @@ from msgspec import UNSET, UnsetType
 from prices.answers import CandlesAnswer, HistoryAnswer, SeriesAnswer
 from prices.errors import InvalidParameterError
 from prices.grid import missing_bars, missing_points
-from prices.types import AssetKind, Candle, Origin, Point
+from prices.types import AssetKind, Candle, Point
 
 JSON = "application/json"
 # No series that is asked for has more places than these; one that had would be made up of holes.
@@ -131,8 +131,6 @@ class HistoryColumns(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "
 class CandlesCut(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "from"}):
     """GET /{symbol}/ohlcv where some of it was asked for, filled, or with its gaps."""
 
-    origin: Origin
-    coverage: float | None
     dropped: int
     candles: list[PlacedCandle]
     gaps: list[Gap] | None
@@ -141,8 +139,6 @@ class CandlesCut(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "from
 class CandlesColumns(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "from"}):
     """GET /{symbol}/ohlcv?format=columns."""
 
-    origin: Origin
-    coverage: float | None
     dropped: int
     candles: CandleColumns
     gaps: list[Gap] | None

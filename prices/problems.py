@@ -1,4 +1,7 @@
-"""Errors as RFC 9457 problems: one shape for everything that goes wrong under /api."""
+"""Errors as RFC 9457 problems: one shape for everything that goes wrong under /api.
+
+But for UDF, whose clients look at no status and know one shape of error, their own.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from prices.errors import ClientLimitError, PricesError, UpstreamError
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+UDF = "/api/udf"
 
 # The codes of failures that are not ours but HTTP's, by status.
 _CODES = {
@@ -37,6 +41,8 @@ def problem(
     request: HttpRequest, status: int, code: str, detail: str, **extra: Any
 ) -> HttpResponse:
     """Return a problem. `extra` holds the members that its code has beside the usual ones."""
+    if f"{request.path_info}/".startswith(f"{UDF}/"):
+        return _for_a_chart(request, status, code, detail)
     body = {
         "type": f"urn:lokifi:problem:{code}",
         "title": HTTPStatus(status).phrase,
@@ -50,6 +56,21 @@ def problem(
     }
     response = HttpResponse(msgspec.json.encode(body), status=status, content_type=CONTENT_TYPE)
     # A cache that kept an error would hide the answer that comes after it.
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _for_a_chart(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:
+    is_unknown = code in {"unknown_symbol", "invalid_symbol"}
+    body = {
+        "s": "error",
+        "errmsg": "unknown_symbol" if is_unknown else detail,
+        "code": code,
+        "request_id": getattr(request, "request_id", None),
+    }
+    response = HttpResponse(
+        msgspec.json.encode(body), status=status, content_type="application/json"
+    )
     response["Cache-Control"] = "no-store"
     return response
 

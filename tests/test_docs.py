@@ -13,10 +13,13 @@ from django.core.management import get_commands
 from django.urls import URLPattern, get_resolver
 
 from prices import errors, problems, schema, urls
+from prices.udf import schema as udf
+from prices.udf import urls as udf_urls
 from streaming import protocol
 from tests.processes import ROOT
 
 HTTP_API = (ROOT / "docs/http-api.md").read_text()
+UDF = (ROOT / "docs/udf.md").read_text()
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -73,6 +76,13 @@ def test_an_example_of_the_openapi_document_is_on_the_page(name: str) -> None:
 def test_the_example_of_a_stream_is_on_its_page() -> None:
     page = (ROOT / "docs/events.md").read_text()
     assert schema.EVENTS.strip() in page
+
+
+def test_every_address_and_example_of_udf_is_on_its_page() -> None:
+    for pattern in udf_urls.urlpatterns:
+        assert re.search(rf"`GET /api/udf/{pattern.pattern}[`?]", UDF)
+    blocks = json_blocks(UDF)
+    assert [name for name, example in udf.EXAMPLES.items() if example not in blocks] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -80,11 +80,13 @@ def candles(
     resolution: Resolution | None = None,
     *,
     force: bool = False,
+    max_age_s: float | None = None,
 ) -> Held[CandlesAnswer]:
     """Return bars over `period`, oldest first.
 
     A named resolution is given exactly. Without one the usual width of the
-    period is given, or the nearest coarser that can be had.
+    period is given, or the nearest coarser that can be had. What is held and
+    older than `max_age_s` is renewed.
 
     Raises ResolutionUnavailableError, NoPriceError, PlanRestrictedError, UpstreamError.
     """
@@ -93,7 +95,7 @@ def candles(
         lambda: _candles(resolved, period, resolution, Purpose.of(force)),
         CandlesAnswer,
         cache.CANDLES,
-        max_age_s=cache.FORCED_AGE_S if force else None,
+        max_age_s=cache.FORCED_AGE_S if force else max_age_s,
         fits=lambda _, value: value.ref == resolved.asset.ref,
     )
 

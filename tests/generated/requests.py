@@ -53,13 +53,17 @@ class Asked:
 
 
 def requests(document: Mapping[str, Any]) -> st.SearchStrategy[Asked]:
-    """Return a strategy of requests to every address whose answers have an end."""
+    """Return a strategy of requests to every address whose answers have an end.
+
+    UDF has errors of its own shape and is asked by its own adapter, in its own tests.
+    """
     return st.one_of(
         *(
             request(path, method, operation)
             for path, methods in document["paths"].items()
             for method, operation in methods.items()
-            if "text/event-stream" not in operation["responses"]["200"].get("content", {})
+            if not path.startswith("/api/udf/")
+            and "text/event-stream" not in operation["responses"]["200"].get("content", {})
         )
     )
 

@@ -46,6 +46,8 @@ def series(ref: str, resolution: Resolution) -> dict[str, Any]:
         "quote_currency": "USD",
         "fallback_from": [],
         "alternatives": [],
+        "origin": Origin.PROVIDER,
+        "coverage": None,
     }
 
 
@@ -53,13 +55,7 @@ def candles(
     *opens: int, ref: str = "coingecko:x", width: Resolution = Resolution.H1
 ) -> CandlesAnswer:
     bars = [Candle(at, 2.0, 4.0, 1.0, 3.0, 10.0, True) for at in opens]
-    own: dict[str, Any] = {
-        "origin": Origin.PROVIDER,
-        "coverage": None,
-        "dropped": 0,
-        "candles": bars,
-    }
-    return CandlesAnswer(**series(ref, width), **own)
+    return CandlesAnswer(**series(ref, width), dropped=0, candles=bars)
 
 
 def history(

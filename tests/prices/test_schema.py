@@ -17,6 +17,8 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # i
 
 from prices import errors, problems, schema, urls
 from prices.document import REFUSED, refusal
+from prices.udf import schema as udf
+from prices.udf import urls as udf_urls
 from tests.generated.judging import Given, Judge
 from tests.generated.requests import Asked
 from tests.market import Sandbox
@@ -92,7 +94,8 @@ def test_the_document_is_valid_and_no_view_is_described_by_guessing() -> None:
 
 
 def test_every_address_is_in_the_document() -> None:
-    named = {pattern.name.replace("-", "_") for pattern in urls.urlpatterns if pattern.name}
+    patterns = [*urls.urlpatterns, *udf_urls.urlpatterns]
+    named = {pattern.name.replace("-", "_") for pattern in patterns if pattern.name}
     same = {"crypto_top": "top", "crypto_search": "coin_search", "crypto_mapping": "mapping"}
     same |= {"symbols_search": "symbol_search", "ohlcv": "candles"}
     # The stream's address is the project's, since it takes both packages.
@@ -135,6 +138,46 @@ def test_a_source_that_is_down_is_as_its_description(market: Sandbox) -> None:
 
     assert response.status_code == 503
     assert_as_described(response, "history")
+
+
+def shape_of(described: dict[str, Any]) -> Draft202012Validator:
+    """Return what checks a value against a schema of the document, unknown fields forbidden."""
+    components = {
+        name: {**component, "additionalProperties": False}
+        for name, component in document()["components"]["schemas"].items()
+    }
+    return Draft202012Validator({**described, "components": {"schemas": components}})
+
+
+@pytest.mark.parametrize("name", udf.EXAMPLES)
+def test_an_example_of_udf_is_as_its_description(name: str) -> None:
+    operation, status = name.partition(":")[0], "200"
+    if operation == "error":
+        operation, status = "symbols", "404"
+    described = operations()[f"udf_{operation}"]["responses"][status]["content"]["application/json"]
+
+    assert udf.EXAMPLES[name] in [one["value"] for one in described["examples"].values()]
+    assert list(shape_of(described["schema"]).iter_errors(udf.EXAMPLES[name])) == []
+
+
+@pytest.mark.django_db
+def test_an_answer_of_udf_is_as_its_description(market: Sandbox) -> None:
+    for name, query, status in (
+        ("config", "", 200),
+        ("symbols", "symbol=AAPL", 200),
+        ("symbols", "symbol=NOPE", 404),
+        ("search", "query=STX", 200),
+        ("history", "symbol=BTC&resolution=1D&countback=2", 200),
+        ("history", "symbol=BTC&resolution=1D&from=0&to=9", 200),
+        ("history", "symbol=BTC&resolution=7", 400),
+        ("quotes", "symbols=BTC,AAPL,NOPE", 200),
+        ("time", "", 200),
+    ):
+        response = Client().get(f"/api/udf/{name}?{query}")
+        assert response.status_code == status
+        described = operations()[f"udf_{name}"]["responses"][str(status)]["content"]
+        shape = described[response["Content-Type"]]["schema"]
+        assert [fault.message for fault in shape_of(shape).iter_errors(response.json())] == []
 
 
 @pytest.mark.parametrize("name", schema.EXAMPLES)
@@ -213,7 +256,7 @@ def test_the_document_may_be_kept_and_asked_for_again_by_its_tag() -> None:
 
 
 def parameters() -> list[tuple[str, dict[str, Any]]]:
-    return [(name, one) for name, of in operations().items() for one in of["parameters"]]
+    return [(name, one) for name, of in operations().items() for one in of.get("parameters", [])]
 
 
 def test_every_parameter_is_explained_and_has_examples_that_it_allows() -> None:
