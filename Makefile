@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Types are checked with Django's settings loaded, and these want a key.
 CHECKED := SECRET_KEY=only-for-the-type-checker
 
-.PHONY: run test lint types arch check setup lock help chaos autobahn bench bench-stream equality rehearsal generated
+.PHONY: run test lint types arch check setup lock help chaos autobahn bench bench-stream equality rehearsal generated clients
 help:  ## what there is (this list)
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -25,7 +25,7 @@ lint: $(VENV)/dev.stamp  ## ruff: faults and form
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/dev.stamp  ## mypy, strict
-	$(CHECKED) $(BIN)/mypy lokifi prices streaming tests bench manage.py
+	$(CHECKED) $(BIN)/mypy lokifi prices streaming tests bench clients/python/src manage.py
 
 arch: $(VENV)/dev.stamp  ## which package may import which
 	$(BIN)/lint-imports
@@ -53,6 +53,10 @@ rehearsal: $(VENV)/dev.stamp  ## what clients see while sources fail, in a quart
 
 bench-stream: $(VENV)/dev.stamp  ## the stream's figures beside peers; ROWS=crowd ROUNDS=3 PART=0.1
 	$(BIN)/python -m bench --rows "$(ROWS)" --rounds "$(ROUNDS)" --part "$(PART)"
+
+clients:  ## compile the TypeScript client anew and compare (needs Node 20 and npm)
+	cd clients/typescript && npm ci --no-audit --no-fund && npm run build
+	git diff --exit-code --stat clients/typescript lokifi/dashboard/static/dashboard/client
 
 lock:  ## requirements*.txt anew from requirements*.in (needs uv)
 	sh docker/lock

@@ -21,7 +21,11 @@ from tests.processes import ROOT
 HTTP_API = (ROOT / "docs/http-api.md").read_text()
 UDF = (ROOT / "docs/udf.md").read_text()
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CLIENTS = [ROOT / f"clients/{name}/README.md" for name in ("python", "typescript")]
+PAGES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md", *CLIENTS),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PLAIN_ADDRESSES = {"", "chart", "discover", "admin/", "livez", "readyz", "api/schema", "api/docs"}
 STREAM = "api/v1/prices/stream"

@@ -28,7 +28,7 @@ _DASHBOARD_POLICY = (
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 # What the views need, so that the browser asks for all of it at once.
-_SHELL = ("dom", "api", "figures", "kept", "stream", "prices", "following", "searching")
+_SHELL = ("dom", "api", "figures", "kept", "client/stream", "prices", "following", "searching")
 _BOARD = ("board", "sparkline")
 _CHART = ("chart", "bars", "plot", "vendor/lightweight-charts/lightweight-charts-5.2.1")
 
@@ -36,7 +36,7 @@ _CHART = ("chart", "bars", "plot", "vendor/lightweight-charts/lightweight-charts
 def dashboard(request: HttpRequest, symbol: str = "") -> HttpResponseBase:
     """Show the one page that is all three views: it reads its address and asks for prices."""
     names = _SHELL + (_CHART if request.path.startswith("/chart") else _BOARD)
-    endings = {name: "mjs" if "/" in name else "js" for name in names}
+    endings = {name: "mjs" if name.startswith("vendor") else "js" for name in names}
     modules = [f"dashboard/{name}.{ending}" for name, ending in endings.items()]
     shown = {"symbols": ",".join(_tracked()), "modules": modules}
     response = render(request, "dashboard/app.html", shown)

@@ -6,7 +6,7 @@ import { Following } from "./following.js";
 import { keep, recall } from "./kept.js";
 import { Prices } from "./prices.js";
 import { searching } from "./searching.js";
-import { State } from "./stream.js";
+import { State } from "./client/stream.js";
 
 const VIEWS = {
   board: { title: "Live board", module: () => import("./board.js") },
@@ -149,11 +149,11 @@ addEventListener("online", () => stream.hurry());
 document.addEventListener("visibilitychange", () => document.hidden || stream.hurry());
 
 // What is on the board is followed in every view, so that coming back to it costs nothing.
-let unfollow = () => {};
+let followed = null;
 function follow() {
-  const before = unfollow;
-  unfollow = stream.follow(following.symbols);
-  before();
+  const before = followed;
+  followed = stream.subscribe(following.symbols);
+  before?.close();
 }
 following.listen(follow);
 prices.listen({ changed() {}, renamed: (names) => following.rename(names) });

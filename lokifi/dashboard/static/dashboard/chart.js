@@ -325,8 +325,9 @@ export function mount(root, app, named) {
   };
   const again = setInterval(() => document.hidden || !answer || load(true), AGAIN_MS);
   const isOurs = (told) => told === symbol || (answer && prices.of(told)?.ref === answer.ref);
+  const followed = prices.stream.subscribe([symbol]);
   const leave = [
-    prices.stream.follow([symbol]),
+    () => followed.close(),
     following.listen(star),
     prices.listen({ changed: (told, quote, before) => isOurs(told) && headline(quote, before),
       renamed: (names) => symbol in names && app.rename(names[symbol]) }),

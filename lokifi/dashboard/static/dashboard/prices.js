@@ -1,7 +1,7 @@
 // What is known of every symbol on the page, from REST at first and the WebSocket ever after.
 
 import { quotes as askQuotes, reason } from "./api.js";
-import { PriceStream } from "./stream.js";
+import { PriceStream } from "./client/stream.js";
 
 const A_REQUEST = 100;
 
@@ -9,12 +9,12 @@ export class Prices {
   stream; #quotes = new Map(); #failed = new Map(); #listeners = new Set(); #stateListeners = new Set();
 
   constructor(url) {
-    this.stream = new PriceStream(url, {
-      state: () => this.#stateListeners.forEach((listener) => listener()),
-      prices: (quotes) => quotes.forEach((quote) => this.take(quote)),
-      resolved: (names) => this.#listeners.forEach((listener) => listener.renamed?.(names)),
-      rejected: (codes) => Object.entries(codes).forEach(([symbol, code]) => this.#fail(symbol, code)),
-    });
+    this.stream = new PriceStream(url);
+    const { stream } = this;
+    stream.on("state", () => this.#stateListeners.forEach((listener) => listener()));
+    stream.on("update", ({ data }) => Object.values(data).forEach((quote) => this.take(quote)));
+    stream.on("resolved", (names) => this.#listeners.forEach((listener) => listener.renamed?.(names)));
+    stream.on("rejected", (codes) => Object.entries(codes).forEach(([symbol, code]) => this.#fail(symbol, code)));
   }
 
   of(symbol) {

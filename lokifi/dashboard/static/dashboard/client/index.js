@@ -1,0 +1,2 @@
+export { PriceClient, PriceError } from "./rest.js";
+export { PriceStream, State, } from "./stream.js";
