@@ -269,7 +269,11 @@ class PriceAtAnswer(Answer, kw_only=True, frozen=True):
 
 
 class CoinRow(msgspec.Struct, kw_only=True, frozen=True):
-    """`asset` of the contract: a coin with its market data."""
+    """`asset` of the contract: a coin with its market data.
+
+    last_updated is when its source says that the row's figures held, all of one moment;
+    freshness is judged by it when the row is given, and null where the list is only kept.
+    """
 
     id: str
     ref: str
@@ -294,6 +298,7 @@ class CoinRow(msgspec.Struct, kw_only=True, frozen=True):
     atl_change_percentage: float | None
     atl_date: Moment | None
     last_updated: Moment | None
+    freshness: Freshness | None = None
 
 
 class TopAnswer(Answer, kw_only=True, frozen=True):

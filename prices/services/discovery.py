@@ -35,7 +35,7 @@ QuoteKeys = Mapping[str, datetime]
 def top(limit: int, page: int = 1) -> tuple[Held[TopAnswer], QuoteKeys]:
     """Return a page of the coins with the largest market caps, and which quotes it looked at.
 
-    Newer quotes are laid over what is stored.
+    Newer quotes are laid over what is stored, and how fresh each row is, is judged now.
 
     Raises InvalidParameterError where `page` x `limit` goes beyond 300, and UpstreamError.
     """
@@ -59,9 +59,8 @@ def _cut(key: str, limit: int, page: int) -> Held[TopAnswer]:
 
 def _with_quotes(held: Held[TopAnswer]) -> tuple[Held[TopAnswer], QuoteKeys]:
     laid = overlay.laid_over(held.value.cryptos)
-    if laid.rows == held.value.cryptos:
-        return held, laid.keys
-    value = msgspec.structs.replace(held.value, cryptos=laid.rows, as_of=ranking.newest(laid.rows))
+    rows = ranking.judged(laid.rows, datetime.now(UTC))
+    value = msgspec.structs.replace(held.value, cryptos=rows, as_of=ranking.newest(rows))
     return Held(value, cache.encode(value), held.life_s, held.was_hit), laid.keys
 
 
@@ -84,12 +83,9 @@ def search_coins(query: str, limit: int) -> tuple[Held[CoinSearchAnswer], QuoteK
         cache.store(key, held.value, life_s)
     # The stored answer serves every limit and spelling of the query; each gets its own back.
     laid = overlay.laid_over(held.value.results[:limit])
+    rows = ranking.judged(laid.rows, datetime.now(UTC))
     value = msgspec.structs.replace(
-        held.value,
-        query=query,
-        count=len(laid.rows),
-        results=laid.rows,
-        as_of=ranking.newest(laid.rows),
+        held.value, query=query, count=len(rows), results=rows, as_of=ranking.newest(rows)
     )
     return Held(value, cache.encode(value), life_s, held.was_hit), laid.keys
 

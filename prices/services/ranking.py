@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
-from prices import cache, gateway
+from prices import cache, freshness, gateway, registry
 from prices.answers import CoinRow, TopAnswer
-from prices.types import AssetKind, Capability, Coin
+from prices.freshness import Cadence
+from prices.types import AssetKind, Capability, Coin, Freshness
 
 # Two calls of 250. Deeper than the 300 anybody can ask for, so that what has
 # just dropped out of them is still known by its rank.
@@ -43,6 +44,18 @@ def coin_of(row: CoinRow) -> Coin:
     return Coin(**{name: getattr(row, name) for name in Coin.__slots__})
 
 
+def judged(found: Sequence[CoinRow], now: datetime) -> list[CoinRow]:
+    """Return rows with how fresh their figures are at that moment."""
+    cadence = registry.cadence(registry.source_for(AssetKind.CRYPTO))
+    return [replace(row, freshness=_freshness(row, now, cadence)) for row in found]
+
+
+def _freshness(row: CoinRow, now: datetime, cadence: Cadence) -> Freshness:
+    if row.last_updated is None:
+        return Freshness.UNKNOWN
+    return freshness.of_quote(AssetKind.CRYPTO, row.last_updated, now, cadence).freshness
+
+
 def newest(found: Sequence[Coin] | Sequence[CoinRow]) -> datetime | None:
     """Return when the newest of some coins was last updated."""
     return max((c.last_updated for c in found if c.last_updated), default=None)
@@ -70,7 +83,7 @@ def cut(held: cache.Held[TopAnswer], limit: int, page: int, depth: int) -> TopAn
     first = (page - 1) * limit
     everything = held.value.cryptos[:depth]
     found = everything[first : first + limit]
-    return msgspec.structs.replace(
+    return replace(
         held.value,
         as_of=newest(found),
         count=len(found),

@@ -24,7 +24,7 @@ ASSET = {
     *("id", "ref", "symbol", "name", "image", "current_price", "market_cap", "market_cap_rank"),
     *("total_volume", "high_24h", "low_24h", "price_change_24h", "price_change_percentage_24h"),
     *("circulating_supply", "total_supply", "max_supply", "ath", "ath_change_percentage"),
-    *("ath_date", "atl", "atl_change_percentage", "atl_date", "last_updated"),
+    *("ath_date", "atl", "atl_change_percentage", "atl_date", "last_updated", "freshness"),
 }
 
 

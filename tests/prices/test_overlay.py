@@ -74,9 +74,9 @@ def test_a_newer_quote_brings_all_its_figures_into_the_list(redis_client: Redis)
     assert row["ath_change_percentage"] == pytest.approx(
         100 * (row["current_price"] / row["ath"] - 1), abs=1e-4
     )
-    assert {name: row[name] for name in row.keys() - FIGURES.keys()} == {
-        name: row[name] if name.endswith("change_percentage") else before[name]
-        for name in before.keys() - FIGURES.keys()
+    others = before.keys() - FIGURES.keys() - {"freshness"}
+    assert {name: row[name] for name in others} == {
+        name: row[name] if name.endswith("change_percentage") else before[name] for name in others
     }
 
 
@@ -87,7 +87,8 @@ def test_the_stored_list_stays_as_it_is(redis_client: Redis) -> None:
 
     first()
 
-    assert json.loads(redis_client.get("crypto:top:1") or "")["cryptos"] == [before]
+    kept = json.loads(redis_client.get("crypto:top:1") or "")["cryptos"]
+    assert kept == [before | {"freshness": None}]
 
 
 @pytest.mark.parametrize(
@@ -146,9 +147,10 @@ def test_a_list_knows_its_tag_again_until_a_newer_quote_is_held() -> None:
 
 
 def test_an_older_quote_changes_nothing() -> None:
-    quote()
-    before = ok("/crypto/top", limit=1)["cryptos"][0]
-    quote(last_updated=datetime.now(UTC) - timedelta(days=1), price=1.0)
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    quote(last_updated=yesterday)
+    before = first()
+    quote(last_updated=yesterday, price=1.0)
 
     assert first() == before
 
@@ -204,3 +206,16 @@ def test_without_redis_the_list_is_as_it_was_stored(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(redis_clients, "ask", away)
     assert first() == before
+
+
+def test_each_row_says_how_fresh_it_is_when_it_is_given(redis_client: Redis) -> None:
+    assert first()["freshness"] == "live"
+    old_list()
+
+    assert first()["freshness"] == "stale"  # of an hour ago
+    assert ok("/crypto/search", q="ethereum")["results"][0]["freshness"] == "stale"
+    kept = redis_client.get("crypto:top:1")
+    assert isinstance(kept, str)
+    assert json.loads(kept)["cryptos"][0]["freshness"] is None  # nobody judges a kept copy
+    quote()
+    assert first()["freshness"] == "live"
