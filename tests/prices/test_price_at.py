@@ -169,17 +169,8 @@ def test_a_day_before_the_listing_tells_the_first_close() -> None:
 
 def test_what_is_gone_has_its_closes_by_ref(sandbox: Sandbox) -> None:
     from prices.models import Asset
-    from prices.types import AssetKind
 
-    Asset.objects.create(
-        ref="stock:TWTR",
-        ticker="TWTR",
-        finnhub_symbol="TWTR",
-        name="TWITTER INC",
-        kind=AssetKind.STOCK,
-        is_active=False,
-        last_day=date(2022, 11, 1),
-    )
+    Asset.objects.filter(ref="stock:TWTR").update(last_day=date(2022, 11, 1))
 
     assert ok("/stock:TWTR/at", date="2022-06-12")["close_date"] == "2022-06-10"
     assert ok("/stock:TWTR/at", date="2025-01-01")["close_date"] == "2022-10-27"
