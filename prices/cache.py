@@ -27,10 +27,13 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import redis
 
-from prices import cadences, failures, hit_counts, locks, redis_clients, sidecar, tracing
+from prices import cadences, failures, hit_counts, kept, locks, redis_clients, tracing
 from prices.answers import Answer
 from prices.errors import PricesError, UpstreamError
-from prices.local_copies import LocalCopies, Read
+from prices.kept import Held as Held
+from prices.kept import encode as encode
+from prices.kept import read_many as read_many
+from prices.local_copies import Read
 from prices.redis_clients import RedisAwayError
 from prices.types import Period, Resolution
 
@@ -47,6 +50,7 @@ SECOND_BEST_S = 60
 WAIT_S = 8.0
 POLL_S = 0.05
 UNKNOWN_S = 300
+_FEW = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +94,13 @@ def list_key(name: str) -> str:
     return f"list:{name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Held(Generic[V]):
-    """An answer with its ready bytes. `life_s` is what is left of its life, 0 when stale."""
-
-    value: V
-    body: bytes
-    life_s: float
-    was_hit: bool
-
-
 MaxAge = float | Mapping[str, float | None] | None
 # Whether what a key holds is still about what the key stands for now.
 Fits = Callable[[str, A], bool]
 # Loads some keys at once: answers or errors by key.
 Load = Callable[[Sequence[str]], Mapping[str, A | PricesError]]
 
-_local = LocalCopies(max_bytes=64 * 2**20)
+_local = kept.local
 # Ticks read the same quotes again and again, most of them unchanged.
 _read: dict[type[Answer], Read] = {}
 _flights: dict[str, Future[Any]] = {}
@@ -117,45 +111,9 @@ def _anything(key: str, value: Answer) -> bool:
     return True
 
 
-def encode(value: object) -> bytes:
-    """Return the JSON of an answer; what is not a number becomes null."""
-    return msgspec.json.encode(value)
-
-
 def read(key: str, answer: type[A]) -> Held[A] | None:
     """Return what is held under a key within its life, or None."""
     return read_many([key], answer).get(key)
-
-
-def read_many(keys: Collection[str], answer: type[A]) -> dict[str, Held[A]]:
-    """Return what is held within its life; what is missing or not readable is left out."""
-    names = list(keys)
-    if not names:
-        return {}
-
-    def question(r: redis.Redis) -> list[Any]:
-        pipe = r.pipeline(transaction=False)
-        pipe.mget(names)
-        for name in names:
-            pipe.pttl(name)
-        return list(pipe.execute())
-
-    try:
-        bodies, *lives = redis_clients.ask(question)
-    except RedisAwayError:
-        return {
-            name: Held(value, copy.body, copy.life_s, was_hit=True)
-            for name in names
-            if (copy := _local.get(name)) and copy.life_s > 0
-            if (value := _decoded(name, copy.body, answer)) is not None
-        }
-    held = {}
-    for name, body, life_ms in zip(names, bodies, lives, strict=True):
-        value = _decoded(name, body, answer)
-        if value is not None and life_ms > 0:
-            held[name] = Held(value, body, life_ms / 1000, was_hit=True)
-            _local.put(name, body, life_ms / 1000)
-    return held
 
 
 def fetch(
@@ -229,27 +187,7 @@ def discard(key: str) -> None:
 
 def store(key: str, value: Answer, life_s: float, good_s: int = 0) -> bytes:
     """Put an answer under a key for `life_s`, as later readers shall see it; return its bytes."""
-    kept = msgspec.structs.replace(value, cached=True, stale=False)
-    body = encode(kept)
-    _local.put(key, body, life_s)
-    failures.forget_here(key)
-    beside = sidecar.of(kept, body, life_s)
-
-    def write(r: redis.Redis) -> None:
-        pipe = r.pipeline(transaction=False)
-        pipe.set(key, body, px=max(1, int(life_s * 1000)))
-        if beside is not None:
-            pipe.set(sidecar.name(key), beside, px=max(1, int(life_s * 1000)))
-        if good_s:
-            pipe.set(f"good:{key}", body, ex=good_s)
-        pipe.delete(f"failed:{key}")
-        pipe.execute()
-
-    try:
-        redis_clients.ask(write)
-    except RedisAwayError:
-        logger.debug("kept %s in this process only", key)
-    return body
+    return kept.store({key: value}, {key: life_s}, good_s)[key].body
 
 
 def note_read(key: str, body: bytes, life_s: float) -> None:
@@ -281,20 +219,6 @@ def is_known_unknown(asked: str) -> bool:
 _unknown_here: dict[str, float] = {}
 
 
-def _decoded(key: str, body: bytes | str | None, answer: type[A]) -> A | None:
-    if body is None:
-        return None
-    try:
-        value = msgspec.json.decode(body, type=answer)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        logger.warning("what %s holds is not ours to serve: %s", key, type(exc).__name__)
-        return None
-    if not value.is_sane():
-        logger.warning("what %s holds cannot be true", key)
-        return None
-    return value
-
-
 def _life_s(value: Answer, lifetime: Lifetime) -> float:
     """Return how long a new answer lives: no longer than what it says of the present is true."""
     life_s = float(lifetime.fresh_s)
@@ -314,23 +238,29 @@ def newest(keys: Collection[str], answer: type[A]) -> dict[str, A]:
     names = list(keys)
     if not names:
         return {}
+    # Of a few keys the good copies are asked for with them: a second question costs more.
+    asked = names + [f"good:{name}" for name in names] if len(names) <= _FEW else names
     try:
-        bodies: list[Any] = redis_clients.ask(lambda r: r.mget(names))
+        bodies: list[Any] = redis_clients.ask(lambda r: r.mget(asked))
     except RedisAwayError:
         held = {key: one.value for key, one in read_many(names, answer).items()}
     else:
         held = {
             name: value
-            for name, body in zip(names, bodies, strict=True)
+            for name, body in zip(names, bodies, strict=False)
             if body and (value := _read_again(name, body, answer)) is not None
         }
+        if len(asked) > len(names):
+            good = zip(names, bodies[len(names) :], strict=True)
+            old = {n: kept.decoded(n, body, answer) for n, body in good if n not in held}
+            return {key: as_copy(value) for key, value in old.items() if value is not None} | held
     missing = [name for name in names if name not in held]
     return {key: one.value for key, one in _last_good(missing, answer).items()} | held
 
 
 def _read_again(key: str, body: bytes, answer: type[A]) -> A | None:
     read = _read.setdefault(answer, Read(most=2000))
-    return read.value(key, body, lambda: _decoded(key, body, answer))
+    return read.value(key, body, lambda: kept.decoded(key, body, answer))
 
 
 def last_good(key: str, answer: type[A]) -> A | None:
@@ -355,10 +285,12 @@ def _last_good(keys: Iterable[str], answer: type[A]) -> dict[str, Held[A]]:
         return {}
     try:
         bodies = redis_clients.ask(lambda r: r.mget([f"good:{name}" for name in names]))
-        values = {n: _decoded(n, body, answer) for n, body in zip(names, bodies, strict=True)}
+        values = {n: kept.decoded(n, body, answer) for n, body in zip(names, bodies, strict=True)}
     except RedisAwayError:
         values = {
-            name: _decoded(name, copy.body, answer) for name in names if (copy := _local.get(name))
+            name: kept.decoded(name, copy.body, answer)
+            for name in names
+            if (copy := _local.get(name))
         }
     stale = {}
     for name, value in values.items():
@@ -366,6 +298,15 @@ def _last_good(keys: Iterable[str], answer: type[A]) -> dict[str, Held[A]]:
             old = as_copy(value)
             stale[name] = Held(old, encode(old), 0.0, was_hit=True)
     return stale
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun(Generic[A]):
+    """What is known as a load begins: errors of a moment ago, our locks, and what is there."""
+
+    failed: Mapping[str, PricesError]
+    locked: list[str]
+    fresh: Mapping[str, Held[A]]
 
 
 @dataclass(slots=True)
@@ -379,31 +320,68 @@ class _Flight(Generic[A]):
     fits: Fits[A]
     heeds_failures: bool = True
     locks: locks.Locks = field(default_factory=locks.Locks)
+    # As others shall see what was loaded.
+    stored: dict[str, Held[A]] = field(default_factory=dict)
 
     def results(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
-        results: dict[str, Held[A] | PricesError] = {
-            key: error
-            for key, error in failures.remembered(keys).items()
-            if self.heeds_failures or not isinstance(error, UpstreamError)
-        }
-        rest = [key for key in keys if key not in results]
-        mine, others = self._board(rest)
+        mine, others = self._board(keys)
+        results: dict[str, Held[A] | PricesError] = {}
         landed: list[str] = []
         try:
-            locked = self.locks.take(mine)
-            results |= self._fly(locked)
+            begun = self._begin(keys, mine)
+            results |= begun.failed
+            results |= self._fly(begun)
             # Who waits here for what is loaded need not wait for what others load.
-            self._land(locked, results)
-            landed = locked
-            results |= self._wait([key for key in mine if key not in set(locked)])
+            self._land(begun.locked, results)
+            landed = begun.locked
+            left = [key for key in mine if key not in set(landed) | begun.failed.keys()]
+            results |= self._wait(left)
         finally:
             self._land([key for key in mine if key not in set(landed)], results)
         for key, future in others.items():
+            if key in results:
+                continue
             try:
                 results[key] = future.result(timeout=WAIT_S)
             except FutureTimeoutError:
                 results[key] = _still_loading(key)
         return results
+
+    def _begin(self, keys: Sequence[str], mine: Sequence[str]) -> _Begun[A]:
+        """Learn in one go which keys failed to load a moment ago, lock the rest, look again."""
+
+        def question(r: redis.Redis) -> list[Any]:
+            pipe = r.pipeline(transaction=False)
+            pipe.mget(failures.names(keys))
+            self.locks.take(pipe, mine)
+            if mine:
+                kept.ask_for(pipe, mine)
+            return list(pipe.execute())
+
+        try:
+            notes, *told = redis_clients.ask(question)
+        except RedisAwayError:
+            # Nobody to agree with: this process loads for itself.
+            failed = self._heeded(failures.remembered_here(keys))
+            locked = [key for key in mine if key not in failed]
+            return _Begun(failed, locked, self._fitting(kept.read_here(locked, self.answer)))
+        failed = self._heeded(failures.told(keys, notes))
+        locked = self.locks.taken(mine, told[: len(mine)])
+        self.locks.release([key for key in locked if key in failed])
+        locked = [key for key in locked if key not in failed]
+        fresh = (
+            kept.read_there(mine, told[len(mine)], told[len(mine) + 1 :], self.answer)
+            if mine
+            else {}
+        )
+        return _Begun(failed, locked, self._fitting(fresh))
+
+    def _heeded(self, failed: Mapping[str, PricesError]) -> dict[str, PricesError]:
+        return {
+            key: error
+            for key, error in failed.items()
+            if self.heeds_failures or not isinstance(error, UpstreamError)
+        }
 
     def _board(self, keys: Sequence[str]) -> tuple[list[str], dict[str, Future[Any]]]:
         """Claim in this process the keys nobody here is loading; return the others' futures."""
@@ -422,31 +400,37 @@ class _Flight(Generic[A]):
             with _flights_lock:
                 future = _flights.pop(key)
             result = results.get(key) or UpstreamError("cache", f"loading {key} broke off")
-            if isinstance(result, Held):
+            if key in self.stored:
+                result = self.stored[key]
+            elif isinstance(result, Held):
                 # Whoever waited did not cause the call: theirs is the stored body.
-                kept = msgspec.structs.replace(result.value, cached=True)
-                result = Held(kept, encode(kept), result.life_s, was_hit=True)
+                copy = msgspec.structs.replace(result.value, cached=True)
+                result = Held(copy, encode(copy), result.life_s, was_hit=True)
             future.set_result(result)
 
-    def _fly(self, locked: Sequence[str]) -> dict[str, Held[A] | PricesError]:
-        """Load the keys that are locked for us."""
-        if not locked:
-            return {}
-        with self.locks.renewed(locked):
-            try:
-                # Look again: it may have been stored between our miss and our lock.
-                results: dict[str, Held[A] | PricesError] = dict(self._fresh(locked))
-                absent = [key for key in locked if key not in results]
-                if absent:
+    def _fly(self, begun: _Begun[A]) -> dict[str, Held[A] | PricesError]:
+        """Load the keys that are locked for us, and were not stored between miss and lock."""
+        results: dict[str, Held[A] | PricesError] = {
+            key: begun.fresh[key] for key in begun.locked if key in begun.fresh
+        }
+        absent = [key for key in begun.locked if key not in results]
+        self.locks.release(list(results))
+        if absent:
+            with self.locks.renewed(absent):
+                try:
                     results |= self._load(absent)
-            finally:
-                self.locks.release(locked)
+                finally:
+                    # What was stored was freed with it.
+                    self.locks.release([key for key in absent if key not in self.stored])
         return results
 
     def _fresh(self, keys: Sequence[str]) -> dict[str, Held[A]]:
+        return self._fitting(read_many(keys, self.answer))
+
+    def _fitting(self, held: Mapping[str, Held[A]]) -> dict[str, Held[A]]:
         return {
             key: h
-            for key, h in read_many(keys, self.answer).items()
+            for key, h in held.items()
             if self.fits(key, h.value) and not self.is_too_old(key, h)
         }
 
@@ -463,6 +447,7 @@ class _Flight(Generic[A]):
         except PricesError as exc:
             loaded = dict.fromkeys(keys, exc)
         results: dict[str, Held[A] | PricesError] = {}
+        new: dict[str, A] = {}
         for key in keys:
             value = loaded[key]
             if isinstance(value, PricesError):
@@ -471,9 +456,13 @@ class _Flight(Generic[A]):
                 # Made of what is past its life: not to be kept as if it were new.
                 results[key] = Held(value, encode(value), 0.0, was_hit=False)
             else:
-                life_s = _life_s(value, self.lifetime)
-                store(key, value, life_s, self.lifetime.good_s)
-                results[key] = Held(value, encode(value), life_s, was_hit=False)
+                new[key] = value
+        lives = {key: _life_s(value, self.lifetime) for key, value in new.items()}
+        self.stored |= kept.store(
+            new, lives, self.lifetime.good_s, lambda pipe: self.locks.free(pipe, list(new))
+        )
+        for key, value in new.items():
+            results[key] = Held(value, encode(value), lives[key], was_hit=False)
         failures.remember({k: v for k, v in results.items() if isinstance(v, PricesError)})
         return results
 

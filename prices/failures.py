@@ -59,9 +59,24 @@ def remembered(keys: Sequence[str]) -> dict[str, PricesError]:
     if not keys:
         return {}
     try:
-        notes = redis_clients.ask(lambda r: r.mget([f"failed:{key}" for key in keys]))
+        notes = redis_clients.ask(lambda r: r.mget(names(keys)))
     except RedisAwayError:
-        return {key: error for key in keys if (error := _here.get(key))}
+        return remembered_here(keys)
+    return told(keys, notes)
+
+
+def names(keys: Sequence[str]) -> list[str]:
+    """Return the Redis keys of what is noted of some keys; `told` reads what they hold."""
+    return [f"failed:{key}" for key in keys]
+
+
+def remembered_here(keys: Sequence[str]) -> dict[str, PricesError]:
+    """Return why loading failed a moment ago in this process, by key."""
+    return {key: error for key in keys if (error := _here.get(key))}
+
+
+def told(keys: Sequence[str], notes: Sequence[bytes | str | None]) -> dict[str, PricesError]:
+    """Return why loading failed a moment ago, by key, from what is noted of each."""
     return {
         key: error
         for key, note in zip(keys, notes, strict=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from threading import Event, Timer
+from functools import partial
+from threading import Lock, Thread
 from typing import Any
 
 import redis
+from redis.client import Pipeline
 
 from prices import redis_clients
 from prices.redis_clients import RedisAwayError
@@ -18,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 # A holder renews its locks; one that dies frees its keys after this.
 LOCK_S = 15
+# The thread that renews is kept so long with nothing to do.
+_IDLE_S = 60.0
 
 _RELEASE = """
 for i, key in ipairs(KEYS) do
@@ -37,22 +42,19 @@ class Locks:
     def __init__(self) -> None:
         self._token = secrets.token_hex(8)
 
-    def take(self, keys: Sequence[str]) -> list[str]:
-        """Lock what nobody holds, and return it; everything while Redis is away."""
-        if not keys:
-            return []
+    def take(self, pipe: Pipeline, keys: Sequence[str]) -> None:
+        """Put the questions for the locks of some keys into a pipeline; see `taken`."""
+        for name in _names(keys):
+            pipe.set(name, self._token, nx=True, ex=LOCK_S)
 
-        def question(r: redis.Redis) -> list[Any]:
-            pipe = r.pipeline(transaction=False)
-            for name in _names(keys):
-                pipe.set(name, self._token, nx=True, ex=LOCK_S)
-            return list(pipe.execute())
+    def taken(self, keys: Sequence[str], answers: Iterable[Any]) -> list[str]:
+        """Return what was locked for us, by the answers to those questions."""
+        return [key for key, ok in zip(keys, answers, strict=True) if ok]
 
-        try:
-            got = redis_clients.ask(question)
-        except RedisAwayError:
-            return list(keys)  # Nobody to agree with: this process loads for itself.
-        return [key for key, ok in zip(keys, got, strict=True) if ok]
+    def free(self, pipe: Pipeline, keys: Sequence[str]) -> None:
+        """Put into a pipeline that what is still ours is freed."""
+        names = _names(keys)
+        pipe.eval(_RELEASE, len(names), *names, self._token)
 
     def release(self, keys: Sequence[str]) -> None:
         """Free what is still ours."""
@@ -67,24 +69,54 @@ class Locks:
     @contextmanager
     def renewed(self, keys: Sequence[str]) -> Iterator[None]:
         """Keep locks alive for as long as the block takes: a chart may take many calls."""
-        names, is_over = _names(keys), Event()
-
-        def renew() -> None:
-            while not is_over.is_set():
-                with suppress(RedisAwayError):
-                    redis_clients.ask(
-                        lambda r: r.eval(_RENEW, len(names), *names, self._token, LOCK_S)
-                    )
-                is_over.wait(LOCK_S / 3)
-
-        timer = Timer(LOCK_S / 3, renew)
-        timer.daemon = True
-        timer.start()
+        _renewer.add(self._token, _names(keys))
         try:
             yield
         finally:
-            is_over.set()
-            timer.cancel()
+            _renewer.drop(self._token)
+
+
+class _Renewer:
+    """One thread a process that renews the locks of all; it ends where there are none."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, list[str]] = {}
+        self._lock = Lock()
+        self._thread: Thread | None = None
+
+    def add(self, token: str, names: list[str]) -> None:
+        with self._lock:
+            self._held[token] = names
+            # After a fork there is the object, and no thread.
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = Thread(target=self._run, name="renews-locks", daemon=True)
+                self._thread.start()
+
+    def drop(self, token: str) -> None:
+        with self._lock:
+            self._held.pop(token, None)
+
+    def _run(self) -> None:
+        idle_since = time.monotonic()
+        while True:
+            time.sleep(LOCK_S / 3)
+            with self._lock:
+                held = dict(self._held)
+                if not held and time.monotonic() - idle_since > _IDLE_S:
+                    self._thread = None
+                    return
+            if held:
+                idle_since = time.monotonic()
+            for token, names in held.items():
+                with suppress(RedisAwayError):
+                    redis_clients.ask(partial(_renew, token, names))
+
+
+def _renew(token: str, names: Sequence[str], r: redis.Redis) -> None:
+    r.eval(_RENEW, len(names), *names, token, LOCK_S)
+
+
+_renewer = _Renewer()
 
 
 def held(keys: Sequence[str]) -> set[str]:
