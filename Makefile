@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Types are checked with Django's settings loaded, and these want a key.
 CHECKED := SECRET_KEY=only-for-the-type-checker
 
-.PHONY: run test lint types arch check setup lock help chaos autobahn bench bench-stream equality rehearsal generated clients
+.PHONY: run test lint types arch check setup lock help chaos autobahn bench bench-stream equality rehearsal generated clients page bench-page screenshots
 help:  ## what there is (this list)
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -41,6 +41,15 @@ autobahn: $(VENV)/dev.stamp  ## Autobahn's fuzzing client against both servers; 
 
 generated: $(VENV)/dev.stamp  ## 2,000 made-up requests held against the OpenAPI document; CASES=2000 SEED=6
 	$(BIN)/python -m tests.generated --cases "$(or $(CASES),2000)" --seed "$(or $(SEED),6)"
+
+page: $(VENV)/dev.stamp  ## the page in a browser, its server killed for 20 s
+	PAGE_DOWN_S=20 $(BIN)/python -m pytest -n 0 tests/lokifi/test_page.py
+
+bench-page: $(VENV)/dev.stamp  ## bytes, requests, first paint and contrast of each view; writes docs/performance-page.md
+	$(BIN)/python -m bench.dashboard figures --rounds "$(or $(ROUNDS),5)"
+
+screenshots: $(VENV)/dev.stamp  ## docs/screenshots/ anew, from a product of its own
+	$(BIN)/python -m bench.dashboard screenshots
 
 bench: $(VENV)/dev.stamp  ## REST figures beside peers; needs wrk; ROWS=known,gzip ROUNDS=3
 	$(BIN)/python -m bench.http --rows "$(ROWS)" --rounds "$(ROUNDS)"
