@@ -364,6 +364,7 @@ MIDDLEWARE = [
     "lokifi.middleware.NoBodyForHead",
     "lokifi.middleware.RequestId",
     "lokifi.middleware.ProblemErrors",
+    "lokifi.middleware.Packed",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "lokifi.middleware.AdminPolicy",
@@ -408,6 +409,8 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
+# A vendored file has its version in its name.
+WHITENOISE_IMMUTABLE_FILE_TEST = r"^/static/dashboard/vendor/.+-\d+\.\d+\.\d+\.mjs$"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 
 CORS_ALLOW_ALL_ORIGINS = not CORS_ALLOWED_ORIGINS

@@ -28,7 +28,10 @@ _DASHBOARD_POLICY = (
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 # What the views need, so that the browser asks for all of it at once.
-_SHELL = ("dom", "api", "figures", "kept", "client/stream", "prices", "following", "searching")
+_SHELL = (
+    *("dom", "api", "figures", "kept", "client/stream", "prices", "following", "searching"),
+    "pictures",
+)
 _BOARD = ("board", "sparkline")
 _CHART = ("chart", "bars", "plot", "vendor/lightweight-charts/lightweight-charts-5.2.1")
 

@@ -33,6 +33,7 @@ export async function attributions() {
 
 export const quotes = (symbols) => ask("", { symbols: symbols.join(",") });
 export const found = (q, limit, signal) => ask("/symbols/search", { q, limit }, signal);
+export const coins = (q) => ask("/crypto/search", { q, limit: 10 });
 export const top = (page) => ask("/crypto/top", { limit: 100, page });
 
 export function history(symbol, period, signal) {

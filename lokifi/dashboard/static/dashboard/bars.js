@@ -54,6 +54,15 @@ export function holes(bars, resolution) {
   return missing;
 }
 
+// Points of a line; of a coin's the stroke over a hole is left out, as the bars would be.
+export function stroke(bars, resolution, isCoin) {
+  const step = isCoin ? stepOf(resolution) : null;
+  return bars.map(({ timestamp, close }, at) => {
+    const isBeforeHole = step !== null && bars[at + 1]?.timestamp > timestamp + step;
+    return { time: timestamp, value: close, ...(isBeforeHole ? { color: "transparent" } : {}) };
+  });
+}
+
 export function average(bars, length) {
   const made = [];
   let sum = 0;

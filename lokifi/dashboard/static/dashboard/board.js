@@ -3,6 +3,7 @@
 import { badges, chartLink, h, logo, say } from "./dom.js";
 import { age, compact, dollars, localTime, money, percent, volume, way } from "./figures.js";
 import { keep, recall } from "./kept.js";
+import { pictureInto } from "./pictures.js";
 import { weekInto } from "./sparkline.js";
 
 const COLUMNS = [
@@ -105,6 +106,7 @@ export function mount(root, { prices, following, announce }) {
     row.classList.remove("failed");
     row.classList.toggle("old", quote.stale);
     say(cells.name, quote.name ?? "");
+    pictureInto(cells.logo, symbol, quote.ref);
     say(cells.price, money(quote.price));
     say(cells.change, percent(quote.change_percent));
     cells.change.dataset.way = way(quote.change_percent);

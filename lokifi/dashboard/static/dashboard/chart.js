@@ -1,17 +1,31 @@
 // The chart: candles or a line, with volume, live last bar, averages, strength and comparison.
 
 import { ApiError, candles as askCandles, history as askHistory } from "./api.js";
-import { barWith, csv, isDaily, RESOLUTIONS } from "./bars.js";
+import { barWith, csv, isDaily, RESOLUTIONS, stepOf } from "./bars.js";
 import { badges, chartLink, h, logo, say } from "./dom.js";
 import { barTime, compact, localTime, money, NONE, percent, way } from "./figures.js";
 import { keep, recall } from "./kept.js";
+import { pictureInto } from "./pictures.js";
 import { AVERAGES, COMPARED, Plot } from "./plot.js";
 import { searching } from "./searching.js";
 
 const PERIODS = { "1d": "1D", "1w": "1W", "1m": "1M", "3m": "3M", "6m": "6M", "1y": "1Y", "5y": "5Y", all: "All" };
+const DAYS = { "1d": 1, "1w": 7, "1m": 31, "3m": 92, "6m": 183, "1y": 366, "5y": 1827, all: 3653 };
+const READABLE = 5000; // bars that a chart can show, and that no source is asked too often for
 const AGAIN_MS = 120_000;
 const LIMITS = { plan: "the source's plan", limit: "a limit of this server", listing: "its listing", split: "a split nobody tells of" };
 const MADE = { derived: "made of hourly prices", recorded: "recorded here from live quotes" };
+
+function finest(available, period) {
+  const isReadable = (resolution) => (stepOf(resolution) ?? 0) * READABLE >= DAYS[period] * 86_400;
+  return available.find(isReadable) ?? available.at(-1) ?? "";
+}
+
+function dot(color) {
+  const disk = h("span", { class: "dot", "aria-hidden": "true" });
+  disk.style.backgroundColor = color;
+  return disk;
+}
 
 export function mount(root, app, named) {
   const { prices, following, announce } = app;
@@ -27,7 +41,7 @@ export function mount(root, app, named) {
     compared: (words.get("compare") ?? "").split(",").filter(Boolean).slice(0, COMPARED.length),
   };
   let answer = null; // the answer that is drawn, its candles growing with live bars
-  let compared = []; // [{symbol, bars, color}]
+  let compared = []; // [{symbol, bars, isCoin, color}]
   let plot = null;
   let running = null;
   let cursor = -1;
@@ -58,15 +72,12 @@ export function mount(root, app, named) {
       button.setAttribute("aria-pressed", String(isOn[button.dataset.turn]));
     }
     ui.resolution.value = chosen.resolution;
-    ui.chips.replaceChildren(...chosen.compared.map((other, at) => {
-      const chip = h("span", { class: "chip" }, other, h("button", { "aria-label": `Stop comparing ${other}`, onclick: () => {
+    ui.chips.replaceChildren(...chosen.compared.map((other, at) => h("span", { class: "chip" }, dot(COMPARED[at]), other,
+      h("button", { "aria-label": `Stop comparing ${other}`, onclick: () => {
         chosen.compared = chosen.compared.filter((each) => each !== other);
         write();
         compare();
-      } }, "\u00d7"));
-      chip.style.setProperty("--own", COMPARED[at]);
-      return chip;
-    }));
+      } }, "\u00d7"))));
   }
 
   function build() {
@@ -76,7 +87,7 @@ export function mount(root, app, named) {
       draw(true);
     } }, text);
     const made = {
-      name: h("span", { class: "faint" }), price: h("span", { class: "headline" }), change: h("span"),
+      logo: h("span", {}, logo(symbol, null)), name: h("span", { class: "faint" }), price: h("span", { class: "headline" }), change: h("span"),
       badges: h("span", { class: "badges" }), chips: h("span", { class: "bar" }),
       star: h("button", { class: "plain star", onclick: () => announce(following.toggle(symbol)) }),
       resolution: h("select", { "aria-label": "Width of a bar", onchange: () => {
@@ -114,7 +125,7 @@ export function mount(root, app, named) {
       h("div", { class: "group right" },
         h("button", { onclick: savePicture }, "PNG"), h("button", { onclick: saveTable }, "CSV")));
     root.append(
-      h("div", { class: "bar" }, logo(symbol, null), h("h1", {}, symbol), made.name, made.price, made.change, made.badges, made.star),
+      h("div", { class: "bar" }, made.logo, h("h1", {}, symbol), made.name, made.price, made.change, made.badges, made.star),
       made.bar, h("div", { class: "canvas" }, made.drawing, made.legend, made.over), made.notes,
       h("p", { class: "faint small" }, "TradingView Lightweight Charts, Copyright (\u0441) 2023 TradingView, Inc. ",
         h("a", { href: "https://www.tradingview.com/", rel: "noopener noreferrer" }, "https://www.tradingview.com/")));
@@ -151,14 +162,14 @@ export function mount(root, app, named) {
     }
   }
 
-  // Where the wished bars cannot be had, the nearest that can; where no bars can, plain prices.
+  // Where the wished bars cannot be had, the finest that can be read; where no bars can, plain prices.
   async function bars(signal) {
     try {
       return await askCandles(symbol, chosen.period, chosen.resolution, signal);
     } catch (error) {
       if (error.code === "resolution_unavailable") {
         const wished = RESOLUTIONS[chosen.resolution];
-        chosen.resolution = error.problem.available[0] ?? "";
+        chosen.resolution = finest(error.problem.available, chosen.period);
         const got = await askCandles(symbol, chosen.period, chosen.resolution, signal);
         write();
         return { ...got, instead: `Bars of ${wished} cannot be had over this period.` };
@@ -179,7 +190,7 @@ export function mount(root, app, named) {
     if (isGone || asked.join() !== chosen.compared.join()) return;
     compared = [];
     got.forEach(({ value, reason }, at) => {
-      if (value?.candles.length) compared.push({ symbol: asked[at], bars: value.candles, color: COMPARED[at] });
+      if (value?.candles.length) compared.push({ symbol: asked[at], bars: value.candles, isCoin: !value.ref.startsWith("stock:"), color: COMPARED[at] });
       else announce(`${asked[at]}: ${reason?.message ?? "nothing was traded in this period"}`);
     });
     draw(false);
@@ -201,8 +212,11 @@ export function mount(root, app, named) {
     const low = Math.min(...candles.map((bar) => bar.low));
     const high = Math.max(...candles.map((bar) => bar.high));
     const at = (bar) => barTime(bar.timestamp, isDaily(resolution));
+    const others = compared.filter((other) => chosen.compared.includes(other.symbol)).map((other) => other.symbol);
+    const scale = others.length ? ` Compared in percent with ${others.join(", ")}.` : chosen.isLog ? " On a log scale." : "";
+    const holes = plot.holes ? ` ${plot.holes} bars are missing.` : "";
     ui.drawing.setAttribute("aria-label", `${symbol}, ${candles.length} bars of ${RESOLUTIONS[resolution] ?? resolution} from ${at(candles[0])} `
-      + `to ${at(candles.at(-1))}: last ${money(candles.at(-1).close)}, low ${money(low)}, high ${money(high)}. Left and right move between bars.`);
+      + `to ${at(candles.at(-1))}: last ${money(candles.at(-1).close)}, low ${money(low)}, high ${money(high)}.${scale}${holes} Left and right move between bars.`);
     const notes = [answer.instead ?? null, `Source: ${answer.source}`, `as of ${localTime(answer.as_of)}`];
     if (answer.stale) notes.push("old: no source could be asked");
     if (!answer.isPoints) notes.push(`bars of ${RESOLUTIONS[resolution]}`);
@@ -224,9 +238,7 @@ export function mount(root, app, named) {
     const time = values ? values.time : bar.timestamp;
     const parts = [h("span", {}, barTime(time, isDaily(answer.resolution)))];
     const one = (name, text, own = null) => {
-      const span = h("span", {}, `${name} `, h("b", {}, text));
-      if (own) span.style.color = own;
-      parts.push(span);
+      parts.push(h("span", {}, own && dot(own), `${name} `, h("b", {}, text)));
     };
     if (!bar && !compared.length) parts.push(h("span", {}, "no trade"));
     else if (!bar) one(symbol, NONE);
@@ -258,6 +270,7 @@ export function mount(root, app, named) {
       return failure ? say(ui.name, `${symbol} ${failure}.`) : undefined;
     }
     say(ui.name, quote.name ?? "");
+    pictureInto(ui.logo, symbol, quote.ref);
     say(ui.price, money(quote.price));
     say(ui.change, percent(quote.change_percent));
     ui.change.dataset.way = way(quote.change_percent);

@@ -4,6 +4,7 @@ import { ApiError, found, top } from "./api.js";
 import { comparing } from "./board.js";
 import { chartLink, h, logo, say } from "./dom.js";
 import { dollars, money, percent, way } from "./figures.js";
+import { learn } from "./pictures.js";
 import { rowOf } from "./searching.js";
 
 const PAGES = [1, 2, 3];
@@ -187,6 +188,7 @@ export function mount(root, { prices, following, announce }) {
         const answer = await top(number);
         if (isGone) return;
         lists.push(...answer.cryptos);
+        learn(answer.cryptos);
         answered = answer;
         if (lists.length > coins.length) coins = [...lists];
         if (number === 1) settle();

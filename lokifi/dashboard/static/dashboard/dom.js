@@ -31,15 +31,27 @@ export function say(element, text) {
 // Only these: whatever a source calls an image is otherwise not asked for.
 const isPicture = (address) => typeof address === "string" && address.startsWith("https://");
 
+const GIVEN_UP_AFTER = 3;
 const missing = new Set(); // pictures that could not be had are asked for once
+let hasAny = false;
+
+// Where no picture at all can be had, as without the internet, no more are asked for.
+const isHopeless = () => !hasAny && missing.size >= GIVEN_UP_AFTER;
+
+// A colour of its own for each ticker, as an angle.
+const hue = (text) => ([...text].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 9973, 7) * 137) % 360;
 
 // A coin's picture over its first letter, which stays where there is no picture.
 export function logo(symbol, address) {
-  const letter = symbol.replace(/^.*:/, "").slice(0, 1).toUpperCase() || "?";
-  const disk = h("span", { class: "logo", "aria-hidden": "true" }, letter);
-  if (!isPicture(address) || missing.has(address)) return disk;
-  const image = h("img", { alt: "", width: 24, height: 24, loading: "lazy", referrerpolicy: "no-referrer" });
-  image.onload = () => disk.classList.add("has-image");
+  const bare = symbol.replace(/^.*:/, "");
+  const disk = h("span", { class: "logo", "aria-hidden": "true" }, [...bare][0]?.toUpperCase() ?? "?");
+  disk.style.setProperty("--hue", hue(bare));
+  if (!isPicture(address) || missing.has(address) || isHopeless()) return disk;
+  const image = h("img", { alt: "", width: 28, height: 28, loading: "lazy", decoding: "async", referrerpolicy: "no-referrer" });
+  image.onload = () => {
+    hasAny = true;
+    disk.classList.add("has-image");
+  };
   image.onerror = () => {
     missing.add(address);
     image.remove();

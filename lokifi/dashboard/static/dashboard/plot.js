@@ -3,19 +3,22 @@
 import {
   CandlestickSeries, createChart, HistogramSeries, LineSeries, PriceScaleMode,
 } from "./vendor/lightweight-charts/lightweight-charts-5.2.1.mjs";
-import { average, holes, isDaily, strength } from "./bars.js";
+import { average, holes, isDaily, strength, stroke } from "./bars.js";
 import { barTime, compact, money, smallestStep } from "./figures.js";
 
-export const AVERAGES = { 20: "#e08e00", 50: "#8a63d2" };
-export const COMPARED = ["#e0607e", "#00a3a3", "#b08900", "#7b8cff"];
+// Lines that are told from both grounds, the light and the dark one, by 3 to 1.
+export const AVERAGES = { 20: "#b06f00", 50: "#8a63d2" };
+export const COMPARED = ["#d0506f", "#008f8f", "#8a7a00", "#6878f0"];
 // Percent and logarithm are of prices alone.
 const PLAIN_SCALE = { mode: PriceScaleMode.Normal, scaleMargins: { top: 0.1, bottom: 0 } };
-const STRENGTH = "#d2699e";
+const STRENGTH = "#c9558d";
 const STRENGTH_LENGTH = 14;
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class Plot {
+  holes = 0; // empty places that are drawn
+
   #chart; #main = null; #isLine = false; #volume = null; #lines = []; #model = null; #told;
 
   // `told(values)` hears what stands under the crosshair; null when it has left.
@@ -43,7 +46,7 @@ export class Plot {
     if (this.#model) this.draw(this.#model, true);
   }
 
-  // `model`: bars, resolution, isCoin, isLine, isLog, averages, hasStrength, compared: [{symbol, bars, color}].
+  // `model`: bars, resolution, isCoin, isLine, isLog, averages, hasStrength, compared: [{symbol, bars, isCoin, color}].
   draw(model, isSameView = false) {
     const view = isSameView ? this.#chart.timeScale().getVisibleLogicalRange() : null;
     this.#clear();
@@ -57,8 +60,8 @@ export class Plot {
     const mode = isPercent ? PriceScaleMode.Percentage : model.isLog ? PriceScaleMode.Logarithmic : PriceScaleMode.Normal;
     this.#drawMain(bars, isPercent || model.isLine);
     this.#main.priceScale().applyOptions({ mode, scaleMargins: { top: 0.12, bottom: 0.05 } });
-    for (const { symbol, bars: theirs, color: own } of compared) {
-      this.#line(symbol, theirs.map(point), { color: own, lineWidth: 2, lastValueVisible: true }, 0);
+    for (const { symbol, bars: theirs, isCoin, color: own } of compared) {
+      this.#line(symbol, stroke(theirs, resolution, isCoin), { color: own, lineWidth: 2, lastValueVisible: true }, 0);
     }
     for (const length of model.averages) {
       this.#line(`MA ${length}`, average(bars, length), { color: AVERAGES[length] }, 0);
@@ -115,7 +118,8 @@ export class Plot {
         upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false, priceFormat,
       }, 0);
     const empty = this.#model.isCoin ? holes(bars, this.#model.resolution) : [];
-    const drawn = bars.map(isLine ? point : candle);
+    this.holes = empty.length;
+    const drawn = isLine ? stroke(bars, this.#model.resolution, this.#model.isCoin) : bars.map(candle);
     this.#main.setData(empty.length ? [...drawn, ...empty].sort((a, b) => a.time - b.time) : drawn);
   }
 

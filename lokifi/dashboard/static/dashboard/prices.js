@@ -5,6 +5,10 @@ import { PriceStream } from "./client/stream.js";
 
 const A_REQUEST = 100;
 
+// What else comes is no price, whoever sends it.
+const isQuote = (told) => typeof told?.symbol === "string" && typeof told.ref === "string"
+  && typeof told.price === "number" && told.price > 0 && !Number.isNaN(Date.parse(told.last_updated));
+
 export class Prices {
   stream; #quotes = new Map(); #failed = new Map(); #listeners = new Set(); #stateListeners = new Set();
 
@@ -47,6 +51,7 @@ export class Prices {
   }
 
   take(told) {
+    if (!isQuote(told)) return;
     const before = this.#quotes.get(told.symbol) ?? null;
     // REST and the socket may cross: what the source said later counts, unless nothing new is had.
     const isOlder = before && Date.parse(before.last_updated) > Date.parse(told.last_updated);

@@ -2,6 +2,7 @@
 
 import { found } from "./api.js";
 import { h, logo, say } from "./dom.js";
+import { pictureOf } from "./pictures.js";
 
 const PAUSE_MS = 150;
 const MOST = 12;
@@ -17,7 +18,7 @@ function isShared(result, results) {
 export function rowOf(result, results) {
   const where = result.kind === "stock" ? result.exchange || "US stock" : "coin";
   return [
-    logo(bare(result.symbol), null),
+    logo(bare(result.symbol), pictureOf(result.ref)),
     h("span", { class: "who" }, h("b", {}, result.symbol), h("span", { class: "faint" }, result.name)),
     isShared(result, results) ? h("span", { class: "tag", title: "Several assets have this ticker." }, "shared ticker") : null,
     h("span", { class: "tag" }, where),
