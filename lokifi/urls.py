@@ -8,7 +8,7 @@ from django.urls import include, path, re_path
 from lokifi import views
 from lokifi.dashboard import views as dashboard
 from prices.views import NotFoundView, SchemaView
-from streaming.views import PriceStreamView
+from streaming.views import AsyncApiView, PriceStreamView
 
 urlpatterns = [
     path("", dashboard.dashboard, name="dashboard"),
@@ -24,5 +24,7 @@ urlpatterns = [
     path("api/udf/", include("prices.udf.urls")),
     path("api/schema", SchemaView.as_view(), name="schema"),
     path("api/docs", dashboard.docs, name="docs"),
+    path("api/docs/websocket", dashboard.websocket, name="websocket-docs"),
+    path("api/asyncapi.yaml", AsyncApiView.as_view(), name="asyncapi"),
     re_path(r"^api(?:/.*)?$", NotFoundView.as_view()),
 ]

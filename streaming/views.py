@@ -1,4 +1,4 @@
-"""How the answer to GET /api/v1/prices/stream begins; streaming/events.py sends the rest."""
+"""What Django answers of streams: how one of events begins, what describes the WebSocket."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpResponse
+from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from prices import schema
-from prices.rest import PricesView
+from prices.rest import PricesView, sent
 from prices.serializers import ListedField
-from streaming import events
+from prices.views import SCHEMA_AGE_S
+from streaming import asyncapi, events
 
 MEDIA_TYPE = "text/event-stream"
 
@@ -80,3 +82,33 @@ class PriceStreamView(PricesView):
         response["Cache-Control"] = "no-store, no-transform"
         response["X-Accel-Buffering"] = "no"
         return response
+
+
+class YamlRenderer(BaseRenderer):
+    """Lets `Accept: application/yaml` be met; the document is text already."""
+
+    media_type = "application/yaml"
+    format = "yaml"
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        return b""
+
+
+class AsyncApiView(PricesView):
+    """The WebSocket's description."""
+
+    renderer_classes = (YamlRenderer,)
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request) -> HttpResponse:
+        return sent(
+            request,
+            asyncapi.TEXT,
+            content_type="application/yaml; charset=utf-8",
+            cache_control=f"public, max-age={SCHEMA_AGE_S}",
+        )

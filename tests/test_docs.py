@@ -27,7 +27,18 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-PLAIN_ADDRESSES = {"", "chart", "discover", "admin/", "livez", "readyz", "api/schema", "api/docs"}
+PLAIN_ADDRESSES = {
+    "",
+    "chart",
+    "discover",
+    "admin/",
+    "livez",
+    "readyz",
+    "api/schema",
+    "api/docs",
+    "api/docs/websocket",
+    "api/asyncapi.yaml",
+}
 STREAM = "api/v1/prices/stream"
 
 

@@ -9,6 +9,7 @@ from django.shortcuts import render
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from prices.services import quotes
+from streaming import asyncapi
 
 # Whatever gets into these pages, the browser runs and loads nothing but our own files.
 _POLICY = (
@@ -53,6 +54,13 @@ def docs(request: HttpRequest) -> HttpResponseBase:
     response = _swagger(request)
     # Swagger UI writes style elements of its own into the page.
     response["Content-Security-Policy"] = f"{_POLICY}; style-src 'self' 'unsafe-inline'"
+    return response
+
+
+def websocket(request: HttpRequest) -> HttpResponseBase:
+    """Show the WebSocket's messages, to read."""
+    response = render(request, "dashboard/websocket.html", {"page": asyncapi.page()})
+    response["Content-Security-Policy"] = _POLICY
     return response
 
 

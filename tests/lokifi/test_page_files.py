@@ -19,7 +19,9 @@ VENDORED = FILES / "vendor/lightweight-charts"
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("address", ["/", "/chart/BTC", "/discover", "/api/docs"])
+@pytest.mark.parametrize(
+    "address", ["/", "/chart/BTC", "/discover", "/api/docs", "/api/docs/websocket"]
+)
 def test_a_page_holds_no_script_or_style_and_allows_our_own_files_alone(address: str) -> None:
     response = Client().get(address)
     page = response.content.decode()

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.processes import until
 from tests.product import Product, Web
+from tests.streaming.described import faults
 from tests.streaming.reading import stream
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.xdist_group("live-stream")]
@@ -113,6 +114,48 @@ async def test_a_client_gets_its_snapshot_and_then_every_tick(web: Web) -> None:
         for quote in message["data"].values():
             assert (quote["source"], quote["stale"]) == ("sandbox", False)
             assert quote["price"] > 0
+
+
+async def test_what_a_server_sends_is_as_the_asyncapi_document_says(web: Web) -> None:
+    asked: list[Any] = [
+        {"action": "subscribe", "symbols": ["BTC", "stock:stx", "AAPL", "NOPE", "B$C"], "id": "a"},
+        {"action": "subscribe", "symbols": ["ETH"], "since": 1, "epoch": "gone", "id": 2.5},
+        {"action": "get_subscriptions", "id": 3},
+        {"action": "ping"},
+        {"action": "unsubscribe", "symbols": ["BTC"], "id": 4},
+        {"action": "subscribe", "symbols": ["SOL"], "fields": ["price"], "max_rate": 1, "id": 5},
+        *({"action": "none"}, [], {"action": "subscribe"}, {"action": "ping", "id": [1]}),
+        {"action": "subscribe", "symbols": [], "since": -1},
+        {"action": "subscribe", "symbols": [], "mode": "odd"},
+    ]
+    got: list[dict[str, Any]] = []
+    async with connect(web.socket_url) as connection:
+        one = Client(connection)
+        await connection.send(b"binary")
+        await connection.send("no JSON")
+        for message in asked:
+            await connection.send(json.dumps(message))
+        while sum(m["type"] == "price_update" and "snapshot" not in m for m in got) < 3:
+            got.append(await one.receive())
+        last = got[-1]
+        again = {"symbols": ["SOL"], "since": last["seq"] - 2, "epoch": last["epoch"]}
+        await one.send(action="subscribe", **again)
+        while not any("replay" in m for m in got):
+            got.append(await one.receive())
+        await one.send(action="unsubscribe", symbols=["ETH", "SOL", "AAPL", "stock:STX"])
+        while got[-1]["type"] != "heartbeat":
+            got.append(await one.receive())
+
+    assert [fault for message in got for fault in faults(message["type"], message)] == []
+    kinds = {message["type"] for message in got}
+    assert kinds == {
+        *("welcome", "subscribed", "unsubscribed", "subscriptions", "pong"),
+        *("price_update", "heartbeat", "error"),
+    }
+    assert {message["code"] for message in got if message["type"] == "error"} == {
+        *("not_text", "invalid_json", "invalid_message", "unknown_action"),
+        *("invalid_symbols", "invalid_id", "invalid_since", "invalid_choice"),
+    }
 
 
 async def test_two_server_processes_tell_the_same_ticks(installation: Installation) -> None:
