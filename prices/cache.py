@@ -258,7 +258,7 @@ def newest(keys: Collection[str], answer: type[A]) -> dict[str, A]:
     return {key: one.value for key, one in _last_good(missing, answer).items()} | held
 
 
-def _read_again(key: str, body: bytes, answer: type[A]) -> A | None:
+def _read_again(key: str, body: bytes | str, answer: type[A]) -> A | None:
     read = _read.setdefault(answer, Read(most=2000))
     return read.value(key, body, lambda: kept.decoded(key, body, answer))
 

@@ -33,9 +33,9 @@ class Read:
 
     def __init__(self, *, most: int) -> None:
         self._most = most
-        self._values: dict[str, tuple[bytes, Any]] = {}
+        self._values: dict[str, tuple[bytes | str, Any]] = {}
 
-    def value(self, key: str, body: bytes, decode: Callable[[], T | None]) -> T | None:
+    def value(self, key: str, body: bytes | str, decode: Callable[[], T | None]) -> T | None:
         """Return what `body` says; `decode` is asked where the key held other bytes before."""
         kept = self._values.get(key)
         if kept is not None and kept[0] == body:

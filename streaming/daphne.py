@@ -30,6 +30,7 @@ class DaphneLine:
     __slots__ = ("_connection", "_transport", "_try", "feed", "is_free")
 
     form = staticmethod(framed)
+    joins = False
 
     def __init__(self, connection: Any) -> None:
         self.feed: Feed | None = None

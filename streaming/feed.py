@@ -35,6 +35,10 @@ class Line(Protocol):
     is_free: bool
 
     @property
+    def joins(self) -> bool:
+        """Whether what is written may be several frames, one behind the other."""
+
+    @property
     def form(self) -> Form: ...
 
     def write(self, made: Any) -> None:
@@ -136,8 +140,13 @@ class Feed:
 
     def put(self, *frames: Frame | Share) -> None:
         """Add frames that must arrive, in this order."""
-        for frame in frames:
-            self._add(frame if isinstance(frame, Share) else frame.text)
+        items = [frame if isinstance(frame, Share) else frame.text for frame in frames]
+        if len(items) > 1 and self.line.joins and self._is_open():
+            # Writing to the kernel is a good part of what a newcomer costs.
+            self.line.write(b"".join([self._made(item) for item in items]))
+            return
+        for item in items:
+            self._add(item)
 
     def put_tick(self, share: Share) -> None:
         """Add a tick, in place of one that still waits; one that was told already is dropped."""
@@ -222,6 +231,10 @@ class Feed:
 
     # --- Inside -------------------------------------------------------------------------
 
+    def _is_open(self) -> bool:
+        """Return whether what is added leaves at once."""
+        return self._waiting is None and self.line.is_free and not self.is_ended
+
     def _add(self, item: str | Share | Close) -> None:
         if self.is_ended:
             return
@@ -248,21 +261,25 @@ class Feed:
             self.give_up()
 
     def _send(self, item: str | Share | Close) -> None:
-        line, traffic = self.line, self._traffic
-        if isinstance(item, Share):
+        if isinstance(item, Close):
+            self._traffic.closes[item] += 1
+            self.line.end(item)
+        else:
+            self.line.write(self._made(item))
+
+    def _made(self, item: str | Share) -> Any:
+        """Return what is written for an item, which counts as sent with that."""
+        traffic = self._traffic
+        if isinstance(item, str):
+            made = self.line.form(item)
+        else:
             told, place = self.told, item.place
-            made = item.made(told.seq if told.epoch == place.epoch else 0, line.form)
+            made = item.made(told.seq if told.epoch == place.epoch else 0, self.line.form)
             if item.moves:
                 self.told = place
-        elif isinstance(item, str):
-            made = line.form(item)
-        else:
-            traffic.closes[item] += 1
-            line.end(item)
-            return
         traffic.frames += 1
         traffic.bytes += len(made)
-        line.write(made)
+        return made
 
 
 def _size(item: str | Share | Close) -> int:

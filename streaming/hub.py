@@ -40,7 +40,6 @@ from streaming.protocol import (
     Snapshot,
     WireQuote,
     due,
-    entry,
     share,
     stamp,
 )
@@ -193,7 +192,7 @@ class Hub:
 
     def snapshot(self, quotes: Mapping[str, WireQuote]) -> Share:
         """Return a snapshot:true frame of quotes that one subscriber asked for."""
-        entries = [entry(symbol, quote) for symbol, quote in quotes.items()]
+        entries = [self._tick.text(symbol, quote) for symbol, quote in quotes.items()]
         rest = share(stamp(), entries, snapshot=True)
         return Share("price_update", self.place, rest, moves=False)
 

@@ -27,6 +27,8 @@ class PlainLine:
 
     __slots__ = ("_gone", "_next", "_send", "_task", "feed", "is_free")
 
+    joins = False
+
     @staticmethod
     def form(text: str) -> Any:
         return text

@@ -33,6 +33,8 @@ def client_address(scope: Any, trusted: Sequence[str]) -> str | None:
     if peer is None:
         return str(client[0])
     networks = _networks(tuple(trusted))
+    if not _is_in(peer, networks):
+        return str(peer)
     for hop in _hops(scope.get("headers", ())):
         if not _is_in(peer, networks):
             break
@@ -43,6 +45,7 @@ def client_address(scope: Any, trusted: Sequence[str]) -> str | None:
     return str(peer)
 
 
+@functools.lru_cache(maxsize=1024)
 def counted_as(address: str) -> str:
     """Return what an address is counted by: itself, or the /64 network of an IPv6 one."""
     parsed = _address(address)
@@ -57,6 +60,7 @@ def _hops(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
     return [hop.strip() for hop in ",".join(lines).split(",") if hop.strip()][::-1]
 
 
+@functools.lru_cache(maxsize=1024)  # a crowd that comes at once has come through few proxies
 def _address(text: str) -> Address | None:
     """Return an address, also where a port follows it."""
     if text.startswith("["):

@@ -42,6 +42,10 @@ class Tick:
         self.cache: dict[Any, Any] = {}  # what was made of this tick for those who chose
         self._texts = _Texts(quotes)
 
+    def text(self, symbol: str, quote: WireQuote) -> str:
+        """Return the text of a quote, this tick's own where it is the one that the tick holds."""
+        return self._texts[symbol] if self.quotes.get(symbol) is quote else entry(symbol, quote)
+
     def share(self, symbols: Iterable[str], *, snapshot: bool = False) -> Share | None:
         """Return what a tick holds of symbols, in their order; None where that is nothing."""
         texts, quotes = self._texts, self.quotes

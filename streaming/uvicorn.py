@@ -97,6 +97,7 @@ class UvicornLine:
     __slots__ = ("_protocol", "_write", "feed", "is_free")
 
     form = staticmethod(framed)
+    joins = True
 
     def __init__(self, protocol: Protocol) -> None:
         self.feed: Feed | None = None

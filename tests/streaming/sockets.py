@@ -123,6 +123,7 @@ class Inbox:
     """A line whose reader takes one frame at a time, when it asks for one."""
 
     form = staticmethod(str)
+    joins = False
 
     def __init__(self) -> None:
         self.feed: Feed | None = None

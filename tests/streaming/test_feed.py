@@ -56,6 +56,23 @@ def test_what_can_leave_at_once_does_not_wait() -> None:
     assert (traffic.frames, traffic.late) == (1, set())
 
 
+def test_frames_that_belong_together_leave_as_one_where_the_line_takes_bytes() -> None:
+    written: list[bytes] = []
+    line = Inbox()
+    line.joins, line.form, line.write = True, framed, written.append  # type: ignore[assignment]
+    line.is_free = True
+    feed = Feed(Place(EPOCH, 0), line, traffic := Traffic(2**20))
+    pong = Pong(timestamp="now")
+
+    feed.put(pong, tick(1))
+    line.is_free = False
+    feed.put(pong, tick(2))
+
+    assert written == [framed(pong.text) + framed(tick(1).text(0))]
+    assert (traffic.frames, traffic.bytes) == (2, len(written[0]))
+    assert (feed.told.seq, len(feed)) == (1, 2), "what cannot leave waits as ever"
+
+
 def test_the_newest_tick_takes_the_place_of_one_that_waits_and_answers_keep_theirs() -> None:
     feed, line, traffic = fed()
     answer = Unsubscribed(symbols=[], count=0)
