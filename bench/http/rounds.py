@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import statistics
 import subprocess
@@ -67,6 +68,7 @@ class Figures:
     p99_ms: float
     cpu_us: float
     share: float = 0.0  # of answers that a script counts
+    tool_us: float = 0.0  # what wrk itself takes for an answer
 
 
 def rounds(
@@ -87,7 +89,7 @@ def rounds(
 
 
 def _median(several: Sequence[Figures]) -> Figures:
-    values = [(f.per_s, f.p50_ms, f.p99_ms, f.cpu_us, f.share) for f in several]
+    values = [(f.per_s, f.p50_ms, f.p99_ms, f.cpu_us, f.share, f.tool_us) for f in several]
     return Figures(*(statistics.median(column) for column in zip(*values, strict=True)))
 
 
@@ -117,7 +119,9 @@ def _once(target: Target, script: Path, connections: int, seconds: int) -> Figur
         *("-s", str(script), f"http://127.0.0.1:{target.port}{target.path}"),
     ]
     before = cpu_s([target.pid]) if target.pid else 0.0
+    tool_before = _children_s()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
+    tool_s = _children_s() - tool_before
     used_s = cpu_s([target.pid]) - before if target.pid else 0.0
     said = json.loads(done.stdout.strip().splitlines()[-1])
     if said["bad"] or not said["requests"]:
@@ -126,7 +130,13 @@ def _once(target: Target, script: Path, connections: int, seconds: int) -> Figur
     if target.is_compared and abs(each - size) > _SLACK_BYTES + 40:
         raise DoesNotCountError(f"{target.name}: {each:.0f} bytes an answer, not {size}")
     per_s = said["requests"] / said["us"] * 1e6
-    return Figures(per_s, said["p50"], said["p99"], used_s / said["requests"] * 1e6, said["share"])
+    cpu_us, tool_us = (spent_s / said["requests"] * 1e6 for spent_s in (used_s, tool_s))
+    return Figures(per_s, said["p50"], said["p99"], cpu_us, said["share"], tool_us)
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _posting(body: bytes) -> str:
