@@ -35,6 +35,7 @@ def main() -> int:
     for name in names:
         print(f"{name} (load {os.getloadavg()[0]:.1f}):", flush=True)
         begun = time.monotonic()
+        load = f"load {os.getloadavg()[0]:.1f} before it"
         folder = Path(tempfile.mkdtemp(prefix="lokifi-bench-"))
         with Product(folder) as product, servers(product) as at:
             row = ROWS[name](how, at)
@@ -45,7 +46,7 @@ def main() -> int:
         print(f"  took {time.monotonic() - begun:.0f} s", flush=True)
         has_missed = has_missed or not all(reached for _, _, reached in row.marks)
         if not chosen.no_page:
-            page.put(name, row, facts)
+            page.put(name, row, f"{facts}, {load}")
     return int(has_missed)
 
 

@@ -66,6 +66,13 @@ def known(how: How, at: Servers) -> Row:
     return row
 
 
+def _judge_cpu(row: Row, found: Mapping[str, Figures], ours: str, peer: str, least: float) -> None:
+    """Judge by what an answer takes, which what else the machine does hardly changes."""
+    row.judge_least(
+        f"{ours}: peer's CPU against ours", found[peer].cpu_us / found[ours].cpu_us, least
+    )
+
+
 def in_redis(how: How, at: Servers) -> Row:
     """Compare what goes out of Redis where the process keeps nothing."""
     row = Row("redis", "Known in Redis only, 16 connections")
@@ -78,6 +85,7 @@ def in_redis(how: How, at: Servers) -> Row:
         note(row, found)
         times = found[f"{name}, ours"].per_s / found[f"{name}, Starlette"].per_s
         row.judge_least(f"{name}: times Starlette and Redis", times, 0.9)
+        _judge_cpu(row, found, f"{name}, ours", f"{name}, Starlette", 0.9)
     return row
 
 
@@ -96,6 +104,7 @@ def batch(how: How, at: Servers) -> Row:
     note(row, found)
     times = found["ours, POST"].per_s / found["Starlette, POST"].per_s
     row.judge_least("POST: times Starlette and MGET", times, 1)
+    _judge_cpu(row, found, "ours, POST", "Starlette, POST", 1)
     got = target("ours, GET", ours, f"{API}?symbols={','.join(symbols)}")
     at.fill_quotes(ours, 50)
     note(row, rounds([got], 16, _SECONDS, how.rounds))
