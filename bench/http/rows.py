@@ -193,15 +193,13 @@ def processes(how: How, at: Servers) -> Row:
 def many_keys(how: How, at: Servers) -> Row:
     """Ask at random for keys of which a tenth has room."""
     row = Row("many keys", f"{MANY} keys at random, room for a tenth of them, 64 connections")
-    size = 5000
+    path = f"{API}/BTC/history?period=1w"
+    size = len(target("", at.ours(), path).sample().body)
     web = at.ours(FRONT_CACHE_BYTES=str(MANY * size // 10))
-    path = f"{API}/crypto/top"
-    script = AT_RANDOM.replace("PATH", f"{path}?limit=5&").replace("??", "?")
-    script = script.replace("&?junk", "&junk").replace("MANY", str(MANY))
+    at.fill(web)
+    script = AT_RANDOM.replace("PATH?", f"{path}&").replace("MANY", str(MANY))
     before_kib = _rss_kib(web)
-    one = Target(
-        "ours", web.port, f"{path}?limit=5", web.process.pid, script=script, is_compared=False
-    )
+    one = target("ours", web, path, script=script, is_compared=False)
     found = rounds([one], 64, 5, how.rounds)
     note(row, found)
     row.table["ours"]["hits %"] = 100 * found["ours"].share
