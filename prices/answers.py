@@ -312,6 +312,55 @@ class TopAnswer(Answer, kw_only=True, frozen=True):
     cryptos: list[CoinRow]
 
 
+class TrendAnswer(Answer, kw_only=True, frozen=True):
+    """How one coin has moved; no endpoint of ours, but a part of rows and quotes."""
+
+    sparkline: list[float] | None
+    change_percent_1h: float | None
+    change_percent_7d: float | None
+    change_percent_30d: float | None
+
+    def is_sane(self) -> bool:
+        return all(price > 0 for price in self.sparkline or ())
+
+
+class TrendedRow(CoinRow, kw_only=True, frozen=True):
+    """A coin with its last seven days by the hour; `trend_as_of` is of what is told of them."""
+
+    sparkline: list[float] | None
+    price_change_percentage_1h: float | None
+    price_change_percentage_7d: float | None
+    price_change_percentage_30d: float | None
+    trend_as_of: Moment | None
+
+
+class TrendedTopAnswer(Answer, kw_only=True, frozen=True):
+    """GET /crypto/top?sparkline=true."""
+
+    success: bool = True
+    count: int
+    page: int
+    limit: int
+    has_more: bool
+    cryptos: list[TrendedRow]
+
+
+class TrendedQuote(QuoteAnswer, kw_only=True, frozen=True):
+    """A quote with its coin's last seven days by the hour; all null for stocks."""
+
+    sparkline: list[float] | None
+    change_percent_1h: float | None
+    change_percent_7d: float | None
+    change_percent_30d: float | None
+    trend_as_of: Moment | None
+
+
+class TrendedBatchAnswer(BatchAnswer, kw_only=True, frozen=True):
+    """A batch with `sparkline`."""
+
+    data: dict[str, TrendedQuote]  # type: ignore[assignment]  # a quote is one, and more
+
+
 class CoinSearchAnswer(Answer, kw_only=True, frozen=True):
     """GET /crypto/search."""
 

@@ -28,6 +28,7 @@ PARAMETERS: dict[str, tuple[Any, ...]] = {
     "to": ("2026-03-03T12:00:00Z",),
     "fill": ("previous",),
     "gaps": (False, True),
+    "sparkline": (False, True),
     "limit": (10,),
     "page": (1, 2),
     "q": ("doge", "app"),
@@ -61,7 +62,10 @@ REFUSED: dict[str, tuple[str, str]] = {
     "symbols": (",", "Name 1 to 100 symbols."),
     "force_refresh": ("perhaps", "Must be a valid boolean."),
 }
-MOST_STREAMED = "Name 1 to 500 symbols."  # WS_MAX_SYMBOLS, as it is by default
+OF_SYMBOLS = {
+    "stream": "Name 1 to 500 symbols.",  # WS_MAX_SYMBOLS, as it is by default
+    "batch_history": "Name 1 to 20 symbols.",
+}
 # Which symbol an error is about.
 ASKED = {
     "invalid_symbol": "B$C",
@@ -98,7 +102,8 @@ def _operations(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def _give_examples(parameter: dict[str, Any]) -> None:
     if "examples" in parameter or parameter["name"] not in PARAMETERS:
         return
-    values = PARAMETERS[parameter["name"]]
+    allowed = parameter["schema"].get("enum")
+    values = [one for one in PARAMETERS[parameter["name"]] if allowed is None or one in allowed]
     parameter["examples"] = {str(value).lower(): {"value": value} for value in values}
 
 
@@ -130,8 +135,8 @@ def refusal(operation: dict[str, Any]) -> tuple[str, str]:
     """Return a parameter that an address refuses, and what it says of it."""
     if "requestBody" in operation:
         return "symbols", "This field is required."
-    if operation["operationId"] == "stream":
-        return "symbols", MOST_STREAMED
+    if operation["operationId"] in OF_SYMBOLS:
+        return "symbols", OF_SYMBOLS[operation["operationId"]]
     taken = {parameter["name"] for parameter in operation["parameters"]}
     name = next(name for name in REFUSED if name in taken)
     return name, REFUSED[name][1]

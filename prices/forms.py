@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from prices.answers import CandlesAnswer, HistoryAnswer, SeriesAnswer
+from prices.answers import CandlesAnswer, HistoryAnswer, Moment, SeriesAnswer
 from prices.errors import InvalidParameterError
 from prices.grid import missing_bars, missing_points
 from prices.types import AssetKind, Candle, Point
@@ -144,6 +144,32 @@ class CandlesColumns(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "
     gaps: list[Gap] | None
 
 
+class Several(msgspec.Struct, kw_only=True, frozen=True):
+    """What answers of several series have in common: times are those of the oldest."""
+
+    success: bool = True
+    count: int
+    failed: dict[str, str]
+    resolved: dict[str, str]
+    source: str | None
+    as_of: Moment | None
+    fetched_at: Moment | None
+    cached: bool
+    stale: bool
+
+
+class SeveralHistories(Several, kw_only=True, frozen=True):
+    """GET /batch/history."""
+
+    data: dict[str, HistoryCut]
+
+
+class SeveralColumns(Several, kw_only=True, frozen=True):
+    """GET /batch/history?format=columns."""
+
+    data: dict[str, HistoryColumns]
+
+
 class LightweightPoint(msgspec.Struct, frozen=True):
     """A point as lightweight-charts takes it; without a value it is an empty place."""
 
@@ -182,6 +208,30 @@ def made(answer: HistoryAnswer | CandlesAnswer, shape: Shape) -> Made:
         return Made(body, shape.form.media_type, _told(answer))
     formed = _enveloped(answer, rows, gaps if shape.with_gaps else None, shape.form)
     return Made(msgspec.json.encode(formed), answer=formed)
+
+
+def several(
+    answers: Mapping[str, HistoryAnswer],
+    failed: Mapping[str, str],
+    resolved: Mapping[str, str],
+    shape: Shape,
+) -> SeveralHistories | SeveralColumns:
+    """Return histories by symbol, each cut, filled and written as wanted."""
+    found = list(answers.values())
+    told = {symbol: made(answer, shape).answer for symbol, answer in answers.items()}
+    whole: type[Any] = SeveralColumns if shape.form is Form.COLUMNS else SeveralHistories
+    answer: SeveralHistories | SeveralColumns = whole(
+        count=len(told),
+        data=told,
+        failed=dict(failed),
+        resolved=dict(resolved),
+        source="+".join(sorted({one.source for one in found})) or None,
+        as_of=min((one.as_of for one in found if one.as_of), default=None),
+        fetched_at=min((one.fetched_at for one in found), default=None),
+        cached=bool(found) and all(one.cached for one in found),
+        stale=any(one.stale for one in found),
+    )
+    return answer
 
 
 # --- Which rows ---------------------------------------------------------------------

@@ -7,7 +7,7 @@ very structs that are rendered: there is no second description that could differ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from http import HTTPStatus
@@ -40,6 +40,10 @@ ANSWERS: tuple[type[msgspec.Struct], ...] = (
     series_forms.HistoryColumns,
     series_forms.CandlesCut,
     series_forms.CandlesColumns,
+    series_forms.SeveralHistories,
+    series_forms.SeveralColumns,
+    answers.TrendedTopAnswer,
+    answers.TrendedBatchAnswer,
 )
 # Answers of the running product, shortened; docs/http-api.md shows the same ones.
 EXAMPLES: dict[str, Any] = msgspec.json.decode(
@@ -235,6 +239,8 @@ MEANINGS = {
     "origin": "The source's own bars, made from its points, or recorded by us.",
     "dropped": "Bars of the source that contradicted themselves and were left out.",
     "timestamp": "Unix seconds; of a bar, its opening.",
+    "sparkline": "Prices of the last 7 days by the hour, oldest first; null where none are known.",
+    "trend_as_of": "When the sparkline and the changes over 1 h, 7 d and 30 d held.",
     "gaps": "Stretches without items, `to` excluded; null where they were not asked for.",
     "closed": "Only the newest bar may be open.",
     "mapping": "CoinGecko ids by ticker: what `crypto:TICKER` gives.",
@@ -314,6 +320,7 @@ def operation(
     body: type[Serializer[Any]] | None = None,
     of_symbol: bool = False,
     forms: Forms | None = None,
+    also: Collection[type[msgspec.Struct]] = (),
 ) -> Callable[[F], F]:
     """Describe a view's method. `codes` are the errors it can give beside those of all."""
     given = sorted({*codes, *EVERYWHERE}, key=list(FAILURES).index)
@@ -328,7 +335,7 @@ def operation(
         parameters.append(query)
     responses: dict[Any, Any] = {
         (200, "application/json"): OpenApiResponse(
-            _shape_of(answer, forms),
+            _shape_of([answer, *also], forms),
             description=_first_line(answer),
             examples=[
                 OpenApiExample(form or "sandbox", example)
@@ -368,11 +375,11 @@ def _ref(struct: type[msgspec.Struct]) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{struct.__name__}"}
 
 
-def _shape_of(answer: type[msgspec.Struct], forms: Forms | None) -> dict[str, Any]:
-    if forms is None:
-        return _ref(answer)
-    rows = {"type": "array", "items": _ref(forms.row)}
-    return {"anyOf": [*(_ref(struct) for struct in (answer, *forms.answers)), rows]}
+def _shape_of(answers: Sequence[type[msgspec.Struct]], forms: Forms | None) -> dict[str, Any]:
+    if forms is None and len(answers) == 1:
+        return _ref(answers[0])
+    shapes = [_ref(struct) for struct in (*answers, *(forms.answers if forms else ()))]
+    return {"anyOf": shapes + ([{"type": "array", "items": _ref(forms.row)}] if forms else [])}
 
 
 def _headers_of_rows() -> list[OpenApiParameter]:

@@ -16,6 +16,8 @@ from prices.forms import Fill, Form, Shape
 from prices.types import AssetKind, Period, Resolution
 
 MAX_BATCH = 100
+# Each may cost a call of its own.
+MOST_SERIES = 20
 # More than any series that is given has.
 MOST_ITEMS = 100_000
 
@@ -182,6 +184,25 @@ class HistoryQuery(ShapeQuery, OneQuoteQuery):
     )
 
 
+class SeveralQuery(ShapeQuery):
+    """History of several assets; rows alone would not say whose they are."""
+
+    symbols = ListedField(
+        max_length=MOST_SERIES * 121, help_text=f"1 to {MOST_SERIES} symbols with commas between"
+    )
+    period = PeriodField(
+        required=False, help_text="How far back; by default as far as `from`, or a month"
+    )
+    format = serializers.ChoiceField(
+        choices=[form.value for form in Form if not form.is_bare],
+        default=Form.OBJECTS.value,
+        help_text="How each series is written",
+    )
+
+    def validate_symbols(self, value: str) -> list[str]:
+        return _named(value, MOST_SERIES)
+
+
 class CandlesQuery(HistoryQuery):
     resolution = ResolutionField(
         required=False,
@@ -205,7 +226,14 @@ class PriceAtQuery(ExplainedQuery):
     date = DayField(help_text="A day that is over or under way, YYYY-MM-DD")
 
 
-class TopQuery(serializers.Serializer[Any]):
+class SparklineQuery(serializers.Serializer[Any]):
+    sparkline = serializers.BooleanField(
+        default=False,
+        help_text="With each coin's last 7 days by the hour, and its change over 1 h, 7 d, 30 d",
+    )
+
+
+class TopQuery(SparklineQuery):
     limit = WholeField(default=100, min_value=1, max_value=300, help_text="How many on a page")
     page = WholeField(
         default=1,
@@ -239,16 +267,20 @@ class SymbolSearchQuery(CoinSearchQuery):
     )
 
 
-class BatchQuery(QuoteQuery):
+class BatchQuery(QuoteQuery, SparklineQuery):
     symbols = ListedField(
         max_length=MAX_BATCH * 121, help_text=f"1 to {MAX_BATCH} symbols with commas between"
     )
 
     def validate_symbols(self, value: str) -> list[str]:
-        symbols = [part.strip() for part in value.split(",") if part.strip()]
-        if not 1 <= len(set(symbols)) <= MAX_BATCH:
-            raise serializers.ValidationError(f"Name 1 to {MAX_BATCH} symbols.")
-        return symbols
+        return _named(value, MAX_BATCH)
+
+
+def _named(value: str, most: int) -> list[str]:
+    symbols = [part.strip() for part in value.split(",") if part.strip()]
+    if not 1 <= len(set(symbols)) <= most:
+        raise serializers.ValidationError(f"Name 1 to {most} symbols.")
+    return symbols
 
 
 class StrictText(serializers.CharField):
@@ -260,7 +292,7 @@ class StrictText(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
-class BatchBody(QuoteQuery):
+class BatchBody(QuoteQuery, SparklineQuery):
     symbols = serializers.ListField(
         child=StrictText(max_length=120, allow_blank=False), min_length=1, max_length=MAX_BATCH
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 from django.http import HttpResponse
@@ -12,10 +13,16 @@ from rest_framework.request import Request
 from prices import cache, forms, schema
 from prices.answers import CandlesAnswer, HistoryAnswer, PriceAtAnswer
 from prices.cache import Held
-from prices.forms import Form, Shape
+from prices.forms import Form, SeveralColumns, SeveralHistories, Shape
 from prices.rest import Negotiation, PricesView, answered, liking, query_of, traced
-from prices.serializers import CandlesQuery, HistoryQuery, PriceAtQuery, shape_of
-from prices.services import explaining, past, spans, symbols
+from prices.serializers import (
+    CandlesQuery,
+    HistoryQuery,
+    PriceAtQuery,
+    SeveralQuery,
+    shape_of,
+)
+from prices.services import explaining, past, several, spans, symbols
 from prices.services.symbols import Resolved
 from prices.types import Period
 
@@ -62,6 +69,30 @@ class HistoryView(SeriesView):
         if trace:
             held = explaining.explained(held, trace, symbol, resolved, key)
         return shaped(request, held, shape_of(query), [key], is_forced=force or bool(trace))
+
+
+class SeveralView(PricesView):
+    """Histories of several assets, each as it would be given alone."""
+
+    @schema.operation(
+        "batch_history",
+        "Prices of several assets over a period",
+        SeveralHistories,
+        query=SeveralQuery,
+        codes=["invalid_parameter"],
+        also=[SeveralColumns],
+    )
+    def get(self, request: Request) -> HttpResponse:
+        query = query_of(request, SeveralQuery)
+        found = several.histories(query["symbols"], partial(_period, query))
+        told = forms.several(
+            {symbol: held.value for symbol, held in found.held.items()},
+            {symbol: error.code for symbol, error in found.errors.items()},
+            found.resolved,
+            shape_of(query),
+        )
+        held: Held[Any] = Held(told, cache.encode(told), found.life_s, found.was_hit)
+        return answered(request, held, found.keys)
 
 
 class CandlesView(SeriesView):

@@ -272,6 +272,17 @@ class Coin:
 
 
 @dataclass(frozen=True, slots=True)
+class Trend:
+    """How a coin has moved: its price by the hour over seven days, and changes in percent."""
+
+    as_of: datetime | None
+    sparkline: list[float] | None = None
+    change_percent_1h: float | None = None
+    change_percent_7d: float | None = None
+    change_percent_30d: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """One row of a source's catalogue: that an asset exists, under which names."""
 

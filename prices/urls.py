@@ -12,6 +12,7 @@ _SYMBOL = r"(?P<symbol>[^/]+(?:/[A-Za-z])?)"
 urlpatterns = [
     path("prices", views.BatchQueryView.as_view(), name="batch-query"),
     path("prices/batch", views.BatchView.as_view(), name="batch"),
+    path("prices/batch/history", series_views.SeveralView.as_view(), name="batch-history"),
     path("prices/crypto/top", views.TopView.as_view(), name="crypto-top"),
     path("prices/crypto/search", views.CoinSearchView.as_view(), name="crypto-search"),
     path("prices/crypto/mapping", views.MappingView.as_view(), name="crypto-mapping"),

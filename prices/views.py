@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -22,6 +22,8 @@ from prices.answers import (
     SourcesAnswer,
     SymbolSearchAnswer,
     TopAnswer,
+    TrendedBatchAnswer,
+    TrendedTopAnswer,
 )
 from prices.cache import Held
 from prices.errors import PricesError, UpstreamError
@@ -45,7 +47,7 @@ from prices.serializers import (
     SymbolSearchQuery,
     TopQuery,
 )
-from prices.services import discovery, explaining, quotes, sources, symbols
+from prices.services import discovery, explaining, quotes, sources, symbols, trends
 from prices.types import AssetKind
 
 # How long a cache may keep the API's description: it changes with a release.
@@ -92,10 +94,11 @@ class BatchView(PricesView):
         BatchAnswer,
         body=BatchBody,
         codes=["invalid_parameter", "too_large", "unsupported_media_type"],
+        also=[TrendedBatchAnswer],
     )
     def post(self, request: Request) -> HttpResponse:
         body = valid(BatchBody(data=request.data))
-        return _batch(request, body["symbols"], force=body["force_refresh"])
+        return _batch(request, body["symbols"], body)
 
 
 class BatchQueryView(PricesView):
@@ -107,24 +110,31 @@ class BatchQueryView(PricesView):
         BatchAnswer,
         query=BatchQuery,
         codes=["invalid_parameter"],
+        also=[TrendedBatchAnswer],
     )
     def get(self, request: Request) -> HttpResponse:
         query = query_of(request, BatchQuery)
-        return _batch(request, query["symbols"], force=query["force_refresh"])
+        return _batch(request, query["symbols"], query)
 
 
 class TopView(PricesView):
     """Coins by market cap."""
 
     @schema.operation(
-        "top", "Coins by market cap", TopAnswer, query=TopQuery, codes=["invalid_parameter"]
+        "top",
+        "Coins by market cap",
+        TopAnswer,
+        query=TopQuery,
+        codes=["invalid_parameter"],
+        also=[TrendedTopAnswer],
     )
     def get(self, request: Request) -> HttpResponse:
         query = query_of(request, TopQuery)
         held, quoted = discovery.top(query["limit"], query["page"])
         key = cache.top_key(query["limit"], query["page"])
         keys = {key: held.value.fetched_at, **quoted}
-        return answered(request, held, keys, at_most_s=QUOTE_AGE_S)
+        told: Held[Any] = trends.of_top(held) if query["sparkline"] else held
+        return answered(request, told, keys, at_most_s=QUOTE_AGE_S)
 
 
 class CoinSearchView(PricesView):
@@ -213,7 +223,8 @@ class NotFoundView(PricesView):
         raise exceptions.NotFound("There is nothing at this address.")
 
 
-def _batch(request: Request, asked: Sequence[str], *, force: bool) -> HttpResponse:
+def _batch(request: Request, asked: Sequence[str], how: Mapping[str, Any]) -> HttpResponse:
+    force = how["force_refresh"]
     batch = quotes.quotes(asked, force=force)
     errors = list(batch.errors.values())
     if not batch.data and errors and all(isinstance(e, UpstreamError) for e in errors):
@@ -233,7 +244,9 @@ def _batch(request: Request, asked: Sequence[str], *, force: bool) -> HttpRespon
         cached=bool(found) and all(quote.cached for quote in found),
         stale=any(quote.stale for quote in found),
     )
-    is_hit = batch.api_calls == 0
+    if how["sparkline"]:
+        answer = trends.of_batch(answer)
+    is_hit = answer.api_calls == 0
     held = Held(answer, cache.encode(answer), batch.life_s, is_hit)
     is_forced = force or request.method == "POST"
     keys = {cache.price_key(quote.symbol): quote.fetched_at for quote in found}

@@ -37,6 +37,7 @@ from prices.types import (
     Points,
     Quote,
     Resolution,
+    Trend,
     Window,
 )
 
@@ -184,6 +185,10 @@ class HttpProvider:
 
     def coins(self, ids: Collection[str]) -> list[Coin]:
         """Return coins with their market data by the source's ids; unknown ones are left out."""
+        self._not_offered(Capability.COINS)
+
+    def trends(self, ids: Collection[str]) -> dict[str, Trend]:
+        """Return how coins have moved, by the source's ids; unknown ones are left out."""
         self._not_offered(Capability.COINS)
 
     def listings(self) -> list[Listing]:

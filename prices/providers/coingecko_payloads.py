@@ -28,8 +28,9 @@ from prices.providers.values import (
     stated_price,
     text,
 )
-from prices.types import AssetKind, Candle, Coin, Listing, Point, Quote, Resolution
+from prices.types import AssetKind, Candle, Coin, Listing, Point, Quote, Resolution, Trend
 
+_HOURS = 7 * 24  # of a sparkline
 _OHLC_AGE_S = 1800  # how old an answer of /ohlc may be
 
 _IMAGE = re.compile(r"https://(assets|coin-images)\.coingecko\.com/[\w./?=&%~+-]{1,400}", re.ASCII)
@@ -139,6 +140,26 @@ def coins(rows: Iterable[Mapping[str, Any]]) -> Iterator[Coin]:
             atl_date=moment(row.get("atl_date")),
             last_updated=past_moment(row.get("last_updated")),
         )
+
+
+def trend(row: Mapping[str, Any]) -> Trend:
+    """Return how a coin of /coins/markets has moved; what is not readable is not known."""
+
+    def change(span: str) -> float | None:
+        return figure(row.get(f"price_change_percentage_{span}_in_currency"))
+
+    told = row.get("sparkline_in_7d")
+    prices = told.get("price") if isinstance(told, dict) else None
+    line = [price(value) for value in prices[-_HOURS:]] if isinstance(prices, list) else []
+    known = [value for value in line if value is not None]
+    return Trend(
+        as_of=past_moment(row.get("last_updated")),
+        # With a price missing nobody could tell which hours the others are of.
+        sparkline=known if known and len(known) == len(line) else None,
+        change_percent_1h=change("1h"),
+        change_percent_7d=change("7d"),
+        change_percent_30d=change("30d"),
+    )
 
 
 def _image(value: object) -> str | None:

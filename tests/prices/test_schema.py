@@ -187,8 +187,7 @@ def test_an_example_has_every_field_and_the_right_types(name: str) -> None:
     example = schema.EXAMPLES[name]
 
     assert example in [item["value"] for item in content["examples"].values()]
-    fitting = [struct for struct in named_in(content["schema"]) if fits(example, struct)]
-    assert len(fitting) == 1
+    assert any(fits(example, struct) for struct in named_in(content["schema"]))
 
 
 def named_in(described: dict[str, Any]) -> list[Any]:
