@@ -29,13 +29,14 @@ EXAMPLES: dict[str, Any] = msgspec.json.decode(
 # Beside what can happen to everybody.
 _STATUSES: dict[str, tuple[int, ...]] = {
     "config": (),
-    "symbols": (403, 404, 410),
+    "symbols": (400, 403, 404, 410),
     "search": (403,),
     "history": (400, 403, 404, 409, 410),
     "quotes": (400,),
     "time": (),
 }
-_EVERYWHERE = (500, 503)
+_EVERYWHERE = (500, 503, 504)
+_NOT_MODIFIED = 304
 # Whether it must be named, what it means, and examples.
 _PARAMETERS: dict[str, tuple[bool, str, tuple[str, ...]]] = {
     "symbol": (
@@ -90,6 +91,9 @@ def operation(name: str, summary: str, *parameters: str) -> Callable[[F], F]:
             for status in sorted({*_STATUSES[name], *_EVERYWHERE})
         },
     }
+    responses[_NOT_MODIFIED] = OpenApiResponse(
+        None, description="What If-None-Match names is still so."
+    )
     return extend_schema(
         operation_id=f"udf_{name}",
         summary=summary,
@@ -101,10 +105,11 @@ def operation(name: str, summary: str, *parameters: str) -> Callable[[F], F]:
 
 def _headers(name: str) -> list[OpenApiParameter]:
     errors = [str(status) for status in sorted({*_STATUSES[name], *_EVERYWHERE})]
+    good = ["200", str(_NOT_MODIFIED)]
     told = {
-        "ETag": ("Strong, of this body.", ["200"]),
-        "Cache-Control": ("How long it may be kept; errors are `no-store`.", ["200", *errors]),
-        "X-Request-ID": ("The request's own, or one made for it.", ["200", *errors]),
+        "ETag": ("Strong, of this body.", good),
+        "Cache-Control": ("How long it may be kept; errors are `no-store`.", [*good, *errors]),
+        "X-Request-ID": ("The request's own, or one made for it.", [*good, *errors]),
     }
     return [
         OpenApiParameter(

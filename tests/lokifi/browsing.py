@@ -68,6 +68,7 @@ def nameless(page: Page) -> list[str]:
     """Return what can be used and has no name that a screen reader could say."""
     found: list[str] = page.evaluate(
         """() => [...document.querySelectorAll("a, button, input, select, [role=img], table")]
+          .filter((one) => !one.parentElement.closest("[role=img]"))
           .filter((one) => !(one.ariaLabel || one.innerText.trim() || one.labels?.length))
           .map((one) => one.outerHTML)"""
     )

@@ -37,7 +37,8 @@ def answer(client: Client, asked: Asked) -> Given:
 @pytest.mark.timeout(180)
 def test_whatever_is_asked_the_answer_is_one_of_the_document(market: Sandbox) -> None:
     client = Client(raise_request_exception=False)
-    assert asking.faults(judge(), lambda asked: answer(client, asked), CASES) == []
+    found = asking.faults(judge(), lambda asked: answer(client, asked), CASES)
+    assert not found, "\n".join(found)
 
 
 def test_the_judge_sees_what_is_outside_the_document() -> None:

@@ -7,11 +7,13 @@ const WIDTH = 96;
 const HEIGHT = 28;
 const POINTS = 56;
 const LIFE_MS = 1_800_000;
+const REST_MS = 20_000;
 
 const known = new Map(); // symbol -> {at, prices}, prices null where there are none
 const queue = [];
 let isBusy = false;
 let restUntil = 0;
+let timer = 0;
 
 export function sparkline(prices) {
   const step = Math.max(1, Math.floor(prices.length / POINTS));
@@ -40,9 +42,15 @@ function draw(cell, prices) {
 
 async function next() {
   if (isBusy || !queue.length) return;
+  const restMs = restUntil - Date.now();
+  if (restMs > 0) {
+    clearTimeout(timer);
+    timer = setTimeout(next, restMs);
+    return;
+  }
   isBusy = true;
   const { cell, symbol } = queue.shift();
-  if (cell.isConnected && Date.now() > restUntil) await load(cell, symbol);
+  if (cell.isConnected) await load(cell, symbol);
   isBusy = false;
   next();
 }
@@ -54,8 +62,12 @@ async function load(cell, symbol) {
     known.set(symbol, { at: Date.now(), prices });
     draw(cell, prices);
   } catch (error) {
-    // A picture is no reason to press a source that has no call left.
-    if (error.code?.startsWith("upstream") || error.code === "unreachable") restUntil = Date.now() + 60_000;
-    else known.set(symbol, { at: Date.now(), prices: null });
+    const mayPass = error.code?.startsWith("upstream") || error.code === "unreachable";
+    if (!mayPass) known.set(symbol, { at: Date.now(), prices: null });
+    else {
+      // A picture is no reason to press a source that has no call left.
+      restUntil = Date.now() + REST_MS;
+      queue.push({ cell, symbol });
+    }
   }
 }
