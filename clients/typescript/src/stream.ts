@@ -325,12 +325,13 @@ export class PriceStream {
   }
 
   #tick(frame: Frame): void {
+    if (typeof frame.epoch !== "string" || typeof frame.seq !== "number") return;
     const isLive = !frame.snapshot && !frame.replay;
     const isNewEpoch = frame.epoch !== this.#last?.epoch;
     // A snapshot is of some symbols only, so it does not say how far the others came.
     if (this.#isOurs && (!frame.snapshot || isNewEpoch)) this.#last = { seq: frame.seq, epoch: frame.epoch };
     if (frame.type !== "price_update") return;
-    const update = frame as unknown as PriceUpdate;
+    const update = { ...frame, data: prices(frame.data) } as unknown as PriceUpdate;
     this.updatedAt = update.timestamp;
     for (const tick of Object.values(update.data)) this.#keep(tick);
     if (isLive && this.isSilent) {
@@ -466,6 +467,17 @@ export class PriceStream {
     if (code === TOO_MUCH) return MOST_MS * (1 + Math.random());
     return Math.random() * most;
   }
+}
+
+// What is no price is never told as one, whoever stands between the server and us. Where
+// `fields` were chosen, a price may be missing.
+function prices(data: unknown): Record<string, Tick> {
+  const told = Object.entries((data ?? {}) as Record<string, Tick | null>);
+  return Object.fromEntries(told.filter(([symbol, tick]) => tick?.symbol === symbol && isPrice(tick.price))) as Record<string, Tick>;
+}
+
+function isPrice(price: unknown): boolean {
+  return price === undefined || (typeof price === "number" && Number.isFinite(price) && price > 0);
 }
 
 // What is not JSON is not ours; the next frame will be.

@@ -314,9 +314,11 @@ class PriceStream:
             frame = json.loads(text)
         except ValueError:
             return  # Not ours; the next one will be.
-        hear = _HEAR.get(frame.get("type")) if isinstance(frame, dict) else None
-        if hear is not None:
-            hear(self, frame)
+        # What is not of its form, whoever stands between the server and us, is passed over.
+        with suppress(AttributeError, KeyError, TypeError):
+            hear = _HEAR.get(frame["type"])
+            if hear is not None:
+                hear(self, frame)
 
     def _welcomed(self, frame: dict[str, Any]) -> None:
         self.tries = 0
@@ -373,6 +375,8 @@ class PriceStream:
             self._become(State.SUBSCRIBING if self._waiting else State.ACTIVE)
 
     def _ticked(self, frame: dict[str, Any]) -> None:
+        if not isinstance(frame.get("epoch"), str) or not isinstance(frame.get("seq"), int):
+            return
         is_snapshot, is_replay = "snapshot" in frame, "replay" in frame
         # A snapshot is of some symbols only, so it does not say how far the others came.
         is_new = self._last is None or self._last["epoch"] != frame["epoch"]
@@ -380,6 +384,7 @@ class PriceStream:
             self._last = {"since": frame["seq"], "epoch": frame["epoch"]}
         if frame["type"] != "price_update":
             return
+        frame = {**frame, "data": _prices(frame["data"])}
         self.updated_at = frame["timestamp"]
         for tick in frame["data"].values():
             self._remember(tick)
@@ -471,6 +476,20 @@ class PriceStream:
             size += more
         if part:
             yield part
+
+
+def _prices(data: dict[str, Any]) -> dict[str, Tick]:
+    """Leave out what is no price. Where `fields` were chosen, a price may be missing."""
+    return {
+        symbol: cast("Tick", tick)
+        for symbol, tick in data.items()
+        if isinstance(tick, dict) and tick.get("symbol") == symbol and _is_price(tick)
+    }
+
+
+def _is_price(tick: dict[str, Any]) -> bool:
+    price = tick.get("price", 1.0)
+    return isinstance(price, int | float) and not isinstance(price, bool) and price > 0
 
 
 def _call(listener: Callable[[Any], None], told: Any) -> None:

@@ -270,6 +270,8 @@ export class PriceStream {
             this.#become(this.#waiting.size ? State.SUBSCRIBING : State.ACTIVE);
     }
     #tick(frame) {
+        if (typeof frame.epoch !== "string" || typeof frame.seq !== "number")
+            return;
         const isLive = !frame.snapshot && !frame.replay;
         const isNewEpoch = frame.epoch !== this.#last?.epoch;
         // A snapshot is of some symbols only, so it does not say how far the others came.
@@ -277,7 +279,7 @@ export class PriceStream {
             this.#last = { seq: frame.seq, epoch: frame.epoch };
         if (frame.type !== "price_update")
             return;
-        const update = frame;
+        const update = { ...frame, data: prices(frame.data) };
         this.updatedAt = update.timestamp;
         for (const tick of Object.values(update.data))
             this.#keep(tick);
@@ -412,6 +414,15 @@ export class PriceStream {
             return MOST_MS * (1 + Math.random());
         return Math.random() * most;
     }
+}
+// What is no price is never told as one, whoever stands between the server and us. Where
+// `fields` were chosen, a price may be missing.
+function prices(data) {
+    const told = Object.entries((data ?? {}));
+    return Object.fromEntries(told.filter(([symbol, tick]) => tick?.symbol === symbol && isPrice(tick.price)));
+}
+function isPrice(price) {
+    return price === undefined || (typeof price === "number" && Number.isFinite(price) && price > 0);
 }
 // What is not JSON is not ours; the next frame will be.
 function parsed(text) {
