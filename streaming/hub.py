@@ -347,8 +347,7 @@ class Hub:
             logger.warning("the publisher is back")
         if snapshot.update_interval != self.interval_s:
             self._change_cadence(snapshot.update_interval)
-        for told in on_tick:
-            told(tick.data.keys())
+        _tell_listeners(tick.data.keys())
         self._ticks += 1
         if found.epoch == before.epoch:
             await self._registry.tell(self._tick, self.heartbeat(), self.interval_s)
@@ -435,6 +434,14 @@ class Hub:
             self._is_away = False
             self._demand.renew()
             logger.warning("Redis is back")
+
+
+def _tell_listeners(symbols: Collection[str]) -> None:
+    for told in on_tick:
+        try:
+            told(symbols)
+        except Exception:
+            logger.exception("a listener stumbled over a tick; subscribers are told of it")
 
 
 def _age_s(timestamp: str) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 from django.db import close_old_connections
@@ -31,6 +32,10 @@ T = TypeVar("T")
 _REMEMBERED_S = 5.0
 _STILL_GOOD_S = 30.0
 _MOST_NAMES = 20_000
+# No symbol is longer, also as a coin's id with everything quoted (three characters for one).
+_LONGEST_NAME = 400
+# So many are asked for in one question, so that a flood of names holds nobody up for long.
+_ASKED_AT_ONCE = 5_000
 _NAMES_WITHIN_S = 5.0
 
 
@@ -109,6 +114,8 @@ class Names:
     async def resolution(self, names: Collection[str], until: float) -> Resolution | None:
         """Return what names mean; None where that cannot be learnt by `until` (loop time)."""
         now = asyncio.get_running_loop().time()
+        too_long = [name for name in names if len(name) > _LONGEST_NAME]
+        names = [name for name in names if len(name) <= _LONGEST_NAME]
         missing = []
         for name in names:
             kept = self._known.get(name)
@@ -121,7 +128,10 @@ class Names:
             _, late = await asyncio.wait(asked, timeout=max(0.0, until - now))
             if late:
                 return None
-        return self._all(names, now)
+        found = self._all(names, now)
+        if found is not None:
+            found.rejected.update(dict.fromkeys(too_long, InvalidSymbolError.code))
+        return found
 
     def _all(self, names: Collection[str], now: float) -> Resolution | None:
         whole = Resolution()
@@ -149,7 +159,9 @@ class Names:
         while self._wanted:
             # Whoever asks in this turn of the loop is in it too.
             await asyncio.sleep(0)
-            asked, self._wanted = self._wanted, {}
+            asked = dict(islice(self._wanted.items(), _ASKED_AT_ONCE))
+            for name in asked:
+                del self._wanted[name]
             now = asyncio.get_running_loop().time()
             found = await _for_names.run(partial(self._resolve, list(asked)), now + _NAMES_WITHIN_S)
             if found is not None:
@@ -159,8 +171,6 @@ class Names:
                     future.set_result(None)
 
     def _keep(self, names: Iterable[str], found: Resolution) -> None:
-        if len(self._known) > _MOST_NAMES:
-            self._known.clear()
         now = asyncio.get_running_loop().time()
         for name in names:
             code = found.rejected.get(name)
@@ -169,7 +179,10 @@ class Names:
             # What may pass at any moment is for those who asked just now alone.
             passes = code is not None and code.startswith("upstream")
             until = now + _REMEMBERED_S if not passes else now + 0.05 - _STILL_GOOD_S
+            self._known.pop(name, None)  # so that the first one is the oldest
             self._known[name] = (until, _one(name, found))
+        for name in list(islice(self._known, max(0, len(self._known) - _MOST_NAMES))):
+            del self._known[name]
 
 
 def _one(name: str, found: Resolution) -> Resolution:

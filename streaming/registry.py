@@ -7,14 +7,19 @@ once for all who follow the same, and nothing is looked up for a subscriber.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from streaming.choices import View
 from streaming.feed import Feed, Share
-from streaming.protocol import Frame, WireQuote, entry, share
+from streaming.protocol import Close, Frame, WireQuote, entry, share
 from streaming.ticks import Place
+
+logger = logging.getLogger(__name__)
+
+_UNTOLD = "a subscriber could not be told of a tick, and is closed"
 
 # So many are told before the event loop does other things: some milliseconds.
 _SLICE = 256
@@ -147,9 +152,13 @@ class Registry:
         """Tell everyone of a tick; `beat` is for whoever follows nothing that it holds."""
 
         def part(feed: Feed, view: View) -> None:
-            cut = view.part(tick, feed.symbols, interval_s)
-            if cut is not None:
-                feed.put_tick(cut)
+            try:
+                cut = view.part(tick, feed.symbols, interval_s)
+                if cut is not None:
+                    feed.put_tick(cut)
+            except Exception:
+                logger.exception(_UNTOLD)
+                _give_up(feed)
 
         def one(feed: Feed) -> None:
             view = self.views.get(feed)
@@ -162,7 +171,11 @@ class Registry:
         try:
             left = _SLICE
             for feed, mine in self._shares(tick, beat):
-                feed.put_tick(mine)
+                try:
+                    feed.put_tick(mine)
+                except Exception:
+                    logger.exception(_UNTOLD)
+                    _give_up(feed)
                 left -= 1
                 if not left:
                     await asyncio.sleep(0)
@@ -206,8 +219,21 @@ class Registry:
         try:
             for number, feed in enumerate(list(self.feeds), 1):
                 if not feed.is_ended:
-                    one(feed)
+                    try:
+                        one(feed)
+                    except Exception:
+                        logger.exception(_UNTOLD)
+                        _give_up(feed)
                 if not number % _SLICE:
                     await asyncio.sleep(0)
         finally:
             self._tell = None
+
+
+def _give_up(feed: Feed) -> None:
+    """Close the one subscriber that cannot be told of a tick; the others are told."""
+    try:
+        feed.end(Close.INTERNAL_ERROR)
+    except Exception:
+        logger.exception("nor could it be closed; it is left alone")
+        feed.abandon()

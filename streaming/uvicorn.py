@@ -8,6 +8,8 @@ application asks for its line: whatever started the server, nothing is to be set
 
 from __future__ import annotations
 
+import functools
+import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -18,10 +20,23 @@ from streaming.protocol import Close
 if TYPE_CHECKING:
     from streaming.feed import Feed
 
+logger = logging.getLogger(__name__)
+
 # For the client's own close frame; and for one that does not even read ours.
 _CLOSE_WITHIN_S = 5.0
 _CUT_WITHIN_S = 1.0
 _PING_EACH_S = 60.0
+
+
+# What is used here of a connection and, in its websockets parser, called.
+_RELIED_ON = (
+    *("transport", "loop", "queue", "conn", "frames", "request", "response", "curr_msg_data_type"),
+    *("ping_timer", "ping_interval", "stop_keepalive", "start_keepalive"),
+    *("close_sent", "close_timer", "handshake_complete", "read_paused"),
+    *("pause_writing", "resume_writing", "connection_lost"),
+    *("send_receive_event_to_app", "handle_parser_exception"),
+)
+_CALLED = ("send_close", "data_to_send")
 
 
 class Protocol(WebSocketsSansIOProtocol):
@@ -133,9 +148,26 @@ class UvicornLine:
         """Do nothing: uvicorn reads a message only when the last one was taken."""
 
 
+def _is_known(connection: WebSocketsSansIOProtocol) -> bool:
+    """Return whether this uvicorn's connections have what we rely on, which is nobody's promise."""
+    missing = [name for name in _RELIED_ON if not hasattr(connection, name)]
+    conn = getattr(connection, "conn", None)
+    missing += [name for name in _CALLED if not callable(getattr(conn, name, None))]
+    if missing:
+        _tell_once(", ".join(missing))
+    return not missing
+
+
+@functools.cache
+def _tell_once(missing: str) -> None:
+    logger.warning("uvicorn has no %s any more; frames go by ASGI's send, which is slower", missing)
+
+
 def line(connection: Any) -> UvicornLine | None:
     """Return a line on a connection that was accepted; None where it is closed already."""
-    if type(connection) is not WebSocketsSansIOProtocol or connection.close_sent:
+    if type(connection) is not WebSocketsSansIOProtocol or not _is_known(connection):
+        return None
+    if connection.close_sent:
         return None
     # Its state stays as it is; only what it tells us when writing stops and goes on is new.
     connection.__class__ = Protocol

@@ -9,8 +9,9 @@ from pytest_django import Settings
 from redis import Redis
 
 from streaming import demand, ticks
-from streaming.feed import Feed
-from streaming.protocol import Close
+from streaming.choices import View
+from streaming.feed import Feed, Share
+from streaming.protocol import Choices, Close
 from tests.streaming.sockets import following, inbox, publish, running_hub, until, wire
 
 pytestmark = pytest.mark.asyncio
@@ -317,3 +318,48 @@ async def test_what_is_ended_takes_nothing_more_and_sends_what_it_has() -> None:
         assert (await received(feed))["type"] == "price_update"
         assert await inbox(feed).next() is Close.TOO_OLD
         assert len(feed) == 0
+
+
+async def test_a_listener_that_stumbles_over_a_tick_costs_no_subscriber_anything(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[list[str]] = []
+
+    def stumbling(_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    listeners = [stumbling, lambda symbols: heard.append(list(symbols))]
+    monkeypatch.setattr("streaming.hub.on_tick", listeners)
+    async with running_hub() as hub:
+        feed = await following(hub, "BTC")
+
+        await publish(BTC=1.0)
+
+        assert (await received(feed))["seq"] == 1
+    assert heard == [["BTC"]], "nor the listener behind it"
+    assert [r.message for r in caplog.records if r.name == "streaming.hub"] == [
+        "a listener stumbled over a tick; subscribers are told of it"
+    ]
+
+
+@pytest.mark.parametrize("chose", [False, True], ids=["of what all get", "by what it chose"])
+async def test_a_subscriber_that_cannot_be_told_of_a_tick_is_the_only_one_closed(
+    chose: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_hub() as hub:
+        feeds = [await following(hub, "BTC") for _ in range(3)]
+        broken = feeds[1]
+        if chose:
+            hub.choose(broken, View(Choices(min_change_percent=1), hub.place, 15))
+
+        def put_tick(feed: Feed, share: Share) -> None:
+            if feed is broken:
+                raise RuntimeError("a fault of ours")
+            whole(feed, share)
+
+        whole = Feed.put_tick
+        monkeypatch.setattr(Feed, "put_tick", put_tick)
+        await publish(BTC=1.0)
+
+        assert [(await received(feed))["seq"] for feed in (feeds[0], feeds[2])] == [1, 1]
+        assert await inbox(broken).next() is Close.INTERNAL_ERROR
