@@ -6,7 +6,9 @@ import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # A product and a browser take their time to start.
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("charts")]
-# A page of somebody else, with nothing of ours but what it asks for.
-ELSEWHERE = "http://charts.example"
 LIBRARY = "/static/dashboard/vendor/lightweight-charts/lightweight-charts-5.2.1.mjs"
 ADAPTER = Path(__file__).with_name("udf_adapter.js")
 
@@ -55,16 +55,45 @@ def page(product: Product, web: Web) -> Iterator[Page]:
     assert wrong == []
 
 
-def serve(page: Page, name: str, body: str, kind: str = "text/html") -> None:
-    page.route(f"{ELSEWHERE}/{name}", lambda route: route.fulfill(body=body, content_type=kind))
+class Elsewhere:
+    """Somebody else's site at another port, and so another origin, with a few files."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, tuple[str, str]] = {}
+        files = self.files
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                kind, body = files.get(self.path, ("text/plain", ""))
+                self.send_response(200)
+                self.send_header("Content-Type", kind)
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, format: str, *args: object) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        Thread(target=self.server.serve_forever, daemon=True).start()
 
 
-def test_a_page_of_twenty_lines_without_mapping_draws_candles(page: Page, web: Web) -> None:
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[Elsewhere]:
+    site = Elsewhere()
+    yield site
+    site.server.shutdown()
+    site.server.server_close()
+
+
+def test_a_page_of_twenty_lines_without_mapping_draws_candles(
+    page: Page, web: Web, elsewhere: Elsewhere
+) -> None:
     text = (ROOT / "docs/chart.html").read_text()
     assert len(text.splitlines()) <= 20
-    serve(page, "chart.html", text.replace("http://localhost:8000", web.url))
+    elsewhere.files["/chart.html"] = ("text/html", text.replace("http://localhost:8000", web.url))
 
-    page.goto(f"{ELSEWHERE}/chart.html")
+    page.goto(f"{elsewhere.url}/chart.html")
 
     page.locator("#source", has_text="sandbox").wait_for()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", page.locator("#as-of").inner_text())
@@ -82,11 +111,11 @@ def test_a_page_of_twenty_lines_without_mapping_draws_candles(page: Page, web: W
 
 
 @pytest.fixture
-def chart(page: Page, web: Web) -> Page:
+def chart(page: Page, web: Web, elsewhere: Elsewhere) -> Page:
     """A page with the adapter and the library, its data feed at our address."""
-    serve(page, "adapter.js", ADAPTER.read_text(), "text/javascript")
-    serve(page, "udf.html", "<!doctype html><div id=chart></div>")
-    page.goto(f"{ELSEWHERE}/udf.html")
+    elsewhere.files["/adapter.js"] = ("text/javascript", ADAPTER.read_text())
+    elsewhere.files["/udf.html"] = ("text/html", "<!doctype html><div id=chart></div>")
+    page.goto(f"{elsewhere.url}/udf.html")
     page.evaluate(
         """async ([site, library]) => {
           Object.assign(window, await import("/adapter.js"));
