@@ -144,7 +144,7 @@ def _settle(asset: Asset, source: str, row: ExchangePair | None) -> ExchangePair
 
 
 def dollars(currency: str) -> float:
-    """Return what a stand-in for the dollar is worth, by a price a few minutes old at most.
+    """Return what a stand-in for the dollar is worth, by a price that is live.
 
     Raises NotListedError or UpstreamError where that cannot be told: then nothing
     priced in it can be told in dollars.
@@ -153,13 +153,22 @@ def dollars(currency: str) -> float:
     if asset is None:
         raise NotListedError("settings", currency)
     held = cache.read(cache.price_key(symbols.names([asset])[asset.ref]), QuoteAnswer)
-    if held is not None and held.value.ref == asset.ref and not held.value.disputed:
+    is_ours = held is not None and held.value.ref == asset.ref and not held.value.disputed
+    if held and is_ours and _is_a_rate(held.value.price, held.value.freshness):
         return held.value.price
-    rate = _noted_rate(currency) or _asked_rate(asset)
+    rate = _noted_rate(currency)
     if rate is None:
-        raise NotListedError("every source", currency)
-    _note_rate(currency, rate)
+        rate = _asked_rate(asset)
+        if rate is None:
+            raise NotListedError("every source", currency)
+        # Only what was asked: a note renewed by each reader would outlast an outage.
+        _note_rate(currency, rate)
     return rate
+
+
+def _is_a_rate(price: float, fresh: Freshness) -> bool:
+    """Whether a stand-in's price can be reckoned with: of now, and near a dollar."""
+    return fresh is Freshness.LIVE and abs(price - 1) <= MOST_OFF
 
 
 def _asked_rate(asset: Asset) -> float | None:
@@ -177,9 +186,15 @@ def _asked_rate(asset: Asset) -> float | None:
             quote = gateway.call(source, partial(_quote_of, instrument(asset, source)))
         except PricesError:
             continue
-        if quote is not None and abs(quote.price - 1) <= MOST_OFF:
+        if quote is not None and _is_a_rate(quote.price, _freshness(quote, source)):
             return float(quote.price)
     return None
+
+
+def _freshness(quote: Quote, source: str) -> Freshness:
+    cadence, now = registry.cadence(source), datetime.now(UTC)
+    kind, is_timed = AssetKind.CRYPTO, quote.is_timed
+    return freshness.of_quote(kind, quote.as_of, now, cadence, is_timed=is_timed).freshness
 
 
 def _noted_rate(currency: str) -> float | None:
@@ -187,7 +202,8 @@ def _noted_rate(currency: str) -> float | None:
         rate: Any = redis_clients.ask(lambda r: r.get(f"rate:{currency}"))
     except RedisAwayError:
         return None
-    return float(rate) if rate else None
+    rate = float(rate) if rate else 0.0
+    return rate if _is_a_rate(rate, Freshness.LIVE) else None
 
 
 def _note_rate(currency: str, rate: float) -> None:
@@ -259,9 +275,8 @@ def _asked_reference(asset: Asset, key: str) -> Reference:
     if quote is None:
         raise NotListedError(source, asset.ref)
     # A price whose time stands still proves no more than an old copy.
-    cadence, now = registry.cadence(source), datetime.now(UTC)
-    verdict = freshness.of_quote(AssetKind.CRYPTO, quote.as_of, now, cadence)
-    asked = Reference(float(quote.price), is_fresh=verdict.freshness is Freshness.LIVE)
+    is_fresh = _freshness(quote, source) is Freshness.LIVE
+    asked = Reference(float(quote.price), is_fresh=is_fresh)
     _note_reference(asset, asked)
     return asked
 

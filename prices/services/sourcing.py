@@ -296,13 +296,14 @@ def from_source(
             return {}, failed | dict.fromkeys(instruments, exc)
         fetched_at = datetime.now(UTC)
         answers = {}
+        rates: dict[str, float | PricesError] = {"USD": 1.0}
         for key, instrument in instruments.items():
             quote = got.found.get(instrument.ref)
             if quote is None:
                 failed[key] = got.failed.get(instrument.ref) or _without_price(source, wanted[key])
                 continue
             try:
-                answers[key] = _answer(wanted[key], quote, source, fetched_at, skipped[key])
+                answers[key] = _answer(wanted[key], quote, source, fetched_at, skipped[key], rates)
             except PricesError as exc:  # No rate for its stand-in: not passed off as dollars.
                 failed[key] = exc
     return answers, failed
@@ -348,11 +349,12 @@ def _answer(
     source: str,
     fetched_at: datetime,
     skipped: list[Skipped],
+    rates: dict[str, float | PricesError],
 ) -> QuoteAnswer:
     is_coin = resolved.asset.kind == AssetKind.CRYPTO
     volume_basis = "24h_currency" if is_coin else "session_shares"
     currency = pairs.quote_currency(resolved.asset, source)
-    rate = 1.0 if currency == "USD" else pairs.dollars(currency)
+    rate = _rate(currency, rates)
     kind = AssetKind(resolved.asset.kind)
     cadence = registry.cadence(source)
     verdict = freshness.of_quote(kind, quote.as_of, fetched_at, cadence, is_timed=quote.is_timed)
@@ -384,6 +386,19 @@ def _answer(
         volume_basis=volume_basis if quote.volume is not None else None,
         alternatives=resolved.alternatives,
     )
+
+
+def _rate(currency: str, taken: dict[str, float | PricesError]) -> float:
+    """Return what a currency is worth in dollars, looked up once for all coins of an answer."""
+    if currency not in taken:
+        try:
+            taken[currency] = pairs.dollars(currency)
+        except PricesError as exc:
+            taken[currency] = exc
+    rate = taken[currency]
+    if isinstance(rate, PricesError):
+        raise rate
+    return rate
 
 
 def _times(value: float | None, rate: float) -> float | None:

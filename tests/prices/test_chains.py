@@ -146,6 +146,57 @@ def test_a_price_in_tether_is_told_in_dollars(sandbox: Sandbox, settings: Any) -
     assert quote["price"] == pytest.approx(0.98 * in_tether, rel=0.005)
 
 
+def test_a_rate_of_tether_is_not_renewed_by_who_reads_it(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    assert pairs.dollars("USDT") == pytest.approx(1, abs=0.02)
+    redis_client.expire("rate:USDT", 20)
+
+    pairs.dollars("USDT")
+
+    assert 0 < redis_client.ttl("rate:USDT") <= 20
+
+
+@pytest.mark.parametrize("wrong", [{"price": 0.5}, {"price": 0.95, "freshness": "stale"}])
+def test_a_held_price_of_tether_counts_while_it_is_live_and_near_a_dollar(
+    sandbox: Sandbox, wrong: dict[str, Any]
+) -> None:
+    ok("/USDT")
+    key = cache.price_key("USDT")
+    held = cache.read(key, QuoteAnswer)
+    assert held is not None
+    cache.store(key, msgspec.structs.replace(held.value, **wrong), 60)
+
+    assert pairs.dollars("USDT") == pytest.approx(1, abs=0.02)
+
+
+def test_a_source_whose_time_stands_still_tells_no_rate(
+    sandbox: Sandbox, redis_client: Redis, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_quotes": ["coinbase"]}
+    pairs.dollars("USDT")  # settles its pair
+    redis_client.delete("rate:USDT")
+    sandbox.control("POST", "clock", {"shift_s": -1800})
+
+    with pytest.raises(NotListedError):
+        pairs.dollars("USDT")
+
+
+def test_a_rate_that_cannot_be_had_is_asked_for_once_for_many_coins(
+    sandbox: Sandbox, redis_client: Redis, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_quotes": ["binance"]}
+    ok("", symbols="BTC,ETH,LTC")  # settles pairs
+    redis_client.flushdb()
+    sandbox.fault("status", status=404, source="coingecko")
+    asked = sandbox.count("/coingecko")
+
+    answer = get("", symbols="BTC,ETH,LTC").json()
+
+    assert answer["data"] == {}
+    assert sandbox.count("/coingecko") - asked == 1
+
+
 def test_candles_in_tether_name_it_as_their_currency(sandbox: Sandbox, settings: Any) -> None:
     settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_candles": ["binance"]}
 
