@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import sys
 import time
@@ -36,7 +37,7 @@ def main() -> int:
     has_missed = False
     for name in names:
         print(f"{name}:", flush=True)
-        begin = time.monotonic()
+        begin, busy = time.monotonic(), os.getloadavg()[0]
         row = ROWS[name](how)
         for what, value, reached in row.marks:
             print(f"  {what:<70} {value:>16}   {'reached' if reached else 'MISSED'}", flush=True)
@@ -49,6 +50,7 @@ def main() -> int:
             "command": f"make bench-stream ROWS={name}{part}",
             "machine": machine(),
             "rounds": how.rounds,
+            "load": round(busy, 1),
         }
         rows = page.keep(name, row, facts)
         if not chosen.no_page:

@@ -72,7 +72,7 @@ def _section(key: str, row: dict[str, Any]) -> str:
         f"## {row['name'][0].upper()}{row['name'][1:]}",
         "",
         f"{row['about']}. {row['at']}, commit {row['commit']}, `{row['command']}`, "
-        f"{row['rounds']} rounds, {row['machine']}.",
+        f"{row['rounds']} rounds, {row['machine']}. {_busy(row.get('load'))}",
         "",
         *_table(row["table"]),
         "",
@@ -86,6 +86,13 @@ def _section(key: str, row: dict[str, Any]) -> str:
         lines.append("")
     lines += [_plot(key, what, points) for what, points in row["lines"].items()]
     return "\n".join(lines)
+
+
+def _busy(load: float | None) -> str:
+    """Return how busy the machine was before we came, as a sentence."""
+    if load is None:
+        return "How busy the machine was with other work is not known."
+    return f"The load average just before was {load:g}: what else ran took its part of the cores."
 
 
 def _table(table: dict[str, dict[str, float]]) -> list[str]:
