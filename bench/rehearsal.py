@@ -32,6 +32,7 @@ from tests.chaos.__main__ import load_settings
 
 load_settings()
 
+from bench.shifted import ShiftedStage  # noqa: E402 - as the next
 from prices.sessions import latest_session  # noqa: E402 - as the next
 from tests.chaos.stage import Stage, status_of  # noqa: E402 - what it imports reads the settings
 
@@ -45,7 +46,6 @@ _PATHS = (
     "/api/v1/prices/DOGE/history?period=1w",
 )
 _MADE_UP = 0.10
-_CLOCK = Path(__file__).parent / "clock"
 # What an act takes beside its own time: until sources are whole again.
 _BETWEEN_S = 15
 
@@ -247,22 +247,8 @@ The clock is set back: it begins in a session of New York, which closes before t
 """  # noqa: E501 - a table's head is one line
 
 
-class _ShiftedStage(Stage):
-    """An installation whose every process, and its market, go by a clock `shift_s` ahead."""
-
-    def __init__(self, folder: Path, shift_s: float, **settings: str) -> None:
-        self._shift_s = shift_s
-        clock = {"PYTHONPATH": str(_CLOCK), "CLOCK_SHIFT_S": str(shift_s)}
-        super().__init__(folder, **settings, **clock)
-
-    def manage(self, *words: str) -> str:
-        # The market first: prices of a time to come are no prices.
-        self.sandbox.control("POST", "clock", {"shift_s": self._shift_s})
-        return super().manage(*words)
-
-
 def _stage(shift: timedelta) -> Stage:
-    return _ShiftedStage(
+    return ShiftedStage(
         Path(tempfile.mkdtemp(prefix="lokifi-rehearsal-")),
         shift.total_seconds(),
         PUBLISH_INTERVAL_S=str(_TICK_S),

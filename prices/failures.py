@@ -24,7 +24,9 @@ logger = logging.getLogger(__name__)
 
 FAILED_S = 10
 NO_PRICE_S = 60
-RESTRICTED_S = 300
+# Bars that we record ourselves may be there by the next minute; that a plan refuses a whole kind of
+# question is believed for longer.
+RESTRICTED_S = 60
 REFUSED_S = 3600
 MOST_HERE = 5_000
 

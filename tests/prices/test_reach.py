@@ -259,6 +259,16 @@ def test_a_stock_without_any_bar_is_refused_as_before(recorded: Asset) -> None:
     problem(get("/AAPL/ohlcv", period="1d"), 403, "plan_restricted")
 
 
+def test_a_refusal_stands_in_the_way_of_recorded_bars_for_a_minute_at_most(
+    recorded: Asset, redis_client: Redis
+) -> None:
+    Bar.objects.all().delete()
+
+    problem(get("/AAPL/ohlcv", period="1d"), 403, "plan_restricted")
+
+    assert 0 < redis_client.pttl("failed:ohlcv:AAPL:1d") <= 60_000
+
+
 def test_a_width_that_a_source_gives_lately_is_not_stood_in_for_by_recorded_bars(
     recorded: Asset, settings: Any
 ) -> None:
