@@ -111,11 +111,26 @@ def _headers(name: str) -> list[OpenApiParameter]:
         "Cache-Control": ("How long it may be kept; errors are `no-store`.", [*good, *errors]),
         "X-Request-ID": ("The request's own, or one made for it.", [*good, *errors]),
     }
-    return [
+    always = [
         OpenApiParameter(
             header, str, OpenApiParameter.HEADER, description=text, response=statuses, required=True
         )
         for header, (text, statuses) in told.items()
+    ]
+    return [*always, *_of_copies(good)]
+
+
+def _of_copies(good: list[str]) -> list[OpenApiParameter]:
+    """Return the headers of an answer that the cache in front has given."""
+    age = "Seconds since Django made the body."
+    return [
+        OpenApiParameter(
+            name, kind, OpenApiParameter.HEADER, description=text, response=good, enum=words
+        )
+        for name, kind, text, words in (
+            ("Age", int, age, None),
+            ("X-Cache", str, "Where the body came from.", ["HIT", "MISS", "STALE"]),
+        )
     ]
 
 
