@@ -20,11 +20,11 @@ TREND = {"sparkline", "trend_as_of"}
 def test_a_list_has_seven_days_by_the_hour_from_one_call_that_is_kept(
     sandbox: Sandbox, redis_client: Redis
 ) -> None:
-    bare = ok("/crypto/top", limit=250)
+    bare = ok("/crypto/top", limit=40)
     before = sandbox.count(MARKETS)
 
-    told = ok("/crypto/top", limit=250, sparkline="true")
-    again = ok("/crypto/top", limit=100, sparkline="true")
+    told = ok("/crypto/top", limit=40, sparkline="true")
+    again = ok("/crypto/top", limit=20, sparkline="true")
 
     assert sandbox.count(MARKETS) == before + 1
     assert TREND.isdisjoint(bare["cryptos"][0])
@@ -59,7 +59,7 @@ def test_a_batch_has_the_trends_of_its_coins_and_nulls_for_stocks(sandbox: Sandb
 
 def test_without_trends_a_batch_is_what_it_was(sandbox: Sandbox) -> None:
     ok("", symbols="BTC")
-    sandbox.fault("status", status=500, path="coins/markets")
+    sandbox.fault("status", status=500, path=MARKETS)
 
     told = ok("", symbols="BTC", sparkline="true")
 
