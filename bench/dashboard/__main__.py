@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -55,6 +56,7 @@ def main() -> int:
             return 0
         made = figures.measure(site, browser, chosen.rounds)
     facts = f"{datetime.now(UTC):%Y-%m-%d %H:%M}, {commit()}, {machine()}, {chosen.rounds} rounds"
+    facts += f", load {os.getloadavg()[0]:.1f}"
     text = figures.page(made, facts)
     print(text)
     if not chosen.no_page:
