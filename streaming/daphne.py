@@ -47,6 +47,11 @@ class DaphneLine:
         transport.registerProducer(self, self._try is None)
 
     def write(self, made: bytes) -> None:
+        transport = self._transport
+        if not transport.connected or transport.disconnecting:
+            # Closed by daphne itself, after a malformed frame; it asks its producer no more.
+            self.stopProducing()
+            return
         if self._try is None:
             self._transport.write(made)
             return

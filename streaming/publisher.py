@@ -177,7 +177,8 @@ class Publisher:
             if not self._is_blind:
                 self._is_blind = True
                 logger.warning(
-                    "the database does not answer in time; ticks go on without it", exc_info=exc
+                    "the database does not answer in time; ticks go on without it",
+                    exc_info=exc if isinstance(exc, DatabaseError) else None,
                 )
         else:
             if self._is_blind:
