@@ -13,8 +13,8 @@ import hashlib
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -379,15 +379,19 @@ class _LocalAllowance:
 
 @dataclass(slots=True)
 class Tally:
-    """The upstream calls made inside one `spending` block, by whichever thread."""
+    """The upstream calls made inside one `spending` block, by source, by whichever thread."""
 
     purpose: Purpose
-    calls: int = 0
+    of: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, calls: int) -> None:
+    @property
+    def calls(self) -> int:
+        return self.of.total()
+
+    def add(self, calls: Mapping[str, int]) -> None:
         with self._lock:
-            self.calls += calls
+            self.of.update(calls)
 
 
 _tally: ContextVar[Tally | None] = ContextVar("tally", default=None)
@@ -403,7 +407,7 @@ def spending(purpose: Purpose) -> Iterator[Tally]:
     finally:
         _tally.reset(token)
         if outer is not None:
-            outer.add(tally.calls)
+            outer.add(tally.of)
 
 
 def purpose() -> Purpose:
@@ -423,7 +427,7 @@ class BudgetGate:
         tally = _tally.get()
         self._budget.take(purpose())
         if tally:
-            tally.add(1)
+            tally.add({self._budget.source: 1})
 
     def report(self, status: int | None, *, retry_after_s: float | None, seconds: float) -> None:
         """Freeze the source for everyone when it asks for quiet."""

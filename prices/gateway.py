@@ -8,7 +8,9 @@ asset, and where its switch is open.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from prices import budget, failures, registry, tracing
 from prices.answers import Skipped
 from prices.breaker import Breaker, Turn
-from prices.budget import Purpose, spending
+from prices.budget import Purpose, Tally, spending
 from prices.errors import (
     BudgetSpentError,
     NotListedError,
@@ -165,19 +167,40 @@ def _spent(name: str) -> dict[str, int] | None:
     return {"minute": spent.last_minute, "month": spent.this_month}
 
 
+_asking: ContextVar[frozenset[str]] = ContextVar("asking", default=frozenset())
+
+
 def _call(name: str, question: Callable[[Any], T]) -> T:
     provider = registry.provider(name)
+    if name in _asking.get():
+        # Within a question of its own, which has the turn and tells what came of it.
+        return question(provider)
     switch = registry.breaker(name)
     turn = switch.turn(of_tick=budget.purpose() is Purpose.TICK)
     if not turn.may_call:
         raise _held_back(name, turn)
-    try:
-        value = question(provider)
-    except BaseException as exc:
-        _tell(name, switch, turn, exc)
-        raise
-    switch.succeeded()
+    with _asked(name) as tally:
+        try:
+            value = question(provider)
+        except BaseException as exc:
+            _tell(name, switch, turn, exc, was_called=tally.of[name] > 0)
+            raise
+    if tally.of[name]:
+        switch.succeeded()
+    else:
+        switch.not_made(turn)
     return value
+
+
+@contextmanager
+def _asked(name: str) -> Iterator[Tally]:
+    """Note that a source is being asked, and count the calls that takes."""
+    token = _asking.set(_asking.get() | {name})
+    try:
+        with spending(budget.purpose()) as tally:
+            yield tally
+    finally:
+        _asking.reset(token)
 
 
 def _held_back(name: str, turn: Turn) -> PricesError:
@@ -188,8 +211,17 @@ def _held_back(name: str, turn: Turn) -> PricesError:
     return UpstreamError(name, "it has failed several times", retry_after_s=turn.wait_s)
 
 
-def _tell(name: str, switch: Breaker, turn: Turn, error: BaseException) -> None:
-    """Tell a source's switch what came of a call that raised."""
+def _tell(
+    name: str, switch: Breaker, turn: Turn, error: BaseException, *, was_called: bool
+) -> None:
+    """Tell a source's switch what came of a call that raised.
+
+    What another source did within the question, or what was only remembered, says
+    nothing of this one.
+    """
+    if not was_called or getattr(error, "provider", name) != name:
+        switch.not_made(turn)
+        return
     match error:
         case BudgetSpentError():
             switch.not_made(turn)

@@ -1,0 +1,82 @@
+"""A source's switch and budget are charged for what that source itself did, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from prices import failures, gateway, registry
+from prices.breaker import FAILURES, Standing
+from prices.errors import UpstreamError, UpstreamNotFoundError
+from prices.models import Asset
+from tests.market import Sandbox
+from tests.prices.rest import get, ok
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
+
+
+def half_open(redis_client: Redis, source: str = "coinbase") -> None:
+    """Let a source have failed, and its rest be over."""
+    for _ in range(FAILURES):
+        registry.breaker(source).failed("no answer in time")
+    redis_client.delete(f"breaker:{source}:open")
+
+
+@pytest.mark.parametrize("status", [500, 429])
+def test_what_coingecko_does_while_a_pair_is_settled_is_not_charged_to_the_exchange(
+    sandbox: Sandbox, redis_client: Redis, status: int
+) -> None:
+    sandbox.fault("status", status=status, source="coingecko")
+
+    get("/DOGE/ohlcv", period="1d", resolution="5")
+
+    assert redis_client.keys("breaker:coinbase:*") == []
+    assert registry.budget("coinbase").spent().frozen_s == 0
+
+
+def test_a_failure_that_is_only_remembered_counts_no_second_time(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    doge = Asset.objects.get(coingecko_id="dogecoin")
+    failures.remember({f"pair:coinbase:{doge.ref}": UpstreamError("coinbase", "it was away")}, 60)
+
+    for resolution in ("5", "15", "60", "D"):
+        series = ok("/DOGE/ohlcv", period="1d", resolution=resolution)
+        assert series["fallback_from"][0]["source"] == "sandbox:coinbase"
+
+    assert redis_client.keys("breaker:coinbase:*") == []
+
+
+def test_a_source_that_failed_is_tried_by_a_question_that_settles_a_pair_first(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    half_open(redis_client)
+
+    series = ok("/DOGE/ohlcv", period="1d", resolution="5")
+
+    assert series["fallback_from"] == []
+    assert registry.breaker("coinbase").standing() == Standing()
+
+
+def test_a_failure_within_a_question_counts_once(sandbox: Sandbox, redis_client: Redis) -> None:
+    sandbox.fault("status", status=503, source="coinbase", path="/coinbase/products/DOGE-USD")
+
+    ok("/DOGE/ohlcv", period="1d", resolution="5")
+
+    assert redis_client.get("breaker:coinbase:failures") == "1"
+
+
+def test_an_answer_without_a_call_does_not_say_that_a_source_is_whole(redis_client: Redis) -> None:
+    half_open(redis_client)
+
+    def unknown(_: Any) -> None:
+        raise UpstreamNotFoundError("coinbase", "not known there")
+
+    with pytest.raises(UpstreamNotFoundError):
+        gateway.call("coinbase", unknown)
+    gateway.call("coinbase", lambda _: None)
+
+    assert registry.breaker("coinbase").standing().is_untried
+    assert registry.breaker("coinbase").turn().is_trial
