@@ -60,11 +60,13 @@ def instrument(asset: Asset, source: str) -> Instrument:
     return Instrument(asset.ref, AssetKind.CRYPTO, settled(asset, source).symbol)
 
 
-def is_known(asset: Asset, source: str) -> bool:
-    """Return whether a source can be asked for an asset without settling a pair first."""
-    if asset.kind == AssetKind.STOCK or source == registry.source_for(AssetKind.CRYPTO):
-        return True
-    return ExchangePair.objects.filter(asset=asset, source=source).exists()
+def known(assets: Sequence[Asset], source: str) -> set[str]:
+    """Return the refs of which a source can be asked for without settling a pair first."""
+    if source == registry.source_for(AssetKind.CRYPTO):
+        return {asset.ref for asset in assets}
+    rows = ExchangePair.objects.filter(asset__in=assets, source=source).select_related("asset")
+    paired = {row.asset.ref for row in rows if row.is_settled or not _is_due(row)}
+    return paired | {asset.ref for asset in assets if asset.kind == AssetKind.STOCK}
 
 
 def quote_currency(asset: Asset, source: str) -> str:

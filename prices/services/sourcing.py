@@ -20,6 +20,7 @@ from prices import cache, freshness, gateway, registry
 from prices.answers import QuoteAnswer, Skipped, market_at
 from prices.budget import Purpose, spending
 from prices.errors import (
+    BudgetSpentError,
     NoPriceError,
     NotListedError,
     PricesError,
@@ -34,8 +35,11 @@ from prices.services.doubts import Notes, Suspicion
 from prices.services.symbols import Resolved
 from prices.types import AssetKind, Capability, Freshness, Instrument, Quote
 
-# For a second opinion a load settles so many pairs at a source: each takes calls of its own.
+# A load settles so many pairs at a source that steps in, and so long: each takes calls of its own.
 MOST_SETTLED = 5
+SETTLING_S = 3.0
+# When to ask again for a price whose pair was not settled for that.
+SETTLE_LATER_S = 10
 # How long nobody else is asked about a price that no source knows better.
 HOPELESS_S = {AssetKind.CRYPTO: 300, AssetKind.STOCK: 1800}
 HOPELESS_IN_OUTAGE_S = 60
@@ -90,7 +94,8 @@ class _Load:
 
     def _ask(self, keys: Collection[str]) -> None:
         give_up = time.monotonic() + gateway.CHAIN_S
-        for source in registry.chain(self.kind, Capability.QUOTES):
+        chain = registry.chain(self.kind, Capability.QUOTES)
+        for source in chain:
             if (self.errors or self.source_of) and time.monotonic() > give_up:
                 self.unheard |= self.jumped.keys()
                 break
@@ -104,6 +109,7 @@ class _Load:
                 self.purpose,
                 second_looks=self.source_of,
                 as_settled=self.jumped,
+                steps_in=source != chain[0],
             )
             for key, answer in found.items():
                 self._take(key, source, answer)
@@ -280,14 +286,17 @@ def from_source(
     *,
     second_looks: Collection[str] = (),
     as_settled: Collection[str] = (),
+    steps_in: bool = False,
 ) -> tuple[dict[str, QuoteAnswer], dict[str, PricesError]]:
     """Return what one source gives and why it does not give the rest, by key.
 
-    For `second_looks` few pairs that were never settled are settled; for `as_settled`
-    none, since a price that is in doubt is no measure for them.
+    For `second_looks`, and where it `steps_in` for another, few pairs that were never
+    settled are settled; for `as_settled` none, since a price that is in doubt is no
+    measure for them.
     """
     with spending(purpose):
-        instruments, failed = _instruments(source, wanted, second_looks, as_settled)
+        few = wanted if steps_in else second_looks
+        instruments, failed = _instruments(source, wanted, few, second_looks, as_settled)
         if not instruments:
             return {}, failed
         try:
@@ -312,23 +321,34 @@ def from_source(
 def _instruments(
     source: str,
     wanted: Mapping[str, Resolved],
+    few: Collection[str],
     second_looks: Collection[str],
     as_settled: Collection[str],
 ) -> tuple[dict[str, Instrument], dict[str, PricesError]]:
+    """Return how a source names what is wanted, or why not; of `few` few pairs are settled."""
     failed: dict[str, PricesError] = {}
     instruments: dict[str, Instrument] = {}
-    left = MOST_SETTLED
+    known = pairs.known([one.asset for one in wanted.values()], source)
+    left, until = MOST_SETTLED, time.monotonic() + SETTLING_S
     for key, one in wanted.items():
-        if key in second_looks and not pairs.is_known(one.asset, source):
+        if key in few and one.asset.ref not in known:
             left -= key not in as_settled
-            if left < 0 or key in as_settled:
-                failed[key] = NotListedError(source, one.asset.ref)
+            if key in as_settled or left < 0 or time.monotonic() > until:
+                failed[key] = _unsettled(source, one, is_second=key in second_looks)
                 continue
         try:
             instruments[key] = pairs.instrument(one.asset, source)
         except PricesError as exc:
             failed[key] = exc
     return instruments, failed
+
+
+def _unsettled(source: str, resolved: Resolved, *, is_second: bool) -> PricesError:
+    """Return why a pair is not settled now: a price that nobody has told yet comes soon."""
+    if is_second:
+        return NotListedError(source, resolved.asset.ref)
+    detail = f"the pair of {resolved.asset.ref} is not settled yet"
+    return BudgetSpentError(source, detail, retry_after_s=SETTLE_LATER_S)
 
 
 def _without_price(source: str, resolved: Resolved) -> PricesError:

@@ -15,7 +15,7 @@ from prices import cache, registry
 from prices.answers import PairsAnswer, QuoteAnswer
 from prices.errors import NotListedError
 from prices.models import Asset, ExchangePair
-from prices.services import pairs
+from prices.services import pairs, quotes, sourcing
 from prices.types import Pair
 from tests.market import Sandbox
 from tests.prices.rest import get, ok, problem
@@ -104,6 +104,32 @@ def test_a_coin_nobody_asked_for_is_told_by_an_exchange_while_coingecko_is_down(
 
     assert skipped(quote)[0] == "coingecko"
     assert quote["price"] > 0
+
+
+def test_an_outage_of_coingecko_settles_few_pairs_a_load_and_tells_of_those_that_are(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    rows = Asset.objects.filter(kind="crypto", is_active=True, market_cap_rank__lte=30)
+    last = max(rows, key=lambda asset: (asset.ticker == "LTC", asset.ref))
+    assert pairs.settled(last, "binance").is_settled
+    wanted = [asset.ref for asset in rows if asset != last] + [last.ref]
+    ok("/crypto/top", limit=10)  # what pairs are compared with
+    redis_client.delete("price:LTC", "good:price:LTC")
+    sandbox.fault("status", status=500, source="coingecko")
+    sources = ("binance", "coinbase", "kraken")
+    # Beside USDT's, for what a dollar is.
+    rows_of = ExchangePair.objects.exclude(asset__ticker="USDT").filter
+    before = {source: rows_of(source=source).count() for source in sources}
+
+    batch = quotes.for_tick(wanted)
+
+    assert "LTC" in batch.data
+    for source, count in before.items():
+        settled = rows_of(source=source).count() - count
+        assert settled <= sourcing.MOST_SETTLED, source
+    assert {error.code for error in batch.errors.values()} <= {
+        *("upstream_unavailable", "upstream_rate_limited")
+    }
 
 
 def test_with_every_exchange_down_candles_are_those_of_coingecko(sandbox: Sandbox) -> None:
