@@ -27,7 +27,7 @@ from streaming.limits import Manners, allowance, log_once
 from streaming.lookup import Lookup
 from streaming.protocol import Action, Close, Code, Command, ProtocolError, Since, error_frame
 from streaming.proxies import client_address, counted_as
-from streaming.requests import ANSWER_WITHIN_S, Requests
+from streaming.requests import Requests
 from streaming.ticks import UNKNOWN
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ TROUBLE = "lokifi.stream.trouble"
 # died, not all of them at once.
 _RETRY_MS = (1000, 5000)
 _COME_BACK_S = 30
+# Longer than a socket waits, which may ask again: an EventSource is over after an error.
+_NAMES_WITHIN_S = 5.0
 _MAX_LIST = 500 * 121
 _ID = re.compile(r"([A-Za-z0-9_\-]{1,64}):([0-9]{1,15})")
 
@@ -110,7 +112,7 @@ class _EventStream:
             return _full("WS_MAX_CONNECTIONS_PER_ADDRESS", "Your address has many connections")
         if not 1 <= len(asked) <= settings.WS_MAX_SYMBOLS:
             return None  # The view refuses it.
-        until = asyncio.get_running_loop().time() + ANSWER_WITHIN_S
+        until = asyncio.get_running_loop().time() + _NAMES_WITHIN_S
         found = await self._lookup.resolution(asked, until)
         if found is None:
             return UpstreamError("catalogue", "it could not be read just now", retry_after_s=5)
