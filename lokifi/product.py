@@ -143,7 +143,10 @@ class Product:
         told = json.loads(await self._supervisor.run_to_end(parts.prepare(), environment))
         if told["made_superuser"]:
             # At once: should a later step fail, nobody could know it any more.
-            to_stdout(f"The admin's user is admin, the password {password} (shown this once).")
+            said = f"{password} (shown this once)"
+            if settings.ADMIN_PASSWORD:
+                said = "is that of ADMIN_PASSWORD"
+            to_stdout(f"The admin's user is admin, the password {said}.")
         return Facts(told["made_superuser"], told["assets"])
 
     def _write_notes(self) -> None:

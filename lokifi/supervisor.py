@@ -136,8 +136,13 @@ class Supervisor:
         return step.lines[-1] if step.lines else ""
 
     async def first_end(self) -> PartFailedError:
-        """Wait until some part ends; return which one, and its last lines."""
+        """Wait until some part ends; return which one, and its last lines.
+
+        Where none runs yet (Redis and the sources are somebody else's) it waits for ever.
+        """
         ends = {asyncio.create_task(one.process.wait()): one for one in self._running}
+        if not ends:
+            await asyncio.Event().wait()
         try:
             done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             return await self._ended(ends[next(iter(done))])

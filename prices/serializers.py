@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.http import QueryDict
 from drf_spectacular.utils import extend_schema_field
@@ -32,6 +32,8 @@ _RESOLUTION_NAMES = {
 _DIGITS = re.compile(r"[0-9]{1,9}")
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# The first share was traded in 1602; what is asked for before that is a slip of the pen.
+_FIRST_DAY = date(1602, 1, 1)
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?"
     r"(?:Z|[+-][0-9]{2}:[0-9]{2})?)?"
@@ -214,12 +216,17 @@ class CandlesQuery(HistoryQuery):
 
 
 class DayField(serializers.DateField):
-    """A day as YYYY-MM-DD."""
+    """A day as YYYY-MM-DD, none before all markets we know of."""
+
+    default_error_messages: ClassVar = {"early": f"A day may lie as far back as {_FIRST_DAY}."}
 
     def to_internal_value(self, value: Any) -> date:
         if not _DAY.fullmatch(str(value).strip()):
             self.fail("invalid", format="YYYY-MM-DD")
-        return super().to_internal_value(str(value).strip())
+        day: date = super().to_internal_value(str(value).strip())
+        if day < _FIRST_DAY:
+            self.fail("early")
+        return day
 
 
 class PriceAtQuery(ExplainedQuery):

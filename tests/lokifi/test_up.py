@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 
 from lokifi import parts
+from lokifi.embedded import EmbeddedServer
 from lokifi.supervisor import STOP_READS_S
 from tests.lokifi.checkout import IS_UP, Start, until_gone
 from tests.processes import responds, until
@@ -198,6 +199,27 @@ def test_redis_of_ones_own_that_is_not_there_is_named_in_a_sentence(tmp_path: Pa
         assert up.process.wait() == 2
         assert "REDIS_URL: no Redis answers at 127.0.0.1:1;" in up.said
         assert "secret" not in up.said
+
+
+def test_with_redis_and_sources_of_ones_own_it_starts_the_rest(tmp_path: Path) -> None:
+    redis = EmbeddedServer(tmp_path / "redis")
+    names = ("COINGECKO", "FINNHUB", "COINBASE", "BINANCE", "KRAKEN")
+    nowhere = {f"{name}_URL": "http://127.0.0.1:9" for name in names}
+    try:
+        with Start(
+            tmp_path,
+            REDIS_URL=f"redis://127.0.0.1:{redis.port}",
+            UPSTREAM="live",
+            ADMIN_PASSWORD="of-my-own",
+            **nowhere,
+        ) as up:
+            up.wait_until_up()
+            assert responds(f"{up.url}/livez")
+            assert "Traceback" not in up.said
+            assert "the password is that of ADMIN_PASSWORD" in up.said
+            assert "of-my-own" not in up.said
+    finally:
+        redis.stop()
 
 
 def test_an_address_that_is_not_of_this_machine_is_named_as_such(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_before_a_split_the_close_is_in_today_s_shares() -> None:
 
 
 @pytest.mark.parametrize(
-    "day", ["", "yesterday", "2026-13-01", "2026-2-3", "20260203", "\u0662026-01-02"]
+    "day", ["", "yesterday", "2026-13-01", "2026-2-3", "20260203", "\u0662026-01-02", "0001-01-01"]
 )
 def test_what_is_no_day_is_refused(day: str) -> None:
     assert problem(get("/BTC/at", date=day), 400, "invalid_parameter")["errors"][0]["field"] == (
