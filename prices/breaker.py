@@ -54,7 +54,7 @@ return {0, 1000, 0, ''}
 # Returns 1 where this failure opened the switch.
 _FAILED = """
 local n = redis.call('INCR', KEYS[1])
-redis.call('EXPIRE', KEYS[1], ARGV[2])
+if n == 1 then redis.call('EXPIRE', KEYS[1], ARGV[2]) end
 local was = redis.call('EXISTS', KEYS[3])
 if n < tonumber(ARGV[1]) and was == 0 then return 0 end
 redis.call('SET', KEYS[2], 1, 'PX', ARGV[3])

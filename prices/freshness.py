@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from prices.sessions import Session, latest_session, next_session, phase, post_closes, pre_opens
-from prices.types import AssetKind, Freshness, Resolution, TradingSession
+from prices.types import AssetKind, Freshness, MarketState, Resolution, TradingSession
 
 # So many of a source's usual steps may its time stand still before it counts as frozen.
 PATIENCE = 5
@@ -91,7 +91,8 @@ def _moving(as_of: datetime, now: datetime, cadence: Cadence) -> Verdict:
 
 
 def _after_close(as_of: datetime, now: datetime, session: Session, cadence: Cadence) -> Verdict:
-    if as_of > session.closes + AUCTION and now - as_of <= cadence.patience:
+    is_moving = as_of > session.closes + AUCTION and now - as_of <= cadence.patience
+    if is_moving and phase(as_of)[0] in (MarketState.PRE, MarketState.POST):
         return Verdict(Freshness.LIVE, "trade goes on outside the session, and its time moves")
     if as_of >= session.closes - LAST_TRADE:
         return Verdict(Freshness.CLOSED, "the market is closed; it is of the last session's end")

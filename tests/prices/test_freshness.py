@@ -107,6 +107,18 @@ def test_trade_outside_the_session_is_live_while_its_time_moves() -> None:
     assert stock(at(24, 13), at(24, 13, 1)) is LIVE
 
 
+@pytest.mark.parametrize(
+    "now",
+    [
+        pytest.param(at(22, 17), id="on Sunday"),
+        pytest.param(at(26, 16), id="on Thanksgiving"),
+        pytest.param(at(24, 3), id="in the night"),
+    ],
+)
+def test_a_time_that_moves_while_there_is_no_trade_is_closed(now: datetime) -> None:
+    assert stock(now - timedelta(seconds=20), now) is CLOSED
+
+
 def test_a_last_trade_some_minutes_before_the_close_is_the_close() -> None:
     assert stock(at(23, 20, 50), at(24, 3)) is CLOSED
     assert stock(at(23, 20, 30), at(24, 3)) is STALE
