@@ -106,6 +106,10 @@ class Answer(msgspec.Struct, kw_only=True, frozen=True):
         """Return when what it says of the present ceases to be true by time alone."""
         return None
 
+    def fresh_until(self, cadence: Cadence) -> datetime | None:
+        """Return when its freshness, judged as it was fetched, is another: it is then renewed."""
+        return None
+
 
 class QuoteAnswer(Answer, kw_only=True, frozen=True):
     """GET /{symbol}, and each value of a batch's `data`.
@@ -182,8 +186,8 @@ class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
     A series comes from one source and is never converted: `currency` and
     `quote_currency` both name a stand-in for the dollar where it is in one.
     segments is empty but where a seam between two sources could not be avoided.
-    coverage is the share of the bars to be expected that are here, 0 to 1, for
-    recorded ones; null for others, whose source leaves out what had no trade.
+    coverage is the share of the minutes to be expected that are here, 0 to 1, for
+    recorded bars; null for others, whose source leaves out what had no trade.
     """
 
     success: bool = True
@@ -218,15 +222,32 @@ class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
     def as_of_now(self, now: datetime, cadence: Cadence) -> Self:
         if self.to is None:
             return self
-        judge = freshness.of_points if isinstance(self, HistoryAnswer) else freshness.of_series
-        kind = AssetKind.STOCK if self.market else AssetKind.CRYPTO
-        verdict = judge(kind, datetime.fromtimestamp(self.to, UTC), self.resolution, now, cadence)
+        verdict = self._judge(self._kind, self._last, self.resolution, now, cadence)
         return msgspec.structs.replace(
             self, freshness=verdict.freshness, market=self.market and market_at(now)
         )
 
     def holds_until(self, now: datetime, cadence: Cadence) -> datetime | None:
         return market_at(now).next_change_at if self.market else None
+
+    def fresh_until(self, cadence: Cadence) -> datetime | None:
+        if self.to is None:
+            return None
+        return freshness.series_holds_until(
+            self._judge, self._kind, self._last, self.resolution, self.fetched_at, cadence
+        )
+
+    @property
+    def _judge(self) -> freshness.SeriesJudge:
+        return freshness.of_points if isinstance(self, HistoryAnswer) else freshness.of_series
+
+    @property
+    def _kind(self) -> AssetKind:
+        return AssetKind.STOCK if self.market else AssetKind.CRYPTO
+
+    @property
+    def _last(self) -> datetime:
+        return datetime.fromtimestamp(self.to or 0, UTC)
 
 
 class HistoryAnswer(SeriesAnswer, kw_only=True, frozen=True, rename={"from_": "from"}):
@@ -263,9 +284,14 @@ class PriceAtAnswer(Answer, kw_only=True, frozen=True):
     close_date: Day
     price: Dollars
     adjustment: Adjustment
+    origin: Origin
     quote_currency: str
     fallback_from: list[Skipped]
     alternatives: list[Alternative]
+
+    def holds_until(self, now: datetime, cadence: Cadence) -> datetime | None:
+        # A split comes into force with a session: the close is then in other shares.
+        return market_at(now).next_change_at if self.kind is AssetKind.STOCK else None
 
 
 class CoinRow(msgspec.Struct, kw_only=True, frozen=True):

@@ -435,7 +435,12 @@ class _Flight(Generic[A]):
         }
 
     def is_too_old(self, key: str, held: Held[A]) -> bool:
-        """Whether what is held is older than the caller takes, though within its life."""
+        """Whether what is held is older than the caller takes, though its key still lives.
+
+        Nobody takes what is not as fresh any more as it was told to be.
+        """
+        if held.life_s <= 0:
+            return True
         ages = self.max_age_s
         most = ages.get(key) if isinstance(ages, Mapping) else ages
         return most is not None and _age_s(held.value) > most
@@ -462,7 +467,8 @@ class _Flight(Generic[A]):
             new, lives, self.lifetime.good_s, lambda pipe: self.locks.free(pipe, list(new))
         )
         for key, value in new.items():
-            results[key] = Held(value, encode(value), lives[key], was_hit=False)
+            life_s = self.stored[key].life_s
+            results[key] = Held(value, encode(value), life_s, was_hit=False)
         failures.remember({k: v for k, v in results.items() if isinstance(v, PricesError)})
         return results
 

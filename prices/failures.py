@@ -12,6 +12,7 @@ import redis
 
 from prices import redis_clients
 from prices.errors import (
+    NoCloseError,
     NoPriceError,
     PlanRestrictedError,
     PricesError,
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 FAILED_S = 10
 NO_PRICE_S = 60
+NO_CLOSE_S = 3600  # What begins later does not come to begin earlier.
 # Bars that we record ourselves may be there by the next minute; that a plan refuses a whole kind of
 # question is believed for longer.
 RESTRICTED_S = 60
@@ -106,6 +108,8 @@ def _failure_life_s(error: PricesError) -> float:
         return max(1.0, min(FAILED_S, error.retry_after_s))
     if isinstance(error, PlanRestrictedError):
         return RESTRICTED_S
+    if isinstance(error, NoCloseError):
+        return NO_CLOSE_S
     return NO_PRICE_S if isinstance(error, NoPriceError) else 0.0
 
 

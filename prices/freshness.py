@@ -7,6 +7,7 @@ may stand at one dollar for an hour. That its time stands still does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,6 +23,10 @@ LAST_TRADE = timedelta(minutes=15)
 # What a series may lag beside the width of its bars: sources take a while to make them.
 MAKING = timedelta(minutes=10)
 LONGEST_WAIT = timedelta(minutes=30)
+
+
+# What is so much later is later, as far as answers tell their times.
+_NEXT = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,9 @@ class Verdict:
     why: str
 
 
+SeriesJudge = Callable[[AssetKind, datetime, Resolution, datetime, Cadence], Verdict]
+
+
 def of_quote(
     kind: AssetKind, as_of: datetime, now: datetime, cadence: Cadence, *, is_timed: bool = True
 ) -> Verdict:
@@ -74,9 +82,12 @@ def quote_holds_until(
     kind: AssetKind, as_of: datetime, now: datetime, cadence: Cadence, *, is_timed: bool = True
 ) -> datetime | None:
     """Return when what `of_quote` says, or what New York does, changes by time alone."""
-    change = phase(now)[1] if kind is AssetKind.STOCK else None
-    ends = [at for at in (as_of + cadence.patience, as_of + cadence.reach) if is_timed and at > now]
-    return min([*ends, change] if change else ends, default=None)
+    ends = [as_of + cadence.patience, as_of + cadence.reach]
+    if kind is AssetKind.CRYPTO:
+        return min((at for at in ends if is_timed and at > now), default=None)
+    session = latest_session(now)
+    ends += [session.opens + cadence.reach, session.closes + cadence.reach]
+    return min([at for at in ends if is_timed and at > now] + [phase(now)[1]])
 
 
 def _moving(as_of: datetime, now: datetime, cadence: Cadence) -> Verdict:
@@ -131,6 +142,29 @@ def of_points(
     if kind is AssetKind.STOCK and not step.is_intraday:
         return of_series(kind, last.replace(hour=0, minute=0, second=0), step, now, cadence)
     return of_series(kind, last - timedelta(minutes=step.minutes), step, now, cadence)
+
+
+def series_holds_until(
+    judge: SeriesJudge,
+    kind: AssetKind,
+    last: datetime,
+    step: Resolution,
+    now: datetime,
+    cadence: Cadence,
+) -> datetime | None:
+    """Return when what `judge`, one of the two above, says changes by time alone."""
+    told = judge(kind, last, step, now, cadence).freshness
+    width = timedelta(minutes=step.minutes)
+    allowed = min(width, LONGEST_WAIT) + MAKING
+    begins = {last + allowed, _ends(last, step) + allowed}
+    if kind is AssetKind.STOCK:
+        session = latest_session(now)
+        begins |= {session.closes, session.opens + allowed, session.closes + width + MAKING}
+        begins |= {phase(now)[1]}
+    for at in sorted(begins | {at + cadence.delay for at in begins}):
+        if at >= now and judge(kind, last, step, at + _NEXT, cadence).freshness is not told:
+            return at
+    return None
 
 
 def _behind(behind: timedelta, width: timedelta, cadence: Cadence) -> Verdict:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
 import redis
 from redis.client import Pipeline
 
-from prices import failures, redis_clients, sidecar
+from prices import cadences, failures, redis_clients, sidecar
 from prices.answers import Answer
 from prices.local_copies import LocalCopies
 from prices.redis_clients import RedisAwayError
@@ -75,18 +76,38 @@ def read_there(
     for name, body, life_ms in zip(names, bodies, lives, strict=True):
         value = decoded(name, body, answer)
         if value is not None and life_ms > 0:
-            held[name] = Held(value, body, life_ms / 1000, was_hit=True)
+            held[name] = _given(value, body, life_ms / 1000)
             local.put(name, body, life_ms / 1000)
     return held
 
 
 def read_here(names: Sequence[str], answer: type[A]) -> dict[str, Held[A]]:
     return {
-        name: Held(value, copy.body, copy.life_s, was_hit=True)
+        name: _given(value, copy.body, copy.life_s)
         for name in names
         if (copy := local.get(name)) and copy.life_s > 0
         if (value := decoded(name, copy.body, answer)) is not None
     }
+
+
+def _given(value: A, body: bytes, life_s: float) -> Held[A]:
+    """Return what is held as it can be given: where its freshness is another by now, that one.
+
+    Such a copy has no life left, though its key has: it is for where it cannot be renewed.
+    """
+    left_s = _left_s(value, life_s)
+    if left_s > 0:
+        return Held(value, body, left_s, was_hit=True)
+    told = value.as_of_now(datetime.now(UTC), cadences.of(value.source))
+    return Held(told, encode(told), 0.0, was_hit=True)
+
+
+def _left_s(value: Answer, life_s: float) -> float:
+    """Return how much of a life the answer's freshness holds for; 0 where it is over."""
+    until = value.fresh_until(cadences.of(value.source))
+    if until is None:
+        return life_s
+    return max(0.0, min(life_s, (until - datetime.now(UTC)).total_seconds()))
 
 
 def store(
@@ -99,7 +120,7 @@ def store(
     stored: dict[str, Held[A]] = {}
     for key, value in values.items():
         kept = msgspec.structs.replace(value, cached=True, stale=False)
-        stored[key] = Held(kept, encode(kept), lives[key], was_hit=True)
+        stored[key] = Held(kept, encode(kept), _left_s(kept, lives[key]), was_hit=True)
         local.put(key, stored[key].body, lives[key])
         failures.forget_here(key)
 
@@ -108,10 +129,9 @@ def store(
     def write(r: redis.Redis) -> None:
         pipe = r.pipeline(transaction=False)
         for key, one in stored.items():
-            life_ms = max(1, int(one.life_s * 1000))
-            pipe.set(key, one.body, px=life_ms)
+            pipe.set(key, one.body, px=_milliseconds(lives[key]))
             if (more := beside[key]) is not None:
-                pipe.set(sidecar.name(key), more, px=life_ms)
+                pipe.set(sidecar.name(key), more, px=_milliseconds(one.life_s))
             if good_s:
                 pipe.set(f"good:{key}", one.body, ex=good_s)
         pipe.delete(*failures.names(list(stored)))
@@ -125,6 +145,10 @@ def store(
     except RedisAwayError:
         logger.debug("kept %s in this process only", ", ".join(stored))
     return stored
+
+
+def _milliseconds(life_s: float) -> int:
+    return max(1, int(life_s * 1000))
 
 
 def decoded(key: str, body: bytes | str | None, answer: type[A]) -> A | None:

@@ -173,7 +173,8 @@ class Series(models.Model):
     """Bars of one asset and width that one source gave, or that we recorded from its quotes.
 
     `spans` are the stretches that were asked for and got, each from one Unix second to
-    the opening of its last closed bar, oldest first; from 0 where that was all there is.
+    the opening of its last closed bar, oldest first; from 0 where that was all there is;
+    the third number is when the source last said the same of it.
     Bars outside of them, and those of recorded series, are no promise that none are
     missing. `currency` is what the bars are in.
     """

@@ -233,7 +233,7 @@ MEANINGS = {
     "disputed": "Two fresh sources differ, or the price jumped and awaits a second look.",
     "adjustment": "`splits` where the series is adjusted for them.",
     "segments": "Which part came from which source; empty where all came from one.",
-    "coverage": "Of recorded bars, the share of those to be expected that is here; else null.",
+    "coverage": "Of recorded bars, the share of the minutes to be expected; else null.",
     "truncated": "The series begins later than its period.",
     "available_from": "Where a truncated series begins; Unix seconds.",
     "origin": "The source's own bars, made from its points, or recorded by us.",

@@ -24,7 +24,7 @@ from prices.errors import (
 from prices.models import Asset, Bar, Series, StockSplit
 from prices.providers.bars import aligned, roll_up
 from prices.services import history as series
-from prices.services import retirement, symbols
+from prices.services import retirement, store, symbols
 from prices.services import series as bars_of
 from prices.services.series import Measure, Part
 from prices.services.symbols import Resolved
@@ -48,8 +48,9 @@ DAY_S = 86_400
 # What is left of a gone asset are days, and what is made of them.
 _WIDTHS = (Resolution.DAY, Resolution.WEEK, Resolution.MONTH)
 # A close does not change any more; the newest ones may still be amended.
-AT = cache.Lifetime("list", 3600)
-AT_NEW = cache.Lifetime("list", 60)
+# Anybody can make up days: no copies of a day, which the store has anyway.
+AT = cache.Lifetime("list", 3600, good_s=0)
+AT_NEW = cache.Lifetime("list", 60, good_s=0)
 _SETTLED_AFTER = timedelta(days=3)
 # How much longer than the day asked for a period must reach back.
 _MARGIN = timedelta(days=10)
@@ -181,7 +182,7 @@ def _kept(resolved: Resolved) -> Held[CandlesAnswer] | None:
         return None
     bars = kept[best.pk]
     is_coin = resolved.asset.kind == AssetKind.CRYPTO
-    is_whole = any(since == 0 for since, _ in best.spans)
+    is_whole = any(since == 0 for since, *_ in best.spans)
     answer = CandlesAnswer(
         source=registry.public_name(best.source),
         as_of=closed_at(AssetKind(resolved.asset.kind), bars[-1]),
@@ -284,7 +285,7 @@ def _close(resolved: Resolved, day: date) -> PriceAtAnswer:
 
 _COMMON_AT = (
     *("source", "fetched_at", "stale", "currency", "quote_currency", "fallback_from"),
-    "adjustment",
+    *("adjustment", "origin"),
 )
 
 
@@ -305,6 +306,9 @@ def _elsewhere(resolved: Resolved, day: date) -> PriceAtAnswer | None:
     measure = Measure(asset, resolved.symbol, datetime.now(UTC))
 
     def question(source: Any) -> Part:
+        begins = store.begins(asset, source.name, Resolution.DAY, span.start)
+        if begins is not None and begins >= _midnight(day) + DAY_S:
+            raise NotListedError(source.name, asset.ref)  # It was asked, and has none so early.
         part = bars_of.bars(source, span, Resolution.DAY, measure)
         if not _closes_up_to(day, _bars(part)):
             raise NotListedError(source.name, asset.ref)
@@ -326,6 +330,7 @@ def _elsewhere(resolved: Resolved, day: date) -> PriceAtAnswer | None:
         "quote_currency": got.value.currency,
         "fallback_from": got.skipped,
         "adjustment": got.value.series.adjustment,
+        "origin": got.value.series.origin,
     }
     return _answer(resolved, day, _closes_up_to(day, _bars(got.value))[-1], fields)
 
@@ -368,7 +373,7 @@ def _stored_close(resolved: Resolved, day: date) -> PriceAtAnswer | None:
         series__source__in=chain,
     ).select_related("series")
     for bar in sorted(rows, key=lambda bar: chain.index(bar.series.source)):
-        if kind is AssetKind.STOCK and not _is_adjusted(bar.series):
+        if kind is AssetKind.STOCK and not _is_adjusted(bar):
             continue
         fields = {
             "source": registry.public_name(bar.series.source),
@@ -378,6 +383,7 @@ def _stored_close(resolved: Resolved, day: date) -> PriceAtAnswer | None:
             "quote_currency": bar.series.currency,
             "fallback_from": [],
             "adjustment": Adjustment(bar.series.adjustment),
+            "origin": Origin.PROVIDER,
         }
         was = Candle(bar.opens, bar.open, bar.high, bar.low, bar.close, bar.volume, True)
         if closed_at(kind, was) > datetime.now(UTC):
@@ -399,11 +405,18 @@ def _trading_day(kind: AssetKind, day: date) -> date:
     return latest.day
 
 
-def _is_adjusted(kept: Series) -> bool:
-    """Whether a stock's bars are in today's shares: adjusted, and no split came after."""
+def _is_adjusted(bar: Bar) -> bool:
+    """Whether a stock's bar is in today's shares: adjusted, and no split came after.
+
+    Not all sources tell of splits: theirs is known by what they say of bars they gave before.
+    """
+    kept = bar.series
     if kept.adjustment != Adjustment.SPLITS:
         return False
-    return not StockSplit.objects.filter(asset=kept.asset_id, day__gte=kept.renewed_at).exists()
+    confirmed_at = store.confirmed_at(kept, bar.opens)
+    if confirmed_at is None or confirmed_at < latest_session(datetime.now(UTC)).opens:
+        return False
+    return not StockSplit.objects.filter(asset=kept.asset_id, day__gte=confirmed_at).exists()
 
 
 def _answer(

@@ -18,9 +18,9 @@ from django.db import transaction
 from django.db.models import Count, F, FilteredRelation, Max, Q, QuerySet
 
 from prices.answers import QuoteAnswer
-from prices.freshness import AUCTION
+from prices.freshness import AUCTION, LAST_TRADE
 from prices.models import Asset, Bar, Series
-from prices.providers.bars import DAY_S, aligned, bar_start, merged, midnight, roll_up
+from prices.providers.bars import DAY_S, aligned, bar_start, merged, roll_up
 from prices.providers.stock_source import closing, in_session
 from prices.services import splits
 from prices.sessions import latest_session, session_on, sessions_between
@@ -134,8 +134,8 @@ def candles(
 ) -> tuple[Candles, float] | None:
     """Return the recorded bars of the window and their coverage; None where there are none.
 
-    Coverage is the share of the bars of that width that the window's sessions
-    have up to now. Splits within are adjusted for, or the series begins after them.
+    Coverage is the share of the minutes that the window's sessions have up to now, whatever
+    the width. Splits within are adjusted for, or the series begins after them.
     """
     if not resolution.is_intraday:
         window = aligned(window, resolution)
@@ -159,8 +159,10 @@ def candles(
         series = replace(rolled, origin=Origin.RECORDED)
     if not series.candles:
         return None
-    expected = _expected(window, resolution, now, series.candles[0].timestamp)
-    return series, len(series.candles) / max(expected, len(series.candles))
+    since = series.candles[0].timestamp
+    recorded = sum(one.timestamp >= since for one in minutes)
+    expected = _expected_minutes(window, resolution, now, since)
+    return series, recorded / max(expected, recorded)
 
 
 def _is_true(quote: QuoteAnswer) -> bool:
@@ -283,7 +285,17 @@ def _why_later(first: Candle, window: Window) -> TruncatedBy | None:
 
 
 def _days(minutes: Sequence[Candle], now: datetime) -> Iterator[Candle]:
-    return _groups(minutes, partial(bar_start, resolution=Resolution.DAY), Resolution.DAY, now)
+    """Yield daily bars; one is closed only where the last minutes of its session were recorded."""
+    minutes_of_day = {bar_start(one.timestamp, Resolution.DAY): one.timestamp for one in minutes}
+    start_of = partial(bar_start, resolution=Resolution.DAY)
+    for day in _groups(minutes, start_of, Resolution.DAY, now):
+        yield replace(day, closed=day.closed and _is_to_the_end(minutes_of_day[day.timestamp]))
+
+
+def _is_to_the_end(newest: int) -> bool:
+    """Whether the newest minute of a session is as near to its end as a last trade may lie."""
+    opened = datetime.fromtimestamp(newest, UTC)
+    return opened >= latest_session(opened).closes - LAST_TRADE
 
 
 def _widened(minutes: Sequence[Candle], width: Resolution, now: datetime) -> Iterator[Candle]:
@@ -301,20 +313,17 @@ def _groups(
             yield merged(bars, start, closed=closing(start, width) <= now.timestamp())
 
 
-def _expected(window: Window, resolution: Resolution, now: datetime, since: int) -> int:
-    """Return how many bars of that width the sessions of the window have up to now.
+def _expected_minutes(window: Window, resolution: Resolution, now: datetime, since: int) -> int:
+    """Return how many minutes the sessions of the window have up to now.
 
     A window of all there is begins with the first bar, at `since`.
     """
     start = window.start or datetime.fromtimestamp(since, UTC)
     end = min(window.end, now)
-    sessions = sessions_between(start, end)
-    if not resolution.is_intraday:
-        days = (midnight(session.day) for session in sessions)
-        return len({bar_start(day, resolution) for day in days})
-    step_s = resolution.minutes * 60
     expected = 0
-    for session in sessions:
-        first = in_session(int(max(session.opens, start).timestamp()), resolution)
-        expected += -(-(int(min(session.closes, end).timestamp()) - first) // step_s)
+    for session in sessions_between(start, end):
+        first = int(max(session.opens, start).timestamp())
+        if resolution.is_intraday:
+            first = in_session(first, resolution)
+        expected += -(-(int(min(session.closes, end).timestamp()) - first) // _MINUTE_S)
     return expected

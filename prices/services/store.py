@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 Span = tuple[int, int]
 """From one Unix second to the opening of the last bar in it; from 0: nothing lies before."""
+Run = tuple[int, int, int]
+"""A span, and when a source last said the same of its bars; 0 where that is not known."""
 
 RECORDED = "recorded"
 # How long a write waits for another one before it is given up.
@@ -100,6 +102,15 @@ def begins(asset: Asset, source: str, resolution: Resolution, start: datetime | 
                 bars = Bar.objects.filter(series=series, opens__gte=since, opens__lte=span[1])
                 return bars.order_by("opens").values_list("opens", flat=True).first()
     return None
+
+
+def confirmed_at(series: Series, opens: int) -> datetime | None:
+    """Return when its source last said the same of the run of bars that holds this one.
+
+    All of a run is in the same shares: it was replaced as a whole where its source said otherwise.
+    """
+    times = [at for since, until, at in _runs(series) if since <= opens <= until and at]
+    return datetime.fromtimestamp(max(times), UTC) if times else None
 
 
 def has_given(asset: Asset, source: str, since: datetime) -> bool:
@@ -221,7 +232,8 @@ def _save(
                 Bar.objects.filter(series=series).delete()
                 series.spans, news = [], list(bars)
             write(series.pk, news)
-            series.spans = _merged([*_spans(series), span], resolution.minutes * 60)
+            runs = _confirmed(_runs(series), known, bars)
+            series.spans = _merged([*runs, (*span, _now())], resolution.minutes * 60)
             series.currency = currency
             series.adjustment = adjustment or series.adjustment
             series.renewed_at = datetime.now(UTC)
@@ -241,29 +253,46 @@ def _since(bars: Sequence[Candle], window: Window, cut: TruncatedBy | None) -> i
 
 
 def _spans(series: Series) -> list[Span]:
-    return [(int(since), int(until)) for since, until in series.spans]
+    return [(since, until) for since, until, _ in _runs(series)]
+
+
+def _runs(series: Series) -> list[Run]:
+    return [(int(since), int(until), int(at[0]) if at else 0) for since, until, *at in series.spans]
+
+
+def _confirmed(runs: Sequence[Run], known: Known, bars: Sequence[Candle]) -> list[Run]:
+    """Return runs with the known one confirmed, where the source told a bar of it once more."""
+    is_told_again = known.span is not None and bars[0].timestamp <= known.span[1]
+    return [
+        (since, until, _now() if is_told_again and (since, until) == known.span else at)
+        for since, until, at in runs
+    ]
+
+
+def _now() -> int:
+    return int(datetime.now(UTC).timestamp())
 
 
 def _shared(one: Span, other: Span) -> int:
     return min(one[1], other[1]) - max(one[0], other[0])
 
 
-def _merged(spans: Sequence[Span], width_s: int) -> list[Span]:
-    """Return spans with those made one that touch, oldest first."""
-    found: list[Span] = []
-    for since, until in sorted(spans):
+def _merged(runs: Sequence[Run], width_s: int) -> list[Run]:
+    """Return runs with those made one that touch, oldest first: as sure as its least sure part."""
+    found: list[Run] = []
+    for since, until, at in sorted(runs):
         if found and since <= found[-1][1] + width_s:
-            found[-1] = (found[-1][0], max(found[-1][1], until))
+            found[-1] = (found[-1][0], max(found[-1][1], until), min(found[-1][2], at))
         else:
-            found.append((since, until))
+            found.append((since, until, at))
     return found
 
 
 def _cut_spans(series_id: int, cut: int) -> None:
     with transaction.atomic():
         series = Series.objects.select_for_update().get(pk=series_id)
-        spans = _spans(series)
-        series.spans = [(max(since, cut), until) for since, until in spans if until > cut]
+        runs = _runs(series)
+        series.spans = [(max(since, cut), until, at) for since, until, at in runs if until > cut]
         series.save(update_fields=["spans"])
 
 

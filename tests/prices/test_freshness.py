@@ -12,6 +12,7 @@ from prices.freshness import (
     of_quote,
     of_series,
     quote_holds_until,
+    series_holds_until,
     session_of,
 )
 from prices.types import AssetKind, Freshness, Resolution, TradingSession
@@ -150,7 +151,14 @@ def test_what_is_said_of_a_quote_holds_until_the_market_or_its_own_age_changes_i
     assert quote_holds_until(STOCK, FRIDAY_CLOSE, at(22, 17), USUAL) == at(23, 9)
 
 
-M5, H1, DAY, WEEK, MONTH = (
+def test_the_first_minutes_of_a_session_end_what_is_said_of_a_quote_too() -> None:
+    assert quote_holds_until(STOCK, FRIDAY_CLOSE, at(23, 14, 32), USUAL) == at(23, 14, 35)
+    # Of a source that lags, after the close: its last price of the session is awaited so long.
+    assert quote_holds_until(STOCK, at(23, 15), at(23, 21, 1), LAGGING) == at(23, 21, 20)
+
+
+M1, M5, H1, DAY, WEEK, MONTH = (
+    Resolution.M1,
     Resolution.M5,
     Resolution.H1,
     Resolution.DAY,
@@ -199,3 +207,33 @@ def test_points_are_judged_by_when_their_prices_held() -> None:
     assert of_points(COIN, now - timedelta(minutes=5), M5, now, USUAL).freshness is LIVE
     assert of_points(COIN, now - timedelta(minutes=40), M5, now, USUAL).freshness is STALE
     assert of_points(STOCK, FRIDAY_CLOSE, DAY, at(22, 17), USUAL).freshness is CLOSED
+
+
+@pytest.mark.parametrize(
+    ("kind", "last", "step", "now", "cadence", "expected"),
+    [
+        pytest.param(COIN, at(22, 12), M1, at(22, 12), USUAL, at(22, 12, 12), id="live minutes"),
+        pytest.param(COIN, at(22, 12), H1, at(22, 12), USUAL, at(22, 13, 40), id="live hours"),
+        pytest.param(COIN, at(22, 12), M1, at(22, 12), LAGGING, at(22, 12, 12), id="then delayed"),
+        pytest.param(COIN, at(22, 12), M1, at(22, 12, 13), LAGGING, at(22, 12, 27), id="delayed"),
+        pytest.param(COIN, at(22, 12), M1, at(22, 13), USUAL, None, id="stale already"),
+        pytest.param(STOCK, at(23, 16), M5, at(23, 16, 7), USUAL, at(23, 16, 20), id="a session's"),
+        pytest.param(
+            *(STOCK, at(20, 20, 55), M5, at(23, 14, 33), USUAL, at(23, 14, 45)),
+            id="Friday's at Monday's open",
+        ),
+        pytest.param(STOCK, at(23, 0), DAY, at(23, 17), USUAL, at(23, 21), id="today's bar"),
+        pytest.param(
+            STOCK, at(20, 0), DAY, at(23, 14), USUAL, at(23, 14, 30), id="before the open"
+        ),
+    ],
+)
+def test_what_is_said_of_a_series_holds_until_its_newest_bar_is_overdue(
+    kind: AssetKind,
+    last: datetime,
+    step: Resolution,
+    now: datetime,
+    cadence: Cadence,
+    expected: datetime | None,
+) -> None:
+    assert series_holds_until(of_series, kind, last, step, now, cadence) == expected

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.db.models import F
 from redis import Redis
 
+from prices.models import Bar, Series
+from prices.services import store
 from tests.market import Sandbox
 from tests.prices.rest import ENVELOPE, get, ok, problem
 
@@ -16,7 +19,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
 
 FIELDS = ENVELOPE | {
     *("symbol", "ref", "name", "kind", "date", "close_date", "price", "adjustment"),
-    *("quote_currency", "fallback_from", "alternatives"),
+    *("origin", "quote_currency", "fallback_from", "alternatives"),
 }
 
 
@@ -82,6 +85,35 @@ def test_a_day_is_asked_for_once(sandbox: Sandbox) -> None:
     assert (first["cached"], second["cached"]) == (False, True)
     assert first["price"] == second["price"]
     assert sandbox.count() == calls
+
+
+def test_across_a_split_that_nobody_told_of_the_close_is_in_today_s_shares(
+    redis_client: Redis,
+) -> None:
+    close = daily("AAPL", "2026-09-11")
+    redis_client.flushall()
+    series = Series.objects.get(asset__ref="stock:AAPL", resolution="D")
+    # What the store has is of before it, and was confirmed then.
+    Bar.objects.filter(series=series).update(close=F("close") * 4, high=F("high") * 4)
+    long_ago = int((datetime.now(UTC) - timedelta(days=7)).timestamp())
+    series.spans = [[since, until, long_ago] for since, until, _ in series.spans]
+    series.save()
+
+    assert ok("/AAPL/at", date="2026-09-12")["price"] == close
+
+
+def test_a_run_that_was_not_compared_with_its_source_is_no_surer_for_another_one(
+    redis_client: Redis,
+) -> None:
+    ok("/AAPL/ohlcv", period="1y", resolution="D")
+    series = Series.objects.get(asset__ref="stock:AAPL", resolution="D")
+    at = int(datetime(2026, 9, 11, tzinfo=UTC).timestamp())
+    assert store.confirmed_at(series, at) is not None
+    (since, until, _), now = series.spans[-1], series.spans[-1][2]
+    series.spans = [[since, at, 0], [at + 30 * 86_400, until, now]]
+    series.save()
+
+    assert store.confirmed_at(series, at) is None
 
 
 def test_before_a_split_the_close_is_in_today_s_shares() -> None:
@@ -165,6 +197,25 @@ def test_a_day_before_the_listing_tells_the_first_close() -> None:
     body = problem(get("/coingecko:sandbox-newcomer/at", date="2026-03-01"), 404, "not_found")
 
     assert date.fromisoformat(body["available_from"]) >= date(2026, 6, 1)
+
+
+def test_a_day_before_the_first_close_costs_calls_once_and_the_days_before_it_none(
+    sandbox: Sandbox, redis_client: Redis, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_candles": ["binance"]}
+    problem(get("/HBAR/at", date="2015-03-01"), 404, "not_found")
+    calls = sandbox.count()
+
+    problem(get("/HBAR/at", date="2015-03-01"), 404, "not_found")
+    problem(get("/HBAR/at", date="2014-11-05"), 404, "not_found")
+
+    assert sandbox.count() == calls
+
+
+def test_no_copy_of_a_day_is_kept_for_outages(redis_client: Redis) -> None:
+    ok("/ETH/at", date="2026-08-01")
+
+    assert list(redis_client.scan_iter("good:list:at:*")) == []
 
 
 def test_what_is_gone_has_its_closes_by_ref(sandbox: Sandbox) -> None:

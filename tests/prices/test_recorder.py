@@ -209,7 +209,7 @@ def test_a_whole_session_gives_every_width_in_full(
     assert Resolution(resolution) in recorder.widths(aapl, window())
 
 
-def test_coverage_is_the_share_of_the_bars_that_could_be_there(aapl: Asset) -> None:
+def test_coverage_is_the_share_of_the_minutes_that_could_be_there(aapl: Asset) -> None:
     for minute in range(0, 60, 2):
         recorder.record([quote(minute, 10.0)])
 
@@ -219,9 +219,23 @@ def test_coverage_is_the_share_of_the_bars_that_could_be_there(aapl: Asset) -> N
         return got[1]
 
     assert coverage(Resolution.M1, 60) == 0.5
-    assert coverage(Resolution.M5, 60) == 1.0
-    assert coverage(Resolution.M5, 120) == 0.5
-    assert coverage(Resolution.M5, 390) == pytest.approx(12 / 78)
+    assert coverage(Resolution.M5, 60) == 0.5
+    assert coverage(Resolution.M5, 120) == 0.25
+    assert coverage(Resolution.DAY, 390) == pytest.approx(30 / 390)
+
+
+@pytest.mark.parametrize(("last", "closed"), [(12, False), (374, False), (375, True)])
+def test_a_day_is_closed_only_where_its_last_minutes_were_recorded(
+    aapl: Asset, last: int, closed: bool
+) -> None:
+    for minute in [*range(12), last]:
+        recorder.record([quote(minute + 0.5, 10.0)])
+
+    got = recorder.candles(aapl, window(), Resolution.DAY, at(1000))
+
+    assert got is not None
+    assert [one.closed for one in got[0].candles] == [closed]
+    assert got[1] == pytest.approx(13 / 390)
 
 
 def test_a_wide_bar_of_a_few_minutes_is_not_made(aapl: Asset) -> None:
@@ -267,8 +281,8 @@ def test_a_window_that_begins_before_the_recording_says_so(aapl: Asset) -> None:
 
     assert got is not None
     assert got[0].truncated_by is TruncatedBy.LIMIT
-    # Of the part of the first session, four whole ones and a half hour of today two bars are here.
-    assert got[1] == pytest.approx(2 / (24 + 4 * 26 + 2))
+    # Of a part of the first session, four whole ones and half an hour of today: 30 minutes.
+    assert got[1] == pytest.approx(30 / (360 + 4 * 390 + 30))
     everything = recorder.candles(aapl, Window(None, at(30)), Resolution.M15, at(30))
     assert everything is not None
     assert (everything[0].truncated_by, everything[1]) == (TruncatedBy.LIMIT, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -92,6 +93,45 @@ def test_a_price_that_repeats_is_live_as_long_as_its_time_moves(
 
     assert quote["price"] == pytest.approx(1.0, abs=0.01)
     assert quote["freshness"] == "live"
+
+
+def test_a_series_that_is_no_longer_live_is_renewed_though_its_key_still_lives(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    asked = {"period": "1d", "resolution": "1"}
+    new = ok("/BTC/ohlcv", **asked)
+    assert new["freshness"] == "live"
+    assert redis_client.ttl("ohlcv:BTC:1d:1") > 1700
+    assert 0 < redis_client.ttl("sent:ohlcv:BTC:1d:1") <= 12 * 60
+    _age_series(redis_client, "ohlcv:BTC:1d:1", minutes=29)
+    old = json.loads(redis_client.get("ohlcv:BTC:1d:1") or "")
+
+    again = ok("/BTC/ohlcv", **asked)
+
+    assert (again["freshness"], again["cached"]) == ("live", False)
+    assert again["to"] > old["to"]
+
+
+def test_a_series_that_cannot_be_renewed_says_how_fresh_it_is_by_now(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    asked = {"period": "1d", "resolution": "1"}
+    ok("/BTC/ohlcv", **asked)
+    _age_series(redis_client, "ohlcv:BTC:1d:1", minutes=29)
+    sandbox.fault("status", status=500)
+
+    told = ok("/BTC/ohlcv", **asked)
+
+    assert (told["freshness"], told["cached"]) == ("stale", True)
+
+
+def _age_series(redis_client: Redis, key: str, minutes: int) -> None:
+    """Let a series have been stored, and its newest bar been opened, so long ago."""
+    body = json.loads(redis_client.get(key) or "")
+    fetched_at = datetime.fromisoformat(body["fetched_at"]) - timedelta(minutes=minutes)
+    body |= {"fetched_at": fetched_at.isoformat(), "to": body["to"] - minutes * 60}
+    redis_client.set(key, json.dumps(body), ex=60)
+    redis_client.delete(f"sent:{key}")
 
 
 def test_a_stock_says_what_new_york_does_and_when_that_changes() -> None:
