@@ -96,12 +96,6 @@ def is_open(at: datetime) -> bool:
     return at < latest_session(at).closes
 
 
-def next_change(at: datetime) -> datetime:
-    """Return when the exchange next opens or closes, strictly after `at`."""
-    latest = latest_session(at)
-    return latest.closes if at < latest.closes else next_session(at).opens
-
-
 def pre_opens(session: Session) -> datetime:
     """Return when trading before the regular session begins on its day."""
     return _utc(session.day, _PRE_OPENS)

@@ -271,6 +271,10 @@ class Coin:
     last_updated: datetime | None = None
 
 
+# Before a FIGI that is a stock's at all exchanges of a country, not its share class's.
+COMPOSITE = "comp:"
+
+
 @dataclass(frozen=True, slots=True)
 class Trend:
     """How a coin has moved: its price by the hour over seven days, and changes in percent."""
@@ -293,7 +297,7 @@ class Listing:
     exchange: str = ""
     is_derivative: bool = False  # tokenised stock, wrapped or bridged coin
     market_cap_rank: int | None = None
-    figi: str = ""  # of a stock's share class, else of the stock; outlives tickers
+    figi: str = ""  # of a share class, else COMPOSITE and that of the stock; outlives tickers
 
 
 @dataclass(frozen=True, slots=True)

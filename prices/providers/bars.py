@@ -103,13 +103,15 @@ def roll_up(
 
     The days are those of `aligned(window, resolution)`, so that the first bar
     is whole. Where its first days are missing it is left out, unless the asset
-    is no older.
+    is no older; where a plan has none so old, the series says so.
     """
     bars: list[Candle] = []
+    is_left_out = False
     groups = groupby(days.candles, key=lambda day: bar_start(day.timestamp, resolution))
     for start, members in groups:
         group = list(members)
         if not bars and _is_cut_off(days, window, start, kind):
+            is_left_out = True
             continue
         end = bar_end(start, resolution)
         closed = end <= now.timestamp() or (
@@ -117,7 +119,8 @@ def roll_up(
         )
         bars.append(merged(group, start, closed=closed and group[-1].closed))
     cut = days.truncated_by
-    if window.start is not None and bars:
+    is_refused = is_left_out and cut is TruncatedBy.PLAN
+    if window.start is not None and bars and not is_refused:
         first = bar_start(int(window.start.timestamp()), resolution)
         if bars[0].timestamp <= bar_end(first, resolution):
             cut = None  # At most the bar is missing that the window begins within.

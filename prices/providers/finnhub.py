@@ -34,6 +34,7 @@ from prices.providers.values import (
 )
 from prices.sessions import Session, latest_session, next_session, session_on, sessions_between
 from prices.types import (
+    COMPOSITE,
     Adjustment,
     AssetKind,
     Candle,
@@ -402,8 +403,15 @@ def _listing(row: Mapping[str, Any]) -> Listing:
         ticker,
         text(row.get("description")) or ticker,
         exchange=_exchange(text(row.get("mic"))),
-        figi=text(row.get("shareClassFIGI") or row.get("figiComposite"), limit=20),
+        figi=_figi(row),
     )
+
+
+def _figi(row: Mapping[str, Any]) -> str:
+    """Return the number of a stock's share class, else of the stock: told apart, as two kinds."""
+    share_class = text(row.get("shareClassFIGI"), limit=20)
+    composite = text(row.get("figiComposite"), limit=14)
+    return share_class or (composite and f"{COMPOSITE}{composite}")
 
 
 def _exchange(name: str) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from prices import cache, freshness, gateway, registry
-from prices.answers import CandlesAnswer, HistoryAnswer, Skipped, market_at
+from prices.answers import CandlesAnswer, HistoryAnswer, SeriesAnswer, Skipped, market_at
 from prices.budget import Purpose
 from prices.cache import Held
 from prices.errors import (
@@ -133,9 +133,9 @@ def _history(resolved: Resolved, period: Period, purpose: Purpose) -> HistoryAns
     skipped: list[Skipped] = []
     try:
         got = reach.furthest(_asked(resolved, quest, skipped), quest)
-    except UpstreamError:
-        raise  # An older copy says more than what was recorded by the way.
-    except PricesError:
+    except PricesError as exc:
+        if _has_older_copy(exc, cache.history_key(resolved.symbol, period), HistoryAnswer, asset):
+            raise
         recorded = _recorded(quest, step, now, _recorded_widths(quest))
         if recorded is None:
             raise
@@ -151,6 +151,14 @@ def _history(resolved: Resolved, period: Period, purpose: Purpose) -> HistoryAns
         freshness=_verdict(asset, got.value, got.name, now).freshness,
         data=points.points,
     )
+
+
+def _has_older_copy(error: PricesError, key: str, answer: type[SeriesAnswer], asset: Asset) -> bool:
+    """Whether sources failed, and a copy is given then: it says more than what we recorded."""
+    if not isinstance(error, UpstreamError):
+        return False
+    copy = cache.last_good(key, answer)
+    return copy is not None and copy.ref == asset.ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +251,13 @@ def _candles(
     skipped: list[Skipped] = []
     try:
         got = reach.furthest(_asked(resolved, quest, skipped), quest)
-    except UpstreamError:
-        raise  # An older copy says more than what was recorded by the way.
+    except UpstreamError as exc:
+        key = cache.candles_key(resolved.symbol, period, named)
+        has_copy = _has_older_copy(exc, key, CandlesAnswer, asset)
+        part = None if has_copy else _recorded(quest, named, now, _recorded_widths(quest))
+        if part is None:
+            raise
+        got = _by_ourselves(part, now, skipped)
     except PricesError as exc:
         choice = _Choice.of(unfit, quest, measure)
         recorded = _recorded(quest, named, now, choice.recorded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -66,10 +67,21 @@ def _row(row: CoinRow, quote: QuoteAnswer | None) -> CoinRow:
         low_24h=quote.low,
         market_cap=quote.market_cap,
         total_volume=quote.volume if quote.volume is not None else row.total_volume,
-        ath_change_percentage=_off(quote.price, row.ath),
-        atl_change_percentage=_off(quote.price, row.atl),
         last_updated=quote.last_updated,
+        **_extremes(row, quote),
     )
+
+
+def _extremes(row: CoinRow, quote: QuoteAnswer) -> dict[str, Any]:
+    """Return the highest and the lowest price ever, which the quote's own may be."""
+    found: dict[str, Any] = {}
+    for name, choose in (("ath", max), ("atl", min)):
+        extreme: float | None = getattr(row, name)
+        if extreme is not None and extreme != choose(extreme, quote.price):
+            extreme = quote.price
+            found |= {name: extreme, f"{name}_date": quote.last_updated}
+        found[f"{name}_change_percentage"] = _off(quote.price, extreme)
+    return found
 
 
 def _off(price: float, extreme: float | None) -> float | None:

@@ -163,10 +163,27 @@ def _days(resolved: Resolved, *, force: bool) -> Held[CandlesAnswer]:
         if held_here is None:
             raise
         return held_here
-    if heir is None and not held.value.stale and held.value.candles:
+    if heir is None and _tells_the_end(asset, held.value):
         last = held.value.candles[-1].timestamp
         retirement.learn_last_day(asset, datetime.fromtimestamp(last, UTC).date())
     return held
+
+
+def _tells_the_end(asset: Asset, whole: CandlesAnswer) -> bool:
+    """Whether a series of days ends where the asset did.
+
+    As far as the source says so whose catalogue lists it: another may have struck it off
+    years before.
+    """
+    if whole.stale or not whole.candles:
+        return False
+    told = Bar.objects.filter(
+        series__asset=asset,
+        series__source=registry.source_for(AssetKind(asset.kind)),
+        series__resolution=Resolution.DAY,
+    )
+    newest = told.order_by("-opens").values_list("opens", flat=True).first()
+    return newest == whole.candles[-1].timestamp
 
 
 def _kept(resolved: Resolved) -> Held[CandlesAnswer] | None:

@@ -29,11 +29,6 @@ def coins() -> list[Coin]:
     return [coin_of(row) for row in held().value.cryptos]
 
 
-def rows(found: Sequence[Coin]) -> list[CoinRow]:
-    """Return coins as lists of coins answer them."""
-    return [row_of(coin) for coin in found]
-
-
 def row_of(coin: Coin) -> CoinRow:
     fields: dict[str, Any] = {name: getattr(coin, name) for name in Coin.__slots__}
     fields["symbol"] = coin.symbol.upper()

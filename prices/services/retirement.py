@@ -16,7 +16,7 @@ from prices.former_tickers import FORMER
 from prices.models import Asset, Dispute, Series, StockSplit
 from prices.services import holdings
 from prices.sessions import NEW_YORK
-from prices.types import AssetKind
+from prices.types import COMPOSITE, AssetKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,22 @@ class Known:
 
     figi: str
     is_active: bool
+    name: str = ""
+
+    def is_of_another_than(self, asset: Asset) -> bool:
+        """Whether a ticker means another company now: by its number of the same kind, and name."""
+        kinds = self.figi.startswith(COMPOSITE), asset.figi.startswith(COMPOSITE)
+        if not self.figi or not asset.figi or kinds[0] != kinds[1]:
+            return False
+        return self.figi != asset.figi and self.name.casefold() != asset.name.casefold()
 
 
 def known(kind: AssetKind) -> dict[str, Known]:
     """Return the stocks of the catalogue as it stands, by ref; of coins nothing is needed."""
     if kind is not AssetKind.STOCK:
         return {}
-    rows = Asset.objects.filter(kind=kind).values_list("ref", "figi", "is_active")
-    return {ref: Known(figi, is_active) for ref, figi, is_active in rows}
+    rows = Asset.objects.filter(kind=kind).values_list("ref", "figi", "is_active", "name")
+    return {ref: Known(figi, is_active, name) for ref, figi, is_active, name in rows}
 
 
 def forget_former(before: Mapping[str, Known], listed: Collection[Asset]) -> None:
@@ -40,7 +48,7 @@ def forget_former(before: Mapping[str, Known], listed: Collection[Asset]) -> Non
     taken = [
         asset.ref
         for asset in listed
-        if asset.figi and (was := before.get(asset.ref)) and was.figi and was.figi != asset.figi
+        if (was := before.get(asset.ref)) and was.is_of_another_than(asset)
     ]
     if not taken:
         return

@@ -9,20 +9,23 @@ from typing import Any
 
 import msgspec
 import pytest
+from django.conf import settings as project
 from redis import Redis
 
 from prices import cache, registry
 from prices.answers import PairsAnswer, QuoteAnswer
 from prices.errors import NotListedError
 from prices.models import Asset, ExchangePair
-from prices.services import pairs, quotes, sourcing
-from prices.types import Pair
+from prices.services import history, pairs, quotes, sourcing
+from prices.types import AssetKind, Pair, Period, Resolution
 from tests.market import Sandbox
 from tests.prices.rest import get, ok, problem
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
 
 CANDLE = "/finnhub/api/v1/stock/candle"
+# How the rows of the docs' table begin.
+_FINEST = {f"| `{period}"[:4] for period in Period}
 FULL_DAY = {"1": 1440, "5": 288, "15": 96, "30": 48, "60": 24, "240": 6}
 
 
@@ -51,6 +54,30 @@ def test_a_coin_has_candles_of_every_resolution_with_real_volume(
 )
 def test_the_usual_width_of_a_period_can_be_had(period: str, resolution: str) -> None:
     assert ok("/ETH/ohlcv", period=period)["resolution"] == resolution
+
+
+@pytest.mark.parametrize("kind", list(AssetKind))
+def test_the_finest_resolutions_that_can_be_had_are_those_of_the_docs(kind: AssetKind) -> None:
+    table = (project.BASE_DIR / "docs" / "http-api.md").read_text()
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line[:4] in _FINEST]
+    rows = {one[0].strip("`"): one[1:] for one in lines if len(one) == 8}
+    sources = ["coinbase", "binance", "kraken", "coingecko", "finnhub", "twelvedata", "tiingo"]
+    of_kind = slice(0, 4) if kind is AssetKind.CRYPTO else slice(4, 7)
+    now = datetime.now(UTC)
+
+    for period in Period:
+        window = history.window(kind, period, now)
+        for source, told in zip(sources[of_kind], rows[period][of_kind], strict=True):
+            given = registry.provider(source).resolutions(window)
+            coarser = [one for one in Resolution if given and one.minutes >= given[0].minutes]
+            finest = (
+                f"{given[0]}, no 60"
+                if set(coarser) - set(given)
+                else str(given[0])
+                if given
+                else "none"
+            )
+            assert told == finest, (period, source)
 
 
 @pytest.mark.parametrize("resolution", ["D", "W", "M"])

@@ -12,7 +12,7 @@ from redis import Redis
 
 from prices.models import Asset, Bar, Catalogue, Series
 from prices.services import catalogue, quotes, retirement, symbols
-from prices.types import AssetKind, Listing, Resolution
+from prices.types import COMPOSITE, AssetKind, Listing, Resolution
 from tests.market import Sandbox
 from tests.prices.rest import ROOT, client, get, ok, problem
 
@@ -173,6 +173,23 @@ def test_a_ticker_given_to_another_company_is_that_one_s(years: Sandbox) -> None
     assert not Series.objects.filter(pk=kept.pk).exists()
 
 
+@pytest.mark.parametrize(
+    ("figi", "name", "is_another"),
+    [
+        ("BBG00NEW", "FLYING BOATS", True),
+        ("BBG00NEW", "Facebook Inc", False),
+        (f"{COMPOSITE}BBG00OTHER", "FLYING BOATS", False),
+        ("", "FLYING BOATS", False),
+    ],
+)
+def test_a_past_is_dropped_only_for_another_number_of_the_same_kind_and_another_name(
+    figi: str, name: str, is_another: bool
+) -> None:
+    was = retirement.Known("BBG00OLD", True, "FACEBOOK INC")
+
+    assert was.is_of_another_than(Asset(ref="stock:FB", figi=figi, name=name)) is is_another
+
+
 def test_two_new_stocks_of_one_identifier_make_no_successor(market: Sandbox) -> None:
     Asset.objects.create(
         ref="stock:OLDIE",
@@ -235,6 +252,20 @@ def test_a_coin_that_vanished_is_read_from_the_store_where_no_source_has_it(
     assert problem(get("/VNSH"), 410, "inactive_symbol")["last_day"] == "2026-03-10"
     assert problem(get("/crypto:VNSH"), 410, "inactive_symbol")["successor"] is None
     assert problem(get("/coingecko:vanished-coin"), 410, "inactive_symbol")
+
+
+def test_the_last_day_of_a_gone_coin_is_not_the_one_an_exchange_struck_it_off(
+    market: Sandbox, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_candles": ["coinbase"]}
+    coin, yesterday = gone("coingecko:solana"), datetime.now(UTC).date() - timedelta(days=1)
+    Asset.objects.filter(pk=coin.pk).update(is_active=False, last_day=yesterday)
+    market.control("POST", "clock", {"shift_s": -10 * 86_400})
+
+    series = ok("/coingecko:solana/ohlcv", period="1m")
+
+    assert datetime.fromtimestamp(series["to"], UTC).date() < yesterday
+    assert gone("coingecko:solana").last_day == yesterday
 
 
 def test_sockets_and_ticks_hear_that_a_symbol_is_gone(years: Sandbox) -> None:

@@ -60,6 +60,18 @@ def quote(**fields: Any) -> None:
     cache.store("price:BTC", msgspec.structs.replace(held.value, **fields), 60)
 
 
+def test_a_price_above_the_highest_ever_is_the_highest_ever() -> None:
+    old_list()
+    ath = first()["ath"]
+    quote(price=ath * 1.1)
+
+    row = first()
+
+    assert (row["ath"], row["ath_change_percentage"]) == (row["current_price"], 0)
+    assert (row["ath"], row["ath_date"]) == (pytest.approx(ath * 1.1), row["last_updated"])
+    assert row["atl"] < row["current_price"]
+
+
 def test_a_newer_quote_brings_all_its_figures_into_the_list(redis_client: Redis) -> None:
     old_list()
     before = first()

@@ -9,6 +9,7 @@ import pytest
 import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from redis import Redis
 
 from prices.answers import QuoteAnswer
 from prices.models import Asset, Bar, Series
@@ -320,7 +321,7 @@ def test_aapl_has_intraday_bars_from_a_session_of_quotes_alone(
 
 
 def test_a_plan_without_bars_is_answered_with_recorded_ones(
-    shifted: time_machine.Traveller, sandbox: Sandbox, settings: Any
+    shifted: time_machine.Traveller, sandbox: Sandbox, settings: Any, redis_client: Redis
 ) -> None:
     settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"stock_candles": ["finnhub"]}
     for minute in range(60):
@@ -341,3 +342,11 @@ def test_a_plan_without_bars_is_answered_with_recorded_ones(
     usual = ok("/AAPL/ohlcv", period="1w")
     assert (usual["resolution"], usual["truncated_by"]) == ("15", "limit")
     assert 0 < usual["coverage"] < 0.05
+
+    # The next source is merely busy: for a minute what was recorded says more than nothing.
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"stock_candles": ["finnhub", "twelvedata"]}
+    sandbox.fault("status", status=429, source="twelvedata")
+    busy = ok("/AAPL/ohlcv", period="1d", resolution="30")
+    assert (busy["origin"], busy["count"]) == ("recorded", 2)
+    assert busy["fallback_from"][-1]["code"] == "upstream_rate_limited"
+    assert redis_client.ttl("ohlcv:AAPL:1d:30") <= 60

@@ -10,7 +10,6 @@ from prices.sessions import (
     closures,
     is_open,
     latest_session,
-    next_change,
     next_session,
     session_on,
     sessions_between,
@@ -97,13 +96,6 @@ def test_the_exchange_is_open_from_the_opening_up_to_but_not_at_the_close() -> N
     assert is_open(utc(2026, 11, 23, 20, 59, 59))
     assert not is_open(utc(2026, 11, 23, 21))
     assert not is_open(utc(2026, 11, 27, 18, 30))
-
-
-def test_the_next_change_is_the_close_while_open_and_the_next_opening_while_closed() -> None:
-    assert next_change(utc(2026, 11, 23, 15)) == utc(2026, 11, 23, 21)
-    assert next_change(utc(2026, 11, 23, 21)) == utc(2026, 11, 24, 14, 30)
-    assert next_change(utc(2026, 11, 25, 21)) == utc(2026, 11, 27, 14, 30)
-    assert next_change(utc(2026, 12, 31, 22)) == utc(2027, 1, 4, 14, 30)
 
 
 def test_the_next_session_is_found_over_the_turn_of_the_year() -> None:
