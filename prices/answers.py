@@ -13,7 +13,7 @@ from typing import Annotated, Self
 import msgspec
 
 from prices import freshness
-from prices.freshness import Cadence
+from prices.freshness import Cadence, SeriesJudge
 from prices.sessions import phase
 from prices.types import (
     Adjustment,
@@ -238,7 +238,7 @@ class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
         )
 
     @property
-    def _judge(self) -> freshness.SeriesJudge:
+    def _judge(self) -> SeriesJudge:
         return freshness.of_points if isinstance(self, HistoryAnswer) else freshness.of_series
 
     @property

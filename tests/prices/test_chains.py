@@ -5,11 +5,11 @@ from __future__ import annotations
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from django.conf import settings as project
 from redis import Redis
 
 from prices import cache, registry
@@ -58,7 +58,7 @@ def test_the_usual_width_of_a_period_can_be_had(period: str, resolution: str) ->
 
 @pytest.mark.parametrize("kind", list(AssetKind))
 def test_the_finest_resolutions_that_can_be_had_are_those_of_the_docs(kind: AssetKind) -> None:
-    table = (project.BASE_DIR / "docs" / "http-api.md").read_text()
+    table = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text()
     lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line[:4] in _FINEST]
     rows = {one[0].strip("`"): one[1:] for one in lines if len(one) == 8}
     sources = ["coinbase", "binance", "kraken", "coingecko", "finnhub", "twelvedata", "tiingo"]

@@ -11,8 +11,11 @@ from prices.errors import (
     ResolutionUnavailableError,
     UpstreamMalformedError,
 )
+from prices.providers.bars import roll_up
 from prices.types import (
+    AssetKind,
     Candle,
+    Candles,
     Origin,
     Resolution,
     TruncatedBy,
@@ -255,3 +258,18 @@ def test_a_week_that_the_plan_cuts_in_two_is_left_out() -> None:
 
     assert datetime.fromtimestamp(weeks.candles[0].timestamp, UTC).isoformat()[:10] == "2024-10-07"
     assert weeks.truncated_by is TruncatedBy.PLAN
+
+
+def test_months_whose_first_one_a_plan_withholds_say_so() -> None:
+    first = datetime(2025, 1, 10, tzinfo=UTC)
+    stamps = [int((first + timedelta(days=n)).timestamp()) for n in range(80)]
+    days = [Candle(at, 1, 1, 1, 1, None, True) for at in stamps]
+    series = Candles(days, Origin.PROVIDER, truncated_by=TruncatedBy.PLAN)
+    span = Window(first, first + timedelta(days=80))
+
+    months = roll_up(
+        series, Resolution.MONTH, span, kind=AssetKind.CRYPTO, now=first + timedelta(days=90)
+    )
+
+    assert [datetime.fromtimestamp(bar.timestamp, UTC).month for bar in months.candles] == [2, 3]
+    assert months.truncated_by is TruncatedBy.PLAN

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import time_machine
 from redis import Redis
 
 from prices import cache
@@ -134,12 +135,26 @@ def _age_series(redis_client: Redis, key: str, minutes: int) -> None:
     redis_client.delete(f"sent:{key}")
 
 
-def test_a_stock_says_what_new_york_does_and_when_that_changes() -> None:
-    quote = ok("/AAPL")
+@pytest.mark.parametrize(
+    ("now", "state", "next_change_at"),
+    [
+        # The half day after Thanksgiving, in its session and after it.
+        ("2026-11-27T17:30:00+00:00", "open", "2026-11-27T18:00:00Z"),
+        ("2026-11-27T19:00:00+00:00", "post", "2026-11-27T22:00:00Z"),
+        ("2026-11-28T15:00:00+00:00", "closed", "2026-11-30T09:00:00Z"),
+    ],
+)
+@pytest.mark.usefixtures("alone")
+def test_a_stock_says_what_new_york_does_and_when_that_changes(
+    sandbox: Sandbox, now: str, state: str, next_change_at: str
+) -> None:
+    at = datetime.fromisoformat(now)
+    sandbox.control("POST", "clock", {"now": at.timestamp()})
+    with time_machine.travel(at):
+        quote = ok("/AAPL")
 
-    assert quote["market"]["state"] in {"pre", "open", "post", "closed"}
-    assert datetime.fromisoformat(quote["market"]["next_change_at"]) > datetime.now(UTC)
-    assert quote["session"] in {"pre", "regular", "post"}
+    assert quote["market"] == {"state": state, "next_change_at": next_change_at}
+    assert quote["session"] == "regular"  # The last trade that the source tells is of it.
 
 
 @pytest.mark.usefixtures("alone")
