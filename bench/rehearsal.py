@@ -84,6 +84,10 @@ _CLOSED: dict[str, list[Fault]] = {
     "New York has closed": [],
     "New York has closed, Finnhub down": _down("finnhub"),
 }
+# A copy lives for 60 s: only after that does anybody see that all are down, or that one froze.
+_LASTS_S = {"every source down": 100, "CoinGecko stands still": 100, "Finnhub stands still": 100}
+# A source that stands still did so longer ago than the five minutes it is given.
+_FROZEN_FOR_S = 400
 _STOCK = "AAPL"
 # How long after the close a source may still be at the last trades.
 _SETTLED = timedelta(minutes=2)
@@ -149,12 +153,17 @@ class Listener:
 
 
 def _act(
-    stage: Stage, listener: Listener, faults: Sequence[Fault], truth: dict[str, float], seconds: int
+    stage: Stage,
+    listener: Listener,
+    faults: Sequence[Fault],
+    truth: dict[str, float],
+    seconds: int,
+    shift: timedelta,
 ) -> Seen:
     seen = Seen()
     listener.taken()
     for fault in faults:
-        stage.sandbox.fault(**fault)
+        _set(stage, fault, shift)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         for path in _PATHS:
@@ -162,6 +171,7 @@ def _act(
         _hear(listener, seen, truth)
         time.sleep(1)
     stage.sandbox.heal()
+    listener.taken()  # What was told before is no sign that it is over.
     healed = time.monotonic()
     while time.monotonic() < healed + 90:
         ticks = listener.taken()
@@ -170,6 +180,16 @@ def _act(
             break
         time.sleep(0.1)
     return seen
+
+
+def _set(stage: Stage, fault: Fault, shift: timedelta) -> None:
+    is_frozen = fault["kind"] == "frozen"
+    if is_frozen:
+        earlier_s = shift.total_seconds() - _FROZEN_FOR_S
+        stage.sandbox.control("POST", "clock", {"shift_s": earlier_s})
+    stage.sandbox.fault(**fault)
+    if is_frozen:
+        stage.sandbox.control("POST", "clock", {"shift_s": shift.total_seconds()})
 
 
 def _look(url: str, seen: Seen, truth: dict[str, float]) -> None:
@@ -237,7 +257,8 @@ _HEAD = """# Rehearsal of faults
 
 What clients see while sources fail: `make rehearsal`,
 {date}, Python {python}, ticks every {tick} s, a second source compared every 30 s, sandbox over HTTP.
-Each act lasts {seconds} s; then its faults are taken away. Statuses are of five REST requests a second
+Each act lasts {seconds} s, those of all sources down and of one that stands still 100 s: a copy lives for
+60 s. Then its faults are taken away. Statuses are of five REST requests a second
 (two quotes, a batch, candles, a history); "made up" counts numbers more than 10 % off the market's own.
 "Back" is from then to the first tick with all symbols, none stale or disputed; an open breaker rests 20 s.
 The clock is set back: it begins in a session of New York, which closes before the last two acts.
@@ -269,7 +290,9 @@ def main() -> None:
     rows: list[str] = []
     before_close = {**_STOCKS, **_COINS_TOO}
     closes = latest_session(datetime.now(UTC) - timedelta(hours=8)).closes
-    begins = closes - len(before_close) * timedelta(seconds=given.seconds + _BETWEEN_S)
+    lasts = {name: _LASTS_S.get(name, given.seconds) for name in [*before_close, *_CLOSED]}
+    acting_s = sum(lasts[name] + _BETWEEN_S for name in before_close)
+    begins = closes - timedelta(seconds=acting_s)
     shift = begins - datetime.now(UTC)
     with ExitStack() as opened:
         stage = opened.enter_context(_stage(shift))
@@ -281,7 +304,7 @@ def main() -> None:
         for name, faults in [*before_close.items(), *_CLOSED.items()]:
             if name in _CLOSED:
                 _wait_until(closes + _SETTLED - shift)
-            seen = _act(stage, listener, faults, truth, given.seconds)
+            seen = _act(stage, listener, faults, truth, lasts[name], shift)
             rows.append(_row(name, seen))
             print(rows[-1], *seen.made_up[:5], sep="\n    ", flush=True)
         rows.append("")
