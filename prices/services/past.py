@@ -172,11 +172,13 @@ def _days(resolved: Resolved, *, force: bool) -> Held[CandlesAnswer]:
 def _tells_the_end(asset: Asset, whole: CandlesAnswer) -> bool:
     """Whether a series of days ends where the asset did.
 
-    As far as the source says so whose catalogue lists it: another may have struck it off
-    years before.
+    A coin's as far as the source says so whose catalogue lists it: an exchange may have
+    struck it off years before. A stock is delisted for all sources on one day.
     """
     if whole.stale or not whole.candles:
         return False
+    if asset.kind == AssetKind.STOCK:
+        return True
     told = Bar.objects.filter(
         series__asset=asset,
         series__source=registry.source_for(AssetKind(asset.kind)),
