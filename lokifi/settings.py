@@ -253,9 +253,11 @@ def _search_chain(name: str, default: str) -> list[str]:
 
 # Whose catalogue says which assets there are.
 PRICE_SOURCES = {"crypto": "coingecko", "stock": "finnhub"}
-_STOCK_SOURCES = "finnhub,twelvedata,tiingo" + (",yahoo" if YAHOO else "")
+_LICENSED, _LAST = "finnhub,twelvedata,tiingo", ",yahoo" if YAHOO else ""
+_STOCK_SOURCES = _LICENSED + _LAST
 # The sandbox does not speak for this one.
-_STOCK_SERIES = _STOCK_SOURCES + (",alphavantage" if ALPHAVANTAGE_KEY and not _IS_SANDBOX else "")
+_HAS_ALPHAVANTAGE = bool(ALPHAVANTAGE_KEY) and not _IS_SANDBOX
+_STOCK_SERIES = _LICENSED + (",alphavantage" if _HAS_ALPHAVANTAGE else "") + _LAST
 # Which sources are tried for what, in order. Exchanges come first where volume
 # and narrow bars count, and last where one call for 250 coins does.
 PRICE_CHAINS = {

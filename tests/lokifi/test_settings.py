@@ -35,13 +35,15 @@ def test_every_setting_is_in_the_example_file_and_nothing_else_is() -> None:
     assert set(re.findall(r"^#([A-Z_]+)=", example, re.MULTILINE)) == KNOWN
 
 
-def read(**settings: str) -> subprocess.CompletedProcess[str]:
-    """Load the settings as a server started by hand does, and print the mode."""
+def read(
+    told: str = "s.UPSTREAM_MODE, s.REDIS_URL", /, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Load the settings as a server started by hand does, and print the mode, or what is `told`."""
     return subprocess.run(
         [
             sys.executable,
             "-c",
-            "from lokifi import settings as s; print(s.UPSTREAM_MODE, s.REDIS_URL)",
+            f"from lokifi import settings as s; print({told})",
         ],
         cwd=ROOT,
         env=environment(**settings),
@@ -241,6 +243,21 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) ->
     assert done.returncode == 2
     assert done.stderr.startswith("VAR_DIR: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("what", ["quotes", "history", "candles"])
+def test_yahoo_which_gives_no_licence_comes_last(tmp_path: Path, what: str) -> None:
+    done = read(
+        f"*s.PRICE_CHAINS['stock_{what}']",
+        VAR_DIR=str(tmp_path),
+        SECRET_KEY="k",
+        UPSTREAM="live",
+        YAHOO="on",
+        ALPHAVANTAGE_KEY="a",
+    )
+
+    assert done.stdout.split()[-1] == "yahoo", done.stderr
+    assert ("alphavantage" in done.stdout) == (what != "quotes")
 
 
 def test_a_search_begins_with_our_own_catalogue(tmp_path: Path) -> None:
