@@ -75,8 +75,10 @@ class _Load:
     old: dict[str, QuoteAnswer] = field(default_factory=dict)  # stale: the first of each
     jumped: dict[str, QuoteAnswer] = field(default_factory=dict)  # the first of each
     source_of: dict[str, str] = field(default_factory=dict)  # of those two
+    source_of_answer: dict[str, str] = field(default_factory=dict)
     errors: dict[str, PricesError] = field(default_factory=dict)
-    unheard: set[str] = field(default_factory=set)  # of which a source might tell, and cannot now
+    # Of which a source might tell and cannot now, and after how many seconds it may be asked.
+    unheard: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, list[Skipped]] = field(default_factory=dict)
 
     def results(self) -> dict[str, QuoteAnswer | PricesError]:
@@ -97,7 +99,8 @@ class _Load:
         chain = registry.chain(self.kind, Capability.QUOTES)
         for source in chain:
             if (self.errors or self.source_of) and time.monotonic() > give_up:
-                self.unheard |= self.jumped.keys()
+                for key in self.source_of:
+                    self._not_heard(key, HOPELESS_IN_OUTAGE_S)
                 break
             missing = {key: self.by_key[key] for key in keys if self._is_wanting(key)}
             if not missing:
@@ -119,8 +122,12 @@ class _Load:
                 if isinstance(error, UpstreamError) and not isinstance(
                     error, UpstreamNotFoundError
                 ):
-                    self.unheard.add(key)
+                    is_busy = isinstance(error, UpstreamRateLimitedError)
+                    self._not_heard(key, error.retry_after_s if is_busy else HOPELESS_IN_OUTAGE_S)
                 self._skip(key, source, error.code)
+
+    def _not_heard(self, key: str, for_s: float) -> None:
+        self.unheard[key] = min(for_s, self.unheard.get(key, for_s))
 
     def _is_wanting(self, key: str) -> bool:
         """Whether another source may know better: a coin without a market has none anywhere."""
@@ -139,6 +146,7 @@ class _Load:
             self._put_aside(self.jumped, key, source, answer, "jump")
         else:
             self.answers[key] = answer
+            self.source_of_answer[key] = source
 
     def _put_aside(
         self, aside: dict[str, QuoteAnswer], key: str, source: str, answer: QuoteAnswer, why: str
@@ -155,6 +163,7 @@ class _Load:
             return
         if doubts.agree(answer.price, first.price):
             self.answers[key] = self.jumped.pop(key)
+            self.source_of_answer[key] = self.source_of[key]
         elif not self._is_jump(key, answer):
             self.answers[key] = msgspec.structs.replace(answer, disputed=True)
 
@@ -177,11 +186,11 @@ class _Load:
             self._doubt(key, first, is_overruled=True)
         elif answer is not None:
             self._believe(key)
-            answer = self._newest(key, answer)
+            answer = self._newest(key, answer, self.source_of_answer[key])
         elif first is not None:
             answer = self._confirmed(key, first)
         elif key in self.old:
-            answer = self._newest(key, self._oldest_known(key))
+            answer = self._newest(key, self._oldest_known(key), self.source_of[key])
         if answer is None:
             return _telling(self.errors.get(key), self.by_key[key])
         is_disputed = answer.disputed or self._ref(key) in self.notes.disputed
@@ -233,8 +242,11 @@ class _Load:
             doubts.trust(doubts.JUMP, asset.ref)
             doubts.end(asset, doubts.JUMP)
 
-    def _newest(self, key: str, answer: QuoteAnswer) -> QuoteAnswer:
-        """Return what was held before where that is of a later time: a fallback may lag behind."""
+    def _newest(self, key: str, answer: QuoteAnswer, source: str) -> QuoteAnswer:
+        """Return what was held before where that is of a later time: a fallback may lag behind.
+
+        It says who was passed over for it now, not when it was fetched.
+        """
         held = self.before.get(key)
         if held is None or held.last_updated <= answer.last_updated or held.disputed:
             return answer
@@ -242,17 +254,19 @@ class _Load:
         is_worse = told.freshness is Freshness.STALE and answer.freshness is not Freshness.STALE
         if told.freshness is Freshness.UNKNOWN or is_worse:
             return answer
-        return msgspec.structs.replace(told, stale=False, fetched_at=answer.fetched_at)
+        older = Skipped(source=registry.skipped_name(source), code="older")
+        passed = [*answer.fallback_from, older]
+        return msgspec.structs.replace(
+            told, stale=False, fetched_at=answer.fetched_at, fallback_from=passed
+        )
 
     def _oldest_known(self, key: str) -> QuoteAnswer:
-        """Return the first stale answer, and note that nobody had a better one."""
-        error = self.errors.get(key)
-        is_outage = isinstance(error, UpstreamError) and not isinstance(
-            error, UpstreamRateLimitedError
-        )
-        doubts.note(
-            "stale", self._ref(key), HOPELESS_IN_OUTAGE_S if is_outage else HOPELESS_S[self.kind]
-        )
+        """Return the first stale answer, and note that nobody had a better one.
+
+        Where one that might have could not be asked, only until it may be.
+        """
+        for_s = min(HOPELESS_S[self.kind], self.unheard.get(key, math.inf))
+        doubts.note("stale", self._ref(key), max(1, math.ceil(for_s)))
         return self.old[key]
 
     def _ref(self, key: str) -> str:

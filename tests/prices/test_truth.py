@@ -11,7 +11,7 @@ import pytest
 import time_machine
 from redis import Redis
 
-from prices import cache
+from prices import cache, registry
 from prices.answers import QuoteAnswer
 from prices.models import Asset, Dispute, ExchangePair, StockSplit
 from prices.services import disputes, doubts, pairs, quotes
@@ -250,6 +250,20 @@ def test_where_nobody_knows_better_the_first_is_given_and_nobody_asked_for_a_whi
     assert (second["freshness"], sandbox.count("/binance")) == ("stale", asked)
 
 
+def test_a_price_is_hopeless_no_longer_than_a_source_that_was_not_heard_is_to_rest(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    settle_pairs()
+    sandbox.control("POST", "clock", {"shift_s": -3600})
+    sandbox.fault("status", status=503, source="kraken")  # whose time would be unknown
+    registry.budget("binance").freeze(20)
+
+    stale = again(redis_client)
+
+    assert stale["freshness"] == "stale"
+    assert 0 < redis_client.ttl(f"doubt:stale:{stale['ref']}") <= 20
+
+
 def test_a_market_that_stands_still_does_not_have_hundreds_of_pairs_settled(
     sandbox: Sandbox,
 ) -> None:
@@ -393,8 +407,13 @@ def test_an_older_price_of_a_fallback_does_not_replace_a_newer_one(
 
     kept = again(redis_client)
 
-    same = ("price", "as_of", "last_updated", "fallback_from")
+    same = ("price", "as_of", "last_updated")
     assert {name: kept[name] for name in same} == {name: before[name] for name in same}
+    assert before["fallback_from"] == []
+    assert kept["fallback_from"] == [
+        {"source": "sandbox:coingecko", "code": "upstream_unavailable"},
+        {"source": "sandbox:coinbase", "code": "older"},
+    ]
     assert (kept["stale"], kept["freshness"]) == (False, "live")
     assert kept["fetched_at"] > before["fetched_at"]
 
