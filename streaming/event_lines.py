@@ -91,6 +91,7 @@ class UvicornEvents:
     __slots__ = ("_cycle", "_task", "_write", "feed", "is_free")
 
     form = staticmethod(chunk)
+    joins = False
 
     def __init__(self, cycle: Any) -> None:
         self.feed: Feed | None = None
@@ -139,6 +140,7 @@ class DaphneEvents:
     __slots__ = ("_request", "feed", "is_free")
 
     form = staticmethod(event)
+    joins = False
 
     def __init__(self, request: Any) -> None:
         self.feed: Feed | None = None

@@ -133,7 +133,7 @@ def count_bytes(page: Page, visit: Visit) -> None:
 def weigh(page: Page, view: View) -> None:
     """Note the weakest text and the weakest edge, light and dark."""
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two
+        page.emulate_media(color_scheme=scheme)
         all_seen = contrast.seen(page)
         for needed in (4.5, 3.0):
             of_kind = [one for one in all_seen if one.needed == needed]

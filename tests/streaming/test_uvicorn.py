@@ -62,7 +62,7 @@ async def line_on(wire: Wire, *missing: str) -> Line:
     config.load()
     connection = WebSocketsSansIOProtocol(config, ServerState(), {})
     connections.append(connection)
-    connection.connection_made(wire)  # type: ignore[arg-type]
+    connection.connection_made(wire)
     connection.data_received(HELLO)
     async with asyncio.timeout(10):
         return await found
