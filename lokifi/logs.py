@@ -30,21 +30,23 @@ class InOneLine(logging.Filter):
 class Unavailable(logging.Filter):
     """Makes the first 503 of a run a warning, and leaves out the rest: a source is down, not we.
 
-    Which one it is, its breaker tells. A run is over when none came for some minutes.
+    Which one it is, its breaker tells. A run is over when none came for some minutes. That
+    we are not ready (/readyz) is a run of its own: whoever watches asks every few seconds.
+    A copy that was asked for alone and is not there (504) is no fault of anybody.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._last = -math.inf
+        self._last: dict[bool, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        status = getattr(record, "status_code", None)
+        if status != HTTPStatus.SERVICE_UNAVAILABLE:
+            return status != HTTPStatus.GATEWAY_TIMEOUT
         path = getattr(getattr(record, "request", None), "path", "")
-        is_503 = getattr(record, "status_code", None) == HTTPStatus.SERVICE_UNAVAILABLE
-        if not (is_503 and path.startswith("/api/")):
-            return True  # That we are not ready (/readyz) is an error of ours.
-        now = time.monotonic()
-        is_first = now - self._last > RUN_S
-        self._last = now
+        is_ours, now = not path.startswith("/api/"), time.monotonic()
+        is_first = now - self._last.get(is_ours, -math.inf) > RUN_S
+        self._last[is_ours] = now
         record.msg = f"{record.msg} (further ones are not told)"
         record.exc_info = record.exc_text = None
         record.levelno, record.levelname = logging.WARNING, "WARNING"

@@ -6,12 +6,14 @@ import time
 from datetime import UTC, datetime
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from lokifi import apps
 from prices import redis_clients
+from prices.models import Catalogue
 from prices.redis_clients import RedisAwayError
+from prices.types import AssetKind
 from streaming import ticks
 
 _LATE_AFTER = 3  # intervals
@@ -30,24 +32,29 @@ def favicon(request: HttpRequest) -> HttpResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 where the database and Redis answer and ticks come, else 503 and what does not."""
+    """Answer 200 where the database and Redis answer and ticks come, else 503 and what does not.
+
+    Whether coins are known yet is told only: whoever asks for one has the catalogue filled.
+    """
     redis_state, age_s = _redis()
     ticks_state = "unknown" if redis_state != "ok" else _ticks(age_s)
-    checks = {"database": _database(), "redis": redis_state, "ticks": ticks_state}
-    ready = all(state == "ok" for state in checks.values())
+    database, catalogue = _database()
+    checks = {"database": database, "redis": redis_state, "ticks": ticks_state}
+    ready = all(state in {"ok", "awaited"} for state in checks.values())
+    status = "ok" if ready else "degraded"
     return JsonResponse(
-        {"status": "ok" if ready else "degraded", **checks, "last_tick_age_s": age_s},
+        {"status": status, **checks, "catalogue": catalogue, "last_tick_age_s": age_s},
         status=200 if ready else 503,
     )
 
 
-def _database() -> str:
+def _database() -> tuple[str, str]:
+    """Return how the database is, and the catalogue of coins in it."""
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        is_filled = Catalogue.objects.filter(kind=AssetKind.CRYPTO).exists()
     except DatabaseError:
-        return "away"
-    return "ok"
+        return "away", "unknown"
+    return "ok", "ok" if is_filled else "empty"
 
 
 def _redis() -> tuple[str, float | None]:
@@ -65,4 +72,6 @@ def _ticks(age_s: float | None) -> str:
     # A process that has just started may have come before the first tick.
     patience_s = _LATE_AFTER * settings.PUBLISH_INTERVAL_S
     is_new = time.monotonic() - apps.STARTED < patience_s
-    return "ok" if is_new or (age_s is not None and age_s <= patience_s) else "late"
+    if age_s is not None and age_s <= patience_s:
+        return "ok"
+    return "awaited" if is_new else "late"

@@ -145,7 +145,7 @@ def _history(resolved: Resolved, period: Period, purpose: Purpose) -> HistoryAns
     return HistoryAnswer(
         **_told(resolved, got, points.points, span),
         origin=points.origin,
-        as_of=_time(points.points[-1].timestamp),
+        as_of=min(got.fetched_at, _time(points.points[-1].timestamp)),
         period=period,
         resolution=step,
         freshness=_verdict(asset, got.value, got.name, now).freshness,
@@ -340,7 +340,7 @@ def _candles_answer(
     assert isinstance(bars, Candles)  # noqa: S101 - it is what was asked for
     return CandlesAnswer(
         **_told(resolved, got, bars.candles, span),
-        as_of=min(now, _time(part.held_at or part.last)),
+        as_of=min(got.fetched_at, _time(part.held_at or part.last)),
         period=period,
         resolution=part.resolution,
         freshness=_verdict(resolved.asset, part, got.name, now).freshness,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 import redis
 
-from prices import cache, redis_clients
+from prices import cache, kept, redis_clients
 from prices.answers import Answer, HistoryAnswer, QuoteAnswer
 from prices.redis_clients import RedisAwayError
 from prices.types import Period, Resolution
@@ -64,6 +64,13 @@ def quotes(wanted: Collection[str]) -> dict[str, QuoteAnswer]:
     Raises RedisAwayError.
     """
     return _newest({symbol: cache.price_key(symbol) for symbol in wanted}, QuoteAnswer)
+
+
+def quotes_here(wanted: Collection[str]) -> dict[str, QuoteAnswer]:
+    """Return the newest quote that this process itself has of each symbol, as it was stored."""
+    copies = {name: kept.local.get(cache.price_key(name)) for name in wanted}
+    read = {name: _decoded(copy.body, QuoteAnswer) for name, copy in copies.items() if copy}
+    return {name: value for name, value in read.items() if value is not None}
 
 
 def histories(symbol: str) -> dict[Period, HistoryAnswer]:

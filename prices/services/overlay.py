@@ -34,7 +34,7 @@ def laid_over(rows: Sequence[CoinRow]) -> Laid:
     try:
         held = holdings.quotes(names)
     except RedisAwayError:
-        return Laid(list(rows))
+        held = holdings.quotes_here(names)
     listed = {row.ref for row in rows}
     theirs = {name: quote for name, quote in held.items() if quote.ref in listed}
     newer: dict[str, QuoteAnswer] = {}

@@ -402,7 +402,7 @@ def _answer(
         ref=resolved.asset.ref,
         name=resolved.asset.name,
         kind=kind,
-        price=quote.price * rate,
+        price=_converted(quote.price, rate),
         change=_times(quote.change, rate),
         change_percent=quote.change_percent,
         high=_times(quote.high, rate),
@@ -436,4 +436,9 @@ def _rate(currency: str, taken: dict[str, float | PricesError]) -> float:
 
 
 def _times(value: float | None, rate: float) -> float | None:
-    return None if value is None else value * rate
+    return None if value is None else _converted(value, rate)
+
+
+def _converted(value: float, rate: float) -> float:
+    # Behind the twelfth digit there is the noise of the product alone.
+    return value if rate == 1.0 else float(f"{value * rate:.12g}")

@@ -18,12 +18,12 @@ from prices.answers import Alternative
 from prices.errors import (
     InactiveSymbolError,
     InvalidSymbolError,
-    LookupsSpentError,
     PricesError,
     ProviderNotConfiguredError,
     UnknownSymbolError,
     UpstreamError,
     UpstreamNotFoundError,
+    UpstreamRateLimitedError,
 )
 from prices.models import Asset, Catalogue, assets_changed
 from prices.services import catalogue, holdings, retirement, settling
@@ -377,8 +377,10 @@ def _look_up(meant: Asked) -> Resolved | None:
         else:
             kinds = [meant.kind] if meant.kind else [AssetKind.CRYPTO, AssetKind.STOCK]
             rows = sum(catalogue.look_up(kind, meant.ticker) for kind in kinds if _can_ask(kind))
-    except LookupsSpentError:
-        return None  # The catalogue's answer stands, and is not remembered as the source's.
+    except UpstreamRateLimitedError:
+        # By look-ups, by the plan or by the source itself: the catalogue's answer stands, so that
+        # a symbol has one answer all along, and is not remembered as the source's.
+        return None
     except UpstreamNotFoundError:
         rows = 0
     if not rows:

@@ -25,15 +25,20 @@ def test_clients_mistakes_fill_no_log_and_a_wrong_host_or_an_outage_is_one_line(
     product.sandbox.fault("status", status=503)
     statuses = {web.get(f"/api/v1/prices/{symbol}").status for symbol in ("BTC", "ETH", "AAPL")}
     assert statuses == {503}
+    only_stored = {"Cache-Control": "only-if-cached"}
+    assert web.get("/api/v1/prices/BTC/nothing", headers=only_stored).status == 504
     product.redis.kill()
-    assert web.get("/readyz").status == 503
+    assert {web.get("/readyz").status for _ in range(3)} == {503}
+    assert web.get("/nope").status == 404
 
     until(lambda: "/readyz" in web.process.said, "the last of them", told=lambda: web.process.said)
     said = web.process.said
     assert "nope" not in said
     assert len(re.findall("Invalid HTTP_HOST", said)) == 1
     assert "Traceback" not in said
-    assert len(re.findall(r"ERROR.*/readyz", said)) == 1
+    assert "/nothing" not in said, "a copy that was asked for alone and is not there is no fault"
+    assert len(re.findall(r"WARNING.*Service Unavailable: /readyz", said)) == 1
+    assert not re.search(r"ERROR.*/(readyz|api)", said)
     assert len(re.findall(r"WARNING.*Service Unavailable: /api/v1/prices/BTC", said)) == 1
     assert not re.search(r"Unavailable: /api/v1/prices/(ETH|AAPL)", said)
 

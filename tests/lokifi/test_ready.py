@@ -11,6 +11,7 @@ from redis import Redis
 
 from lokifi import apps
 from prices import redis_clients
+from prices.models import Catalogue
 from streaming import ticks
 from streaming.protocol import share, stamp
 from streaming.ticks import UNKNOWN
@@ -48,7 +49,7 @@ def test_readiness_tells_how_old_the_last_tick_is(up_for: Any) -> None:
     age = said.pop("last_tick_age_s")
     assert (status, said) == (
         200,
-        {"status": "ok", "database": "ok", "redis": "ok", "ticks": "ok"},
+        {"status": "ok", "database": "ok", "redis": "ok", "ticks": "ok", "catalogue": "empty"},
     )
     assert 20 <= age < 90
 
@@ -76,7 +77,7 @@ def test_without_a_readable_tick_a_process_is_ready_until_it_is_up_for_three_int
         redis_client.set(ticks.SNAPSHOT, snapshot)
     up_for(0)
     status, said = ready()
-    assert (status, said["ticks"], said["last_tick_age_s"]) == (200, "ok", None)
+    assert (status, said["ticks"], said["last_tick_age_s"]) == (200, "awaited", None)
 
     up_for(91)
     status, said = ready()
@@ -89,5 +90,15 @@ def test_a_process_that_has_just_started_waits_for_a_new_tick_first(up_for: Any)
 
     status, said = ready()
 
-    assert (status, said["ticks"]) == (200, "ok")
+    assert (status, said["ticks"]) == (200, "awaited")
     assert said["last_tick_age_s"] >= 100_000
+
+
+def test_readiness_tells_whether_coins_are_known_yet(up_for: Any) -> None:
+    up_for(0)
+    Catalogue.objects.create(kind="stock", source="finnhub", filled_at=datetime.now(UTC), rows=1)
+    assert ready()[1]["catalogue"] == "empty"
+
+    Catalogue.objects.create(kind="crypto", source="coingecko", filled_at=datetime.now(UTC), rows=1)
+
+    assert ready()[1]["catalogue"] == "ok"

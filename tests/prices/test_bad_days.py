@@ -307,6 +307,28 @@ def test_without_a_key_stocks_say_which_setting_is_missing(market: Sandbox, sett
     assert ok("/BTC")["price"] > 0
 
 
+def test_an_unknown_ticker_has_one_answer_whether_or_not_a_call_is_left(
+    market: Sandbox, settings: Any, redis_client: Redis
+) -> None:
+    providers = {name: dict(config) for name, config in settings.PRICE_PROVIDERS.items()}
+    providers["finnhub"]["OPTIONS"] = providers["finnhub"]["OPTIONS"] | {"api_key": ""}
+    settings.PRICE_PROVIDERS = providers
+    Catalogue.objects.filter(kind="stock").delete()
+
+    def ask() -> None:
+        problem(get("/ZQX12"), 404, "unknown_symbol")
+        problem(get("/ZQX"), 403, "provider_not_configured")
+
+    market.fault("status", status=429, retry_after=30)
+    ask()
+    ask()
+    assert not redis_client.keys("unknown:*"), "what no source was asked is not remembered"
+    market.heal()
+    redis_client.flushall()
+    ask()
+    ask()
+
+
 def test_without_redis_requests_are_answered_from_upstream_and_then_from_copies(
     market: Sandbox, redis_away: None
 ) -> None:

@@ -100,6 +100,14 @@ def test_a_second_request_for_days_asks_for_the_missing_end_alone(
     assert sandbox.count("/coinbase") - before == 1
 
 
+@pytest.mark.parametrize("path", ["/BTC/ohlcv", "/BTC/history"])
+def test_no_series_that_was_just_loaded_holds_later_than_it_was_got(path: str) -> None:
+    series = ok(path, period="1d")
+
+    as_of, fetched_at = (datetime.fromisoformat(series[name]) for name in ("as_of", "fetched_at"))
+    assert as_of <= fetched_at
+
+
 def test_a_series_comes_from_the_next_source_and_says_so(sandbox: Sandbox) -> None:
     sandbox.fault("status", status=503, source="coinbase")
 
@@ -189,14 +197,16 @@ def test_a_price_in_tether_is_told_in_dollars(sandbox: Sandbox, settings: Any) -
     ok("/USDT")
     held = cache.read(cache.price_key("USDT"), QuoteAnswer)
     assert held is not None
-    cache.store(cache.price_key("USDT"), msgspec.structs.replace(held.value, price=0.98), 60)
+    cache.store(cache.price_key("USDT"), msgspec.structs.replace(held.value, price=0.9937), 60)
     settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_quotes": ["binance"]}
 
     quote = ok("/BTC")
     in_tether = sandbox.price("/binance/api/v3/ticker/24hr?symbol=BTCUSDT", "lastPrice")
 
     assert (quote["quote_currency"], quote["currency"]) == ("USDT", "USD")
-    assert quote["price"] == pytest.approx(0.98 * in_tether, rel=0.005)
+    assert quote["price"] == pytest.approx(0.9937 * in_tether, rel=0.005)
+    figures = [quote[name] for name in ("price", "change", "high", "low", "volume")]
+    assert figures == [float(f"{figure:.12g}") for figure in figures], "no noise of the product"
 
 
 def test_a_rate_of_tether_is_not_renewed_by_who_reads_it(

@@ -12,6 +12,7 @@ from redis import Redis
 
 from prices import cache, redis_clients
 from prices.answers import QuoteAnswer, TopAnswer
+from prices.redis_clients import RedisAwayError
 from prices.services import ranking
 from tests.market import Sandbox
 from tests.prices.rest import ROOT, client, get, max_age, ok
@@ -208,16 +209,19 @@ def test_newer_quotes_cost_no_call(sandbox: Sandbox) -> None:
     assert sandbox.count() == calls
 
 
-def test_without_redis_the_list_is_as_it_was_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_redis_a_list_keeps_the_newer_quotes_that_this_process_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     old_list()
-    before = first()
     quote()
+    before = first()
 
-    def away(question: object) -> object:
-        raise redis_clients.RedisAwayError
+    def refuse(question: object) -> None:
+        raise RedisAwayError
 
-    monkeypatch.setattr(redis_clients, "ask", away)
-    assert first() == before
+    monkeypatch.setattr(redis_clients, "ask", refuse)
+
+    assert {name: first()[name] for name in FIGURES} == {name: before[name] for name in FIGURES}
 
 
 def test_each_row_says_how_fresh_it_is_when_it_is_given(redis_client: Redis) -> None:

@@ -11,6 +11,7 @@ from django.db.models import F
 from redis import Redis
 
 from prices.models import Bar, Series
+from prices.schema import EXAMPLES
 from prices.services import store
 from tests.market import Sandbox
 from tests.prices.rest import ENVELOPE, get, ok, problem
@@ -45,6 +46,15 @@ def test_a_stock_s_close_is_of_that_day_or_the_session_before(day: str, close_da
     assert (answer["date"], answer["close_date"]) == (day, close_date)
     assert answer["as_of"] == f"{close_date}T20:00:00Z"
     assert answer["price"] == daily("AAPL", close_date)
+
+
+def test_the_example_in_the_documents_is_what_the_sandbox_tells() -> None:
+    example = EXAMPLES["at"]
+
+    answer = ok(f"/{example['symbol']}/at", date=example["date"])
+
+    same = ("close_date", "as_of", "price", "adjustment", "currency")
+    assert {name: answer[name] for name in same} == {name: example[name] for name in same}
 
 
 def test_a_coin_s_close_is_of_the_day_itself() -> None:
