@@ -183,7 +183,9 @@ class _Asking:
         )
 
     def falls_short(self, part: Part, name: str) -> str | None:
-        """Return why a series is not good enough: a source stands still that should not."""
+        """Return why a series is not good enough: it has holes, or stands still and should not."""
+        if isinstance(part.series, Candles) and series.is_holed(part.series, part.resolution):
+            return "dropped"
         if not self.asset.is_active:
             return None
         verdict = _verdict(self.asset, part, name, self.now)

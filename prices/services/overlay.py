@@ -12,7 +12,7 @@ import msgspec
 from prices import cache
 from prices.answers import CoinRow, QuoteAnswer
 from prices.redis_clients import RedisAwayError
-from prices.services import holdings
+from prices.services import doubts, holdings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,10 @@ class Laid:
 def laid_over(rows: Sequence[CoinRow]) -> Laid:
     """Return rows with the figures of a newer quote that is held, wherever there is one.
 
-    One MGET, and no query: a coin's quote is held under its ticker, its forced
+    Two MGETs, and no query: a coin's quote is held under its ticker, its forced
     ticker or its ref, and says by its ref whose it is. The key of one that is not newer
-    is named too: the next under it may be.
+    is named too: the next under it may be. What became doubtful after a quote was stored
+    is noted beside it, and such a quote is laid over nothing.
     """
     names = {name: row for row in rows for name in _names(row)}
     try:
@@ -42,8 +43,14 @@ def laid_over(rows: Sequence[CoinRow]) -> Laid:
         best = newer.get(quote.ref)
         if best is None or quote.last_updated > best.last_updated:
             newer[quote.ref] = quote
+    notes = doubts.noted(newer)
+    sure = {
+        ref: quote
+        for ref, quote in newer.items()
+        if ref not in notes.disputed and ref not in notes.suspicions
+    }
     return Laid(
-        [_row(row, newer.get(row.ref)) for row in rows],
+        [_row(row, sure.get(row.ref)) for row in rows],
         {cache.price_key(name): quote.fetched_at for name, quote in theirs.items()},
     )
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from math import prod
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from django.conf import settings
 
 from prices import cache
 from prices.answers import QuoteAnswer, Segment
@@ -14,7 +17,7 @@ from prices.errors import NotListedError, UpstreamError, UpstreamJumpError
 from prices.models import Asset
 from prices.providers.bars import DAY_S, aligned, bar_end, roll_up, why_later
 from prices.providers.stock_source import closing
-from prices.services import doubts, pairs, splits, store
+from prices.services import doubts, listed, pairs, splits, store
 from prices.services.store import Known
 from prices.sessions import latest_session
 from prices.types import AssetKind, Candle, Candles, Point, Points, Resolution, Split, Window
@@ -23,6 +26,13 @@ _SLACK_S = 5 * DAY_S  # no two sessions are further apart but in a crisis
 _A_DAY = timedelta(days=1)
 # While New York is closed a stock's price has no more room than this to move.
 _ROOM_OF_STOCKS = timedelta(hours=1)
+# Against a price no older than this a coin's series is held more closely.
+_JUST_NOW = timedelta(minutes=3)
+# By so many of its last steps a series shows how far it moves.
+_STEPS = 12
+# Of the bars that a source gives so many may contradict themselves; two always may.
+_DROPPED_AT_MOST = 0.1
+_FEW_DROPPED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,13 @@ class Part:
         return self.items[-1].timestamp
 
 
+class _Had(NamedTuple):
+    """A price we had, and when it held."""
+
+    price: float
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
     """The price we have of an asset, against which the newest of each source's series is held."""
@@ -75,24 +92,51 @@ class Measure:
         if not items:
             return
         last, since = items[-1], self._since()
-        price = last.close if isinstance(last, Candle) else last.price
+        price = _ends_at(last)
         at = self._held_at(last, width)
-        quote = self._quote() if at >= since else None
-        if quote is None or quote.last_updated < since or not self._is_jump(quote, price, at, told):
+        had = self._price_we_had() if at >= since else None
+        if had is None or had.at < since:
+            return
+        if not (self._is_jump(had, price, at, told) or self._is_off(had, items, at, width)):
             return
         others = [its for name, its in self.refused.items() if name != source]
         if any(doubts.agree(price, its) for its in others):
             return
         self.refused[source] = price
         raise UpstreamJumpError(
-            source, f"its series of {self.asset.ref} ends at {price:g}, we have {quote.price:g}"
+            source, f"its series of {self.asset.ref} ends at {price:g}, we have {had.price:g}"
         )
 
-    def _quote(self) -> QuoteAnswer | None:
+    def _price_we_had(self) -> _Had | None:
+        """Return the newest quote, or where there is none beyond dispute, the list's price."""
         key = cache.price_key(self.symbol)
         quote = cache.newest([key], QuoteAnswer).get(key)
-        is_ours = quote is not None and quote.ref == self.asset.ref and not quote.disputed
-        return quote if is_ours else None
+        if quote is not None and quote.ref == self.asset.ref and not quote.disputed:
+            return _Had(quote.price, quote.last_updated)
+        row = listed.price(self.asset.ref) if self.asset.kind == AssetKind.CRYPTO else None
+        return _Had(*row) if row else None
+
+    def _is_off(
+        self, had: _Had, items: Sequence[Candle] | Sequence[Point], at: datetime, width: Resolution
+    ) -> bool:
+        """Whether a coin's series ends further from a price of just now than it can by itself.
+
+        The room is what two sources may differ by, what a price may move within the time
+        between, and how far the series went within its last steps. What has gaps is a thin
+        market, whose last trade may be old: nothing is said of it.
+        """
+        age = max(self.now - had.at, abs(at - had.at))
+        is_coin = self.asset.kind == AssetKind.CRYPTO
+        if not (is_coin and settings.DISPUTE_PERCENT and settings.JUMP_PERCENT) or age > _JUST_NOW:
+            return False
+        moved = _moved_percent(items[-_STEPS:], width)
+        if moved is None:
+            return False
+        room = settings.DISPUTE_PERCENT + settings.JUMP_PERCENT * math.sqrt(age / doubts.STEADY)
+        ratio = _ends_at(items[-1]) / had.price
+        if 100 * (max(ratio, 1 / ratio) - 1) <= room + moved:
+            return False
+        return not doubts.noted([self.asset.ref]).is_any  # Else it is the price that is in doubt.
 
     def _since(self) -> datetime:
         """Return from when on a price is of the present."""
@@ -106,23 +150,43 @@ class Measure:
             at += timedelta(minutes=width.minutes)
         return min(at, self.now)
 
-    def _is_jump(
-        self, quote: QuoteAnswer, price: float, at: datetime, told: Sequence[Split]
-    ) -> bool:
-        age = abs(at - quote.last_updated)
+    def _is_jump(self, had: _Had, price: float, at: datetime, told: Sequence[Split]) -> bool:
+        age = abs(at - had.at)
         if self.asset.kind == AssetKind.STOCK:
             age = min(age, _ROOM_OF_STOCKS)
-        if price <= 0 or not doubts.is_beyond_reason(quote.price, price, age):
+        if price <= 0 or not doubts.is_beyond_reason(had.price, price, age):
             return False
         if self.asset.kind != AssetKind.STOCK:
             return True
-        days = (min(at, quote.last_updated) - _A_DAY).date(), self.now.date()
+        days = (min(at, had.at) - _A_DAY).date(), self.now.date()
         known = dict(self.asset.splits.filter(day__range=days).values_list("day", "ratio"))
         known |= {one.day: one.ratio for one in told if days[0] <= one.day <= days[1]}
-        ratio = prod(known.values())
-        return all(
-            doubts.is_beyond_reason(quote.price * by, price, age) for by in (ratio, 1 / ratio)
-        )
+        ratio = math.prod(known.values())
+        return all(doubts.is_beyond_reason(had.price * by, price, age) for by in (ratio, 1 / ratio))
+
+
+def _ends_at(one: Candle | Point) -> float:
+    return one.close if isinstance(one, Candle) else one.price
+
+
+def _moved_percent(steps: Sequence[Candle] | Sequence[Point], width: Resolution) -> float | None:
+    """Return how far a series goes within a step; None where there are few, or some are missing.
+
+    It is the second furthest of the last ones: the furthest may be where a source began to err.
+    """
+    gap_s = 1.5 * width.minutes * 60
+    pairs_of = list(pairwise(steps))
+    if len(steps) < _STEPS or any(two.timestamp - one.timestamp > gap_s for one, two in pairs_of):
+        return None
+    moves = []
+    for before, after in pairs_of:
+        prices = [_ends_at(before), _ends_at(after)]
+        if isinstance(after, Candle):
+            prices += [after.high, after.low]
+        if min(prices) <= 0:
+            return None
+        moves.append(100 * (max(prices) / min(prices) - 1))
+    return sorted(moves)[-2]
 
 
 def bars(source: Any, span: Window, resolution: Resolution, measure: Measure) -> Part:
@@ -193,8 +257,16 @@ def _told(source: Any, span: Window, width: Resolution, measure: Measure) -> Can
         first = got.candles[0].timestamp if got.candles else None
         reached = int(span.start.timestamp()) if span.start else 0
         got = replace(got, truncated_by=why_later(first, span, reached, slack_s, None))
-    store.keep(asset, source.name, width, span, got, known, currency)
+    if not is_holed(got, width):  # Its holes would be taken for times without trade.
+        store.keep(asset, source.name, width, span, got, known, currency)
     return got
+
+
+def is_holed(series: Candles, width: Resolution) -> bool:
+    """Whether so many bars contradicted themselves and were dropped that it is no series."""
+    days = max(1, width.minutes // Resolution.DAY.minutes)  # Of wide bars days are dropped.
+    most = _DROPPED_AT_MOST * (len(series.candles) * days + series.dropped)
+    return series.dropped > max(_FEW_DROPPED, most)
 
 
 def _without_what_is_not_there(span: Window, known: Known) -> Window:

@@ -56,7 +56,7 @@ def winner(
     top = next((a for a in candidates if is_top_coin(a)), None)
     stock = next((a for a in candidates if a.kind == AssetKind.STOCK), None)
     winner = top or stock or next(iter(candidates), None)
-    if keep and winner is not None and (winner is top or _stocks_are_known()):
+    if keep and winner is not None and (winner is top or _all_are_known()):
         return _stored(winner, "settled")
     if winner is not None and winner.is_derivative and STOCK_TICKER.fullmatch(winner.ticker):
         return None  # It may be a copy of a stock that we cannot see yet.
@@ -98,8 +98,9 @@ def _stored(asset: Asset, flag: str) -> Asset:
     return asset
 
 
-def _stocks_are_known() -> bool:
-    return Catalogue.objects.filter(kind=AssetKind.STOCK).exists()
+def _all_are_known() -> bool:
+    """Whether nobody else can bear a ticker whom we do not know yet."""
+    return Catalogue.objects.filter(kind__in=list(AssetKind)).count() == len(AssetKind)
 
 
 def symbol_of(asset: Asset, rivals: Sequence[Asset], *, keep: bool = True) -> str:

@@ -30,7 +30,7 @@ from prices.errors import (
 )
 from prices.models import Asset
 from prices.providers.base import Quotes
-from prices.services import doubts, pairs
+from prices.services import doubts, listed, pairs
 from prices.services.doubts import Notes, Suspicion
 from prices.services.symbols import Resolved
 from prices.types import AssetKind, Capability, Freshness, Instrument, Quote
@@ -50,25 +50,32 @@ def load(
     kind: AssetKind, by_key: Mapping[str, Resolved], purpose: Purpose, keys: Sequence[str]
 ) -> dict[str, QuoteAnswer | PricesError]:
     """Return quotes or errors by key, asking each source for what those before it did not give."""
-    before = cache.newest(keys, QuoteAnswer)
+    found = cache.newest(keys, QuoteAnswer)
+    held = {key: old for key, old in found.items() if old.ref == by_key[key].asset.ref}
+    never = {key: by_key[key] for key in keys if key not in held}
     return _Load(
         kind,
         by_key,
         purpose,
         list(keys),
-        {key: old for key, old in before.items() if old.ref == by_key[key].asset.ref},
+        held,
+        listed.quotes(never) | held if kind is AssetKind.CRYPTO else held,
         doubts.noted([by_key[key].asset.ref for key in keys]),
     ).results()
 
 
 @dataclass(slots=True)
 class _Load:
-    """What became known so far, by key. `before` are the newest copies, `notes` what is doubted."""
+    """What became known so far, by key; `notes` is what is doubted.
+
+    `held` are the newest copies of quotes, `before` the prices we had, of the list too.
+    """
 
     kind: AssetKind
     by_key: Mapping[str, Resolved]
     purpose: Purpose
     keys: list[str]
+    held: Mapping[str, QuoteAnswer]
     before: Mapping[str, QuoteAnswer]
     notes: Notes
     answers: dict[str, QuoteAnswer] = field(default_factory=dict)
@@ -247,7 +254,7 @@ class _Load:
 
         It says who was passed over for it now, not when it was fetched.
         """
-        held = self.before.get(key)
+        held = self.held.get(key)
         if held is None or held.last_updated <= answer.last_updated or held.disputed:
             return answer
         told = cache.as_copy(held, is_stale=False)

@@ -117,9 +117,15 @@ def hear() -> bytes | None:
 
 
 def _from_catalogue(asked: str, meant: Asked, *, lookup: bool, of_the_past: bool) -> Resolved:
-    _have(AssetKind.CRYPTO if meant.kind is not AssetKind.STOCK else AssetKind.STOCK)
-    found = _find([meant])[meant.text]
-    if meant.kind is None and not (found and (found.asset.settled or found.asset.pinned)):
+    try:
+        _have(AssetKind.CRYPTO if meant.kind is not AssetKind.STOCK else AssetKind.STOCK)
+    except UpstreamError:
+        found = _find([meant])[meant.text]
+        if not _is_settled(found):  # Else no catalogue could change whose the ticker is.
+            raise
+    else:
+        found = _find([meant])[meant.text]
+    if meant.kind is None and not _is_settled(found):
         # Whether a stock bears the ticker must be known before a smaller coin has it.
         _ensure_stocks(meant, is_needed=found is None)
         found = _find([meant])[meant.text]
@@ -132,6 +138,10 @@ def _from_catalogue(asked: str, meant: Asked, *, lookup: bool, of_the_past: bool
     if found is None:
         raise UnknownSymbolError(asked)
     return found
+
+
+def _is_settled(found: Resolved | None) -> bool:
+    return found is not None and (found.asset.settled or found.asset.pinned)
 
 
 def resolve_many(asked: Iterable[str]) -> Resolution:

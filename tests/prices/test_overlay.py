@@ -13,7 +13,7 @@ from redis import Redis
 from prices import cache, redis_clients
 from prices.answers import QuoteAnswer, TopAnswer
 from prices.redis_clients import RedisAwayError
-from prices.services import ranking
+from prices.services import doubts, ranking
 from tests.market import Sandbox
 from tests.prices.rest import ROOT, client, get, max_age, ok
 
@@ -179,6 +179,22 @@ def test_half_a_quote_is_laid_over_nothing(fields: dict[str, Any]) -> None:
     quote(**fields)
 
     assert first() == before
+
+
+@pytest.mark.parametrize("kind", ["disputed", "jump"])
+def test_a_quote_that_came_into_doubt_after_it_was_stored_is_laid_over_nothing(kind: str) -> None:
+    old_list()
+    before = first()
+    quote()
+    now = datetime.now(UTC)
+    if kind == "jump":
+        doubts.suspect("coingecko:bitcoin", doubts.Suspicion(1.0, now, now, now))
+    else:
+        doubts.note(kind, "coingecko:bitcoin", 60)
+
+    assert first() == before
+    doubts.trust(kind, "coingecko:bitcoin")
+    assert first()["current_price"] == ok("/BTC")["price"]
 
 
 def test_the_quote_of_another_coin_with_the_ticker_is_not_taken() -> None:

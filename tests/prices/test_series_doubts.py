@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from redis import Redis
 
-from prices import registry
+from prices import cache, registry
+from prices.answers import QuoteAnswer
+from prices.errors import UpstreamJumpError
 from prices.models import Asset, Bar, Series, StockSplit
 from prices.services import pairs
+from prices.services.series import Measure
 from prices.sessions import latest_session
+from prices.types import Candle, Resolution
 from tests.market import Sandbox
 from tests.prices.rest import ok
 
@@ -77,6 +83,52 @@ def test_doubled_candles_of_a_coin_are_answered_by_the_next_source_and_not_kept(
 
     assert skipped(healed) == []
     assert last(healed) == pytest.approx(price, rel=0.05)
+
+
+@pytest.mark.parametrize("asked", [{"period": "1d"}, {"period": "3m", "resolution": "240"}])
+def test_candles_a_fifth_off_a_price_of_just_now_are_answered_by_the_next_source(
+    sandbox: Sandbox, asked: dict[str, str]
+) -> None:
+    price = ok("/AVAX")["price"]
+    sandbox.fault("times", source="coinbase", factor=1.2)
+
+    doubted = ok("/AVAX/ohlcv", **asked)
+
+    assert skipped(doubted) == [("coinbase", "jump")]
+    assert last(doubted) == pytest.approx(price, rel=0.05)
+    assert highest_kept("AVAX") < 1.6 * price
+
+
+def test_newest_candles_a_fifth_off_behind_known_ones_are_seen_too(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    price = ok("/AVAX")["price"]
+    ok("/AVAX/ohlcv", period="1w", resolution="60")
+    forget(redis_client, "AVAX")
+    sandbox.fault("times", source="coinbase", factor=1.2)
+
+    doubted = ok("/AVAX/ohlcv", period="1w", resolution="60")
+
+    assert skipped(doubted) == [("coinbase", "jump")]
+    assert last(doubted) == pytest.approx(price, rel=0.05)
+
+
+def test_a_thin_market_s_old_trades_are_no_error_of_its_source() -> None:
+    bars = [Candle(at * 300, 1.2, 1.2, 1.2, 1.2, 1.0, True) for at in range(40)]
+    del bars[-3]
+    now = datetime.fromtimestamp(bars[-1].timestamp + 300, UTC)
+    ok("/AVAX")
+    asset = Asset.objects.get(ref="coingecko:avalanche-2")
+    cached = cache.read("price:AVAX", QuoteAnswer)
+    assert cached is not None
+    quote = msgspec.structs.replace(cached.value, price=1.0, last_updated=now)
+    cache.store("price:AVAX", quote, 60)
+    measure = Measure(asset, "AVAX", now)
+
+    measure.check("coinbase", bars, Resolution.M5)
+    whole = [replace(bar, timestamp=bars[-1].timestamp - 300 * at) for at, bar in enumerate(bars)]
+    with pytest.raises(UpstreamJumpError):
+        measure.check("coinbase", whole[::-1], Resolution.M5)
 
 
 def test_a_coin_s_known_bars_outlive_a_source_that_doubles(
@@ -167,3 +219,31 @@ def test_a_split_that_is_known_for_the_day_is_no_jump(sandbox: Sandbox) -> None:
     points = ok("/MSFT/history", period="1y")
 
     assert skipped(points) == []
+
+
+def test_candles_of_which_a_third_contradicts_itself_are_answered_by_the_next_source(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    sandbox.fault("bad_bars", source="coinbase")
+
+    holed = ok("/AVAX/ohlcv", period="1d")
+
+    assert skipped(holed) == [("coinbase", "dropped")]
+    assert (holed["dropped"], holed["count"] > 280) == (0, True)
+    assert not Series.objects.filter(asset__ticker="AVAX", source="coinbase").exists()
+
+    sandbox.heal()
+    forget(redis_client, "AVAX")
+    healed = ok("/AVAX/ohlcv", period="1d")
+    assert (skipped(healed), healed["dropped"], healed["count"] > 280) == ([], 0, True)
+
+
+def test_candles_of_which_a_third_contradicts_itself_are_given_where_nobody_has_better_ones(
+    sandbox: Sandbox, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_candles": ["coinbase"]}
+    sandbox.fault("bad_bars", source="coinbase")
+
+    holed = ok("/AVAX/ohlcv", period="1d")
+
+    assert (holed["dropped"] > 90, holed["count"] > 180) == (True, True)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from prices.errors import InvalidSymbolError
+from prices.errors import InvalidSymbolError, UpstreamError
 from prices.models import Asset, Catalogue
-from prices.services import searching, symbols
+from prices.services import catalogue, searching, symbols
 from prices.types import AssetKind
 
 pytestmark = pytest.mark.django_db
@@ -57,6 +57,27 @@ def test_the_larger_coin_wins_a_shared_ticker_and_keeps_it() -> None:
     Asset.objects.filter(pk=small.pk).update(market_cap_rank=2)
 
     assert ref_of("BTC") == "coingecko:bitcoin"
+
+
+def test_a_stock_that_has_its_ticker_is_found_while_the_coins_cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stock("ACME")
+    stock("NEWS")
+    assert ref_of("ACME") == "stock:ACME"
+    symbols._index.clear()
+    Catalogue.objects.filter(kind=AssetKind.CRYPTO).delete()
+
+    def missing(kind: AssetKind) -> bool:
+        if kind is AssetKind.CRYPTO:
+            raise UpstreamError("coingecko", "no answer in time")
+        return False
+
+    monkeypatch.setattr(catalogue, "ensure", missing)
+
+    assert symbols.resolve("ACME").asset.ref == "stock:ACME"
+    with pytest.raises(UpstreamError):
+        symbols.resolve("NEWS")  # A coin of the top might have it.
 
 
 @pytest.mark.parametrize("first", ["coin", "stock"])

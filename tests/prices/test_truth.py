@@ -439,6 +439,46 @@ def test_a_first_price_is_taken_and_so_is_a_large_move_over_days(
 
 
 @pytest.mark.usefixtures("alone")
+def listed(symbol: str) -> float:
+    """Have the list of coins, and return what it says of one."""
+    rows = ok("/crypto/top", limit=20)["cryptos"]
+    return float(next(row["current_price"] for row in rows if row["symbol"] == symbol))
+
+
+def test_a_first_price_and_a_first_series_are_held_against_the_list_of_coins(
+    sandbox: Sandbox,
+) -> None:
+    settle_pairs("XRP")
+    known = listed("XRP")
+    sandbox.fault("times", source="coingecko", factor=1.5)
+
+    first, series = ok("/XRP"), ok("/XRP/history", period="1d")
+
+    assert first["price"] == pytest.approx(known, rel=0.05)
+    assert first["disputed"] is True
+    assert series["data"][-1]["price"] == pytest.approx(known, rel=0.05)
+    for answer in (first, series):
+        assert {"source": "sandbox:coingecko", "code": "jump"} in answer["fallback_from"]
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_first_price_far_from_the_list_is_held_back_where_nobody_else_knows(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    known = listed("XRP")
+    sandbox.fault("times", source="coingecko", factor=1.5)
+
+    first = ok("/XRP")
+
+    assert first["price"] == pytest.approx(known)
+    assert (first["disputed"], first["stale"]) == (True, True)
+
+    sandbox.heal()
+    healed = later(redis_client, "XRP")
+    assert healed["price"] == pytest.approx(known, rel=0.05)
+    assert (healed["disputed"], healed["stale"]) == (False, False)
+
+
 @pytest.mark.parametrize("is_known", [True, False])
 def test_a_split_that_is_known_is_no_jump(redis_client: Redis, is_known: bool) -> None:
     quote = ok("/AAPL")
