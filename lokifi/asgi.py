@@ -25,8 +25,10 @@ from prices import sessions
 from prices.mode import claim_or_exit
 from streaming.events import EventStreams
 from streaming.routing import application as websockets
+from streaming.stopping import heed_no_failure_yet
 
 claim_or_exit()
+heed_no_failure_yet()
 # New York's calendar takes most of a second to load: not at some subscriber's cost.
 sessions.next_session(datetime.now(UTC))
 application = EventStreams(

@@ -15,6 +15,7 @@ from django.conf import settings
 from lokifi import development, embedded, parts
 from lokifi.banner import Facts, banner
 from lokifi.supervisor import Part, PartEndedError, PartFailedError, Supervisor, to_stdout
+from streaming.stopping import FAILED
 
 EXIT_STOPPED, EXIT_FAILED = 0, 1
 _OTHER_PORTS = 3
@@ -48,6 +49,8 @@ class Product:
             loop.add_signal_handler(number, work.cancel)
         try:
             failure = await work
+            # Who follows prices is not to wait for what nobody starts again.
+            self._supervisor.tell(self._web.name, FAILED)
         except asyncio.CancelledError:
             to_stdout("Stopping.")
             return EXIT_STOPPED

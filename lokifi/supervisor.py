@@ -164,6 +164,13 @@ class Supervisor:
             # A grandchild may hold the pipe open; what it says later is not waited for.
             await asyncio.wait({running.pump}, timeout=within_s)
 
+    def tell(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a part that is up and no terminal's."""
+        for one in self._running:
+            if one.part.name == name and one.is_up and not one.part.in_foreground:
+                with suppress(ProcessLookupError):
+                    one.process.send_signal(number)
+
     async def stop(self, *order: Collection[str]) -> None:
         """Stop the parts named first, then the next, and at the end whatever is left."""
         for names in order:

@@ -56,6 +56,7 @@ _LAYER_TIMEOUT_S = 5.0
 _RETRY_S = 1.0
 _FIRST_LOOK_WITHIN_S = 1.0
 _COME_BACK_MS = (500, 5000)
+_PERHAPS_BACK_MS = (30_000, 60_000)
 _CLOSE_TRIES = 10
 _SWEEP_S = 1.0
 _SWEEP_MOST = 500  # of the oldest, at once
@@ -96,6 +97,7 @@ class Hub:
         self._is_away = False
         self.is_listening = False
         self.is_stopping = False
+        self.is_failed = False
         now = self._loop.time()
         self._ticked_at = now
         self._quiet_since = now
@@ -204,16 +206,8 @@ class Hub:
         """Tell everyone that this server goes, and when to come back; nobody is let in any more."""
         self.is_stopping = True
         for feed in list(self._registry.feeds):
-            # Not all at once: another server has to take them.
-            wait_ms = random.randint(*_COME_BACK_MS)  # noqa: S311 (spreads load, keeps no secret)
-            feed.put(
-                NoticeFrame(
-                    code=Notice.STOPPING,
-                    message="This server stops; connect again.",
-                    retry_after_ms=wait_ms,
-                )
-            )
-            feed.end(Close.RESTARTING)
+            feed.put(_goodbye(is_failed=self.is_failed))
+            feed.end(Close.GOING_AWAY if self.is_failed else Close.RESTARTING)
 
     @property
     def has_said_goodbye(self) -> bool:
@@ -453,6 +447,15 @@ def _age_s(timestamp: str) -> float:
 
 
 _hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
+
+
+def _goodbye(*, is_failed: bool) -> NoticeFrame:
+    # Not all at once: another server has to take them.
+    after_ms = random.randint(*(_PERHAPS_BACK_MS if is_failed else _COME_BACK_MS))  # noqa: S311 (spreads load, keeps no secret)
+    message = "This server stops; connect again."
+    if is_failed:
+        message = "A part of this server failed: it stops, and does not come back by itself."
+    return NoticeFrame(code=Notice.STOPPING, message=message, retry_after_ms=after_ms)
 
 
 def hub() -> Hub:

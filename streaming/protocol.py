@@ -82,6 +82,7 @@ class Notice(StrEnum):
 class Close(IntEnum):
     """The close codes of the contract that we send ourselves."""
 
+    GOING_AWAY = 1001
     RESTARTING = 1012
     TOO_LARGE = 1009
     INTERNAL_ERROR = 1011

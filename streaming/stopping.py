@@ -2,7 +2,8 @@
 
 daphne just drops its connections and uvicorn closes them without a word of when
 to come back. So the hub's process takes the signal, lets the notice and the
-close go out, and then hands the signal on to the server's own handler.
+close go out, and then hands the signal on to the server's own handler. FAILED
+before that signal tells that nobody will start the server again.
 """
 
 from __future__ import annotations
@@ -14,24 +15,34 @@ from types import FrameType
 from typing import Any, Protocol
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+FAILED = signal.SIGUSR1
 # The whole stop has a few seconds, and the server needs some of them.
 _WITHIN_S = 0.7
 _POLL_S = 0.02
 
 
 class Stoppable(Protocol):
+    is_failed: bool
+
     def stop(self) -> None:
-        """Say goodbye to everyone."""
+        """Say goodbye to everyone; where `is_failed`, without a promise to come back."""
 
     @property
     def has_said_goodbye(self) -> bool:
         """Whether all of it was sent."""
 
 
+def heed_no_failure_yet() -> None:
+    """Let FAILED not end a process that has nobody to say goodbye to."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(FAILED, signal.SIG_IGN)
+
+
 def say_goodbye_first(who: Stoppable) -> None:
     """Let `who` stop before the server does; without a server of its own handlers, do nothing."""
     if threading.current_thread() is not threading.main_thread():
         return
+    signal.signal(FAILED, lambda *_: setattr(who, "is_failed", True))
     for number in _SIGNALS:
         servers = signal.getsignal(number)
         if callable(servers) and servers is not signal.default_int_handler:

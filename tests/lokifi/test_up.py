@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,9 +10,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 from lokifi import parts
 from lokifi.embedded import EmbeddedServer
@@ -105,11 +109,29 @@ def test_it_stops_as_one_and_starts_again_where_it_was(tmp_path: Path) -> None:
         assert not [line for line in ours if "Traceback" in line]
 
 
+def farewell(follower: ClientConnection) -> tuple[dict[str, Any], int | None]:
+    """Return the last notice of a connection, and the code that it was closed with."""
+    notice: dict[str, Any] = {}
+    try:
+        while True:
+            message = json.loads(follower.recv(timeout=30))
+            notice = message if message["type"] == "notice" else notice
+    except ConnectionClosed as closed:
+        return notice, closed.rcvd.code if closed.rcvd else None
+
+
 def test_a_part_that_dies_takes_the_rest_down_and_is_named(tmp_path: Path) -> None:
     with Start(tmp_path) as up:
         pids = up.wait_until_up()
-        os.kill(up.part("celery --quiet -A lokifi beat"), signal.SIGKILL)
+        with connect(f"ws://127.0.0.1:{up.port}/api/ws/prices") as follower:
+            follower.recv(timeout=20)
+            os.kill(up.part("celery --quiet -A lokifi beat"), signal.SIGKILL)
+            notice, code = farewell(follower)
 
+        assert notice["code"] == "stopping"
+        assert "does not come back by itself" in notice["message"]
+        assert notice["retry_after_ms"] >= 30_000
+        assert code == 1001, "and not that of a restart"
         assert up.process.wait() == 1
         until_gone(pids, timeout_s=1)
         assert "beat was ended by SIGKILL. Everything was stopped." in up.said
