@@ -169,7 +169,7 @@ def _ends_at(one: Candle | Point) -> float:
     return one.close if isinstance(one, Candle) else one.price
 
 
-def _moved_percent(steps: Sequence[Candle] | Sequence[Point], width: Resolution) -> float | None:
+def _moved_percent(steps: Sequence[Candle | Point], width: Resolution) -> float | None:
     """Return how far a series goes within a step; None where there are few, or some are missing.
 
     It is the second furthest of the last ones: the furthest may be where a source began to err.
