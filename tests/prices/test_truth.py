@@ -438,7 +438,6 @@ def test_a_first_price_is_taken_and_so_is_a_large_move_over_days(
     assert again(redis_client)["price"] == pytest.approx(1.8 * first["price"], rel=0.02)
 
 
-@pytest.mark.usefixtures("alone")
 def listed(symbol: str) -> float:
     """Have the list of coins, and return what it says of one."""
     rows = ok("/crypto/top", limit=20)["cryptos"]
@@ -479,6 +478,7 @@ def test_a_first_price_far_from_the_list_is_held_back_where_nobody_else_knows(
     assert (healed["disputed"], healed["stale"]) == (False, False)
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("is_known", [True, False])
 def test_a_split_that_is_known_is_no_jump(redis_client: Redis, is_known: bool) -> None:
     quote = ok("/AAPL")
