@@ -40,7 +40,7 @@ def test_a_body_that_cannot_be_read_is_refused(
 
 @pytest.mark.parametrize(
     "path",
-    ["/stream", "/crypto", "/crypto/what", "/symbols", "/batch/", "/BTC/", "/BTC/what", "/a/b/c"],
+    ["/crypto", "/crypto/what", "/symbols", "/batch/", "/BTC/", "/BTC/what", "/a/b/c"],
 )
 def test_an_address_that_is_none_is_not_found_and_not_redirected(path: str) -> None:
     problem(get(path), 404, "not_found")
