@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +32,7 @@ from prices.errors import (
     UpstreamNotFoundError,
     UpstreamRateLimitedError,
 )
+from prices.providers import deadline
 from prices.redis_clients import RedisAwayError
 from prices.types import AssetKind, Capability
 
@@ -40,6 +41,8 @@ T = TypeVar("T")
 # After so long no further source is tried: who waits is better off with an old
 # copy, or with trying again when the slow sources' switches are open.
 CHAIN_S = 9.0
+# All calls that one source's answer takes, page by page, end after so long: what came is kept.
+QUESTION_S = 24.0
 
 # What lets the next source of a chain be tried.
 _PASSED_OVER = (
@@ -100,7 +103,8 @@ def ask(
             if (errors or second_best) and time.monotonic() > give_up:
                 break
             try:
-                value = refusals.heeded(name, question)
+                with _in_time(capability):
+                    value = refusals.heeded(name, question)
             except ProviderNotConfiguredError as exc:
                 errors.append(exc)
                 continue
@@ -119,6 +123,11 @@ def ask(
     if second_best is not None:
         return second_best
     raise _telling(errors, kind, capability)
+
+
+def _in_time(capability: Capability) -> AbstractContextManager[None]:
+    """Limit the time of a question; a catalogue is a few long calls that nobody waits for."""
+    return nullcontext() if capability is Capability.LISTINGS else deadline.question(QUESTION_S)
 
 
 class _Refusals:

@@ -234,7 +234,10 @@ class HttpProvider:
 
         Raises PricesError, and nothing else, on any failure.
         """
+        if not deadline.left_s():
+            raise UpstreamTimeoutError(self.name, "its answers take too long together")
         with self.admitted() as call:
+            within_s = min(within_s, deadline.left_s())
             call.reply = self.ask(
                 self.base_url + path, params, self.auth_headers(), max_bytes, within_s
             )

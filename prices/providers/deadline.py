@@ -1,12 +1,14 @@
-"""One time limit for a whole call, from the connection to the last byte.
+"""One time limit for a whole call, from the connection to the last byte, and one for a question.
 
 httpx limits each step by itself, so a server that sends a byte every few
 seconds, of the headers even, could hold a thread for hours. Here every wait on
-the socket ends with the call's deadline at the latest.
+the socket ends with the call's deadline at the latest. A question that takes many
+calls, each of them within its time, ends with a deadline of its own.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ import httpcore
 import httpx
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+_question: ContextVar[float] = ContextVar("question", default=math.inf)
 
 
 @contextmanager
@@ -28,6 +31,21 @@ def within(seconds: float) -> Iterator[None]:
         yield
     finally:
         _deadline.reset(token)
+
+
+@contextmanager
+def question(seconds: float) -> Iterator[None]:
+    """Let all calls of this thread's block together take `seconds` at most."""
+    token = _question.set(min(_question.get(), time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _question.reset(token)
+
+
+def left_s() -> float:
+    """Return how long the calls of a question may still take; infinity outside of one."""
+    return max(0.0, _question.get() - time.monotonic())
 
 
 def check() -> None:

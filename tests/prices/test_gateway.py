@@ -10,7 +10,8 @@ from redis import Redis
 from prices import failures, gateway, registry
 from prices.breaker import FAILURES, Standing
 from prices.errors import UpstreamError, UpstreamNotFoundError
-from prices.models import Asset
+from prices.models import Asset, Bar
+from prices.services import pairs
 from tests.market import Sandbox
 from tests.prices.rest import get, ok
 
@@ -80,3 +81,31 @@ def test_an_answer_without_a_call_does_not_say_that_a_source_is_whole(redis_clie
 
     assert registry.breaker("coinbase").standing().is_untried
     assert registry.breaker("coinbase").turn().is_trial
+
+
+def test_pages_that_are_slow_each_are_a_failure_together_and_what_came_is_kept(
+    sandbox: Sandbox, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candles = "/coinbase/products/BTC-USD/candles"
+    pairs.settled(Asset.objects.get(coingecko_id="bitcoin"), "coinbase")
+    sandbox.fault("delay", delay_s=0.4, path=candles)
+    monkeypatch.setattr(gateway, "QUESTION_S", 1.8)
+
+    get("/BTC/ohlcv", period="5y", resolution="D")
+
+    assert redis_client.get("breaker:coinbase:failures") == "1"
+    first = sandbox.count(candles)
+    kept = Bar.objects.filter(series__source="coinbase", series__resolution="D").count()
+    assert 1 <= first <= 5
+    sandbox.heal()
+    monkeypatch.undo()
+    redis_client.flushdb()
+
+    whole = ok("/BTC/ohlcv", period="5y", resolution="D")
+
+    assert whole["fallback_from"] == []
+    # The day under way is on the first page, and is not kept.
+    assert kept >= 300 * (first - 1) - 1
+    pages = -(-whole["count"] // 300)
+    # What was kept is not asked for again; the newest days are.
+    assert sandbox.count(candles) - first <= pages - (first - 1) + 1
