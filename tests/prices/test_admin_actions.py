@@ -84,7 +84,7 @@ def test_a_ticker_that_changes_hands_takes_no_old_price_with_it(
         admin_client.post(detail(other), {"pinned": "on", "is_active": "on"})
 
     names = {*redis_client.keys("*price:*"), *redis_client.keys("*history:*")}
-    assert names == {f"price:{other.ref}", f"good:price:{other.ref}"}
+    assert names == {f"{kind}price:{other.ref}" for kind in ("", "good:", "sent:")}
 
 
 def test_more_assets_than_anyone_means_are_refused(admin_client: Client) -> None:
