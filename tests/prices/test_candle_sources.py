@@ -200,15 +200,16 @@ def test_a_status_is_told_apart(
             ask()
 
 
-def test_a_location_that_binance_does_not_serve_is_asked_once(sandbox: Sandbox) -> None:
+def test_a_location_that_binance_does_not_serve_is_told_as_a_refusal_for_an_hour(
+    sandbox: Sandbox,
+) -> None:
     sandbox.fault("status", status=451, source="binance")
     source = make(sandbox, Binance)
 
-    for _ in range(3):
-        with pytest.raises(PlanRestrictedError):
-            source.candles(instrument(source), week(source), Resolution.DAY)
+    with pytest.raises(PlanRestrictedError) as refused:
+        source.candles(instrument(source), week(source), Resolution.DAY)
 
-    assert sandbox.count("/binance") == 1
+    assert refused.value.of_source_s == 3600
     source.close()
 
 
