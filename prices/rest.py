@@ -16,6 +16,7 @@ from django.utils.http import parse_etags
 from rest_framework import exceptions, serializers
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -68,6 +69,18 @@ class PricesView(APIView):
     """What all views below /api have in common."""
 
     content_negotiation_class = Negotiation
+
+
+class ReadyRenderer(BaseRenderer):
+    """Lets an `Accept` of its media type be met; what is sent is ready, so nothing is rendered."""
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        return b""
 
 
 class BoundedJSONParser(BaseParser):

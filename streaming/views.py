@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, serializers
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from prices import schema
-from prices.rest import PricesView, sent
+from prices.rest import PricesView, ReadyRenderer, sent
 from prices.serializers import ListedField
 from prices.views import SCHEMA_AGE_S
 from streaming import asyncapi, events
@@ -36,19 +34,11 @@ class StreamQuery(serializers.Serializer[Any]):
         return sorted(named)
 
 
-class EventStreamRenderer(BaseRenderer):
-    """Lets `Accept: text/event-stream` be met; nothing is rendered."""
+class EventStreamRenderer(ReadyRenderer):
+    """Server-sent events, which are written as ticks come."""
 
     media_type = MEDIA_TYPE
     format = "event-stream"
-
-    def render(
-        self,
-        data: Any,
-        accepted_media_type: str | None = None,
-        renderer_context: Mapping[str, Any] | None = None,
-    ) -> bytes:
-        return b""
 
 
 class PriceStreamView(PricesView):
@@ -84,19 +74,11 @@ class PriceStreamView(PricesView):
         return response
 
 
-class YamlRenderer(BaseRenderer):
-    """Lets `Accept: application/yaml` be met; the document is text already."""
+class YamlRenderer(ReadyRenderer):
+    """YAML; the document is text already."""
 
     media_type = "application/yaml"
     format = "yaml"
-
-    def render(
-        self,
-        data: Any,
-        accepted_media_type: str | None = None,
-        renderer_context: Mapping[str, Any] | None = None,
-    ) -> bytes:
-        return b""
 
 
 class AsyncApiView(PricesView):
