@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from bench import wire
+from tests.chaos.stage import Prices
 from tests.product import Web
 
 PATH = "/api/ws/prices"
@@ -46,13 +47,8 @@ class _Message(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class _Priced(msgspec.Struct):
-    price: float
-    stale: bool
-
-
 _decode = msgspec.json.Decoder(_Message).decode
-_decode_prices = msgspec.json.Decoder(dict[str, _Priced]).decode
+_decode_prices = msgspec.json.Decoder(Prices).decode
 
 
 class Client(asyncio.Protocol):
@@ -173,9 +169,7 @@ class Client(asyncio.Protocol):
         self.send(**asked)
 
     def _hear(self, message: _Message, now: float) -> None:
-        prices = None
-        if self._keeps_prices:
-            prices = {s: (q.price, q.stale) for s, q in _decode_prices(message.data).items()}
+        prices = _decode_prices(message.data) if self._keeps_prices else None
         heard = Heard(
             kind=message.type,
             epoch=message.epoch,

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import msgspec
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -201,6 +202,17 @@ def status_of(url: str, timeout_s: float = 10) -> tuple[int, float, bytes]:
         return 0, time.monotonic() - begin, b""
 
 
+class Priced(msgspec.Struct, frozen=True):
+    """What is looked at of a quote."""
+
+    price: float
+    stale: bool
+    last_updated: datetime
+
+
+Prices = dict[str, Priced]
+
+
 @dataclass(frozen=True)
 class Published:
     """A tick as Redis had it."""
@@ -210,7 +222,7 @@ class Published:
     at: float
     interval_s: int
     count: int
-    prices: dict[str, tuple[float, bool]]
+    prices: Prices
 
 
 class Recorder:
@@ -262,7 +274,7 @@ class Recorder:
                 at=datetime.fromisoformat(tick["timestamp"]).timestamp(),
                 interval_s=json.loads(body)["update_interval"],
                 count=tick["count"],
-                prices={s: (q["price"], q["stale"]) for s, q in tick["data"].items()},
+                prices=msgspec.convert(tick["data"], Prices),
             )
         except (ValueError, KeyError, TypeError) as exc:
             self.torn.append(repr(exc))

@@ -11,9 +11,7 @@ from contextlib import suppress
 from tests.chaos.clients import Client, Heard, Swarm, until
 from tests.chaos.figures import Figure, at_most, exactly, percentile, told, within
 from tests.chaos.scenario import SEED, Size, scenario
-from tests.chaos.stage import Recorder, Stage, seen, status_of
-
-Prices = dict[str, tuple[float, bool]]  # and whether it is stale
+from tests.chaos.stage import Prices, Recorder, Stage, seen, status_of
 
 _PRICE = "/api/v1/prices/"
 _STEADY = 2  # ticks that everyone has before a fault begins
@@ -66,7 +64,7 @@ async def redis_killed(stage: Stage, size: Size) -> list[Figure]:
         seen(web)
     asking = [Asking(web.url + _PRICE + symbols[0]) for web in stage.webs]
     stage.redis.kill()
-    new = await _come_meanwhile(stage, swarm, _moving(symbols, before)[:10], size)
+    new = await _come_meanwhile(stage, swarm, symbols[:10], size)
     await stage.aside(stage.restart_redis)
     back_at = time.time()
     await until(lambda: all(_first_after(c, back_at) for c in old if c.is_open), within_s=30)
@@ -107,11 +105,6 @@ async def _come_meanwhile(
     return new
 
 
-def _moving(symbols: list[str], before: Prices) -> list[str]:
-    """Leave out coins that are held at a dollar: fetched anew they say what they said before."""
-    return [s for s in symbols if s not in before or abs(before[s][0] - 1) > 0.02]
-
-
 def _let_in(new: list[Client]) -> int:
     return sum(client.subscribed.done() for client in new)
 
@@ -121,12 +114,15 @@ def _told_stale(new: list[Client], before: Prices) -> int:
 
 
 def _knows_what_is_old(client: Client, before: Prices) -> bool:
-    """Return whether what the last tick said is marked stale; another price was just fetched."""
+    """Return whether all that is not newer than the last tick is marked stale."""
     first = next((h for h in client.heard if h.kind == "price_update"), None)
     if first is None or not first.data:
         return False
-    fresh = {symbol: price for symbol, (price, stale) in first.data.items() if not stale}
-    return all(symbol in before and before[symbol][0] != fresh[symbol] for symbol in fresh)
+    fresh = {symbol: quote for symbol, quote in first.data.items() if not quote.stale}
+    return all(
+        symbol in before and quote.last_updated > before[symbol].last_updated
+        for symbol, quote in fresh.items()
+    )
 
 
 def _first_after(client: Client, at: float) -> float | None:
