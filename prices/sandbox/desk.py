@@ -109,6 +109,7 @@ class Desk:
                 asked=(*call.path.split("/"), *call.query.values()),
                 writes_text=source.writes_text,
                 factor=fault.factor,
+                value=fault.value,
             )
         return reply
 

@@ -12,6 +12,7 @@
     negative       prices below zero
     absurd         prices a million million times too high
     times          prices `factor` times as high, and what goes with them
+    repeats        `value` where numbers belong: a price that stands still while its time moves
     not_finite     NaN where numbers belong, which is no JSON
     bad_bars       candles whose close lies above their high
     frozen         the market stands still from the moment the fault is set
@@ -39,6 +40,7 @@ _HTML = (
     b"<!DOCTYPE html><html><head><title>Just a moment...</title></head>"
     b"<body><h1>Sorry, something went wrong</h1><p>error code: 1015</p></body></html>"
 )
+_NUMBERS = ["seconds", "calls", "status", "delay_s", "bytes_per_s", "size_bytes", "factor", "value"]
 _numbers = count(1)
 
 
@@ -63,6 +65,7 @@ class Fault:
     bytes_per_s: float = 50.0
     size_bytes: int = 64 * 1024 * 1024
     factor: float = 2.0
+    value: float = 1.0
     only: list[str] = field(default_factory=list)  # ids or tickers of the rows to spoil
     names: list[str] = field(default_factory=list)  # the fields to spoil
     number: int = field(default_factory=_numbers.__next__)
@@ -101,7 +104,7 @@ def fault_from(content: Any, *, began: float, market_time: float) -> Fault:
         raise FaultError(f"source must be one of {', '.join(FAULTY)}.")
     if content.get("body", "default") not in BODIES:
         raise FaultError(f"body must be one of {', '.join(sorted(BODIES))}.")
-    for name in ("seconds", "calls", "delay_s", "bytes_per_s", "size_bytes", "status", "factor"):
+    for name in _NUMBERS:
         value = content.get(name)
         if name in content and not (value is None or (_is_number(value) and value >= 0)):
             raise FaultError(f"{name} must be a number from 0.")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 from prices.sandbox.wire import Reply, encoded
 
 SPOILING_KINDS = frozenset(
-    {"wrong_types", "nulls", "negative", "absurd", "times", "not_finite", "bad_bars"}
+    {"wrong_types", "nulls", "negative", "absurd", "times", "repeats", "not_finite", "bad_bars"}
 )
 
 # Numbers that tell a time or a place, not a value; and what holds nothing else.
@@ -24,7 +24,7 @@ openTime closeTime serverTime firstId lastId regularMarketTime firstTradeDate gm
 priceHint scale currentTradingPeriod events splits rateLimits epoch code
 """
 _KEPT = frozenset(_TIMES_AND_PLACES.split())
-_WRONG: Mapping[str, Callable[[float], Any]] = {
+_WRONG: dict[str, Callable[[float], Any]] = {
     "wrong_types": lambda _: "n/a",
     "nulls": lambda _: None,
     "negative": lambda value: -abs(value) or -1,
@@ -44,12 +44,14 @@ def spoiled(
     asked: Collection[str] = (),
     writes_text: bool = False,
     factor: float = 1.0,
+    value: float = 1.0,
 ) -> Reply:
     """Return a right answer spoiled; anything else as it is.
 
     `only` names the rows to spoil, by id or ticker, all where it is empty; an answer
     that is about one of them because it was `asked` for is spoiled whole. `names` are
-    the fields, all where it is empty. `factor` is what `times` multiplies by.
+    the fields, all where it is empty. `factor` is what `times` multiplies by,
+    `value` what `repeats` tells.
     """
     if kind not in SPOILING_KINDS or reply.status != 200:
         return reply
@@ -60,7 +62,8 @@ def spoiled(
             _bad_bars(content)
         body = encoded(content)
     else:
-        wrong = _WRONG.get(kind, lambda value: value * factor)
+        told = _WRONG | {"times": lambda right: right * factor, "repeats": lambda _: value}
+        wrong = told[kind]
         walk = _Walk(wrong, only, names, writes_text)
         body = encoded(walk.through(content, inside=is_all))
     headers = {name: value for name, value in reply.headers.items() if name != "etag"}

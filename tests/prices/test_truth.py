@@ -51,13 +51,16 @@ def test_a_frozen_feed_is_stale_after_its_source_s_cadence(
 def test_a_price_that_repeats_is_live_as_long_as_its_time_moves(
     sandbox: Sandbox, redis_client: Redis
 ) -> None:
-    sandbox.fault("times", path=COINS, factor=0, names=["price_change_24h"])
+    sandbox.fault("repeats", path=COINS, value=1.0, names=["current_price"])
+    looks = []
     for minutes in (60, 30, 0):
         sandbox.control("POST", "clock", {"shift_s": -minutes * 60})
-        quote = again(redis_client, "USDC")
+        with time_machine.travel(datetime.now(UTC) - timedelta(minutes=minutes)):
+            looks.append(again(redis_client, "USDC"))
 
-    assert quote["price"] == pytest.approx(1.0, abs=0.01)
-    assert quote["freshness"] == "live"
+    assert [one["price"] for one in looks] == [1.0, 1.0, 1.0]
+    assert [one["freshness"] for one in looks] == ["live", "live", "live"]
+    assert len({one["as_of"] for one in looks}) == 3
 
 
 def test_a_series_that_is_no_longer_live_is_renewed_though_its_key_still_lives(

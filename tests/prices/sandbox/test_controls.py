@@ -218,6 +218,7 @@ def test_html_and_nothing_come_with_status_200(market: httpx.Client, gecko: http
         ("nulls", lambda value: value is None),
         ("negative", lambda value: value < 0),
         ("absurd", lambda value: value > 1e14),
+        ("repeats", lambda value: value == 1.0),
         ("not_finite", math.isnan),
     ],
 )

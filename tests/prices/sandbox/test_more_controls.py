@@ -176,6 +176,7 @@ def test_a_restricted_place_a_ban_and_a_plain_429_can_be_had(market: httpx.Clien
         ("nulls", lambda value: value is None),
         ("negative", lambda value: float(value) < 0),
         ("absurd", lambda value: float(value) > 1e12),
+        ("repeats", lambda value: float(value) == 1.0),
         ("not_finite", lambda value: math.isnan(float(value))),
     ],
 )
