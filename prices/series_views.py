@@ -22,7 +22,7 @@ from prices.serializers import (
     SeveralQuery,
     shape_of,
 )
-from prices.services import explaining, past, several, spans, symbols
+from prices.services import closes, explaining, past, several, spans, symbols
 from prices.services.symbols import Resolved
 from prices.types import Period
 
@@ -135,9 +135,9 @@ class PriceAtView(PricesView):
         query = query_of(request, PriceAtQuery)
         with traced(request, query) as trace:
             resolved = symbols.resolve(symbol, of_the_past=True)
-            held: Held[Any] = past.price_at(resolved, query["date"])
+            held: Held[Any] = closes.price_at(resolved, query["date"])
         if trace:
-            key = past.at_key(resolved, query["date"])
+            key = closes.at_key(resolved, query["date"])
             held = explaining.explained(held, trace, symbol, resolved, key)
         return answered(request, held, is_forced=bool(trace))
 

@@ -1,40 +1,29 @@
-"""What was: series of assets that are traded no more, and the price on a day gone by."""
+"""What was: series of assets that are traded no more."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from prices import cache, gateway, registry
-from prices.answers import CandlesAnswer, HistoryAnswer, PriceAtAnswer
+from prices import cache, registry
+from prices.answers import CandlesAnswer, HistoryAnswer
 from prices.cache import Held
 from prices.errors import (
-    InvalidParameterError,
-    NoCloseError,
     NoPriceError,
-    NotListedError,
-    PlanRestrictedError,
     PricesError,
     ResolutionUnavailableError,
-    UpstreamError,
-    UpstreamNotFoundError,
 )
-from prices.models import Asset, Bar, Series, StockSplit
+from prices.models import Asset, Bar, Series
 from prices.providers.bars import aligned, roll_up
 from prices.services import history as series
-from prices.services import retirement, store, symbols
-from prices.services import series as bars_of
-from prices.services.series import Measure, Part
+from prices.services import retirement, symbols
 from prices.services.symbols import Resolved
-from prices.sessions import NEW_YORK, latest_session, session_on
+from prices.sessions import session_on
 from prices.types import (
     Adjustment,
     AssetKind,
     Candle,
     Candles,
-    Capability,
     Freshness,
     Origin,
     Period,
@@ -47,13 +36,6 @@ from prices.types import (
 DAY_S = 86_400
 # What is left of a gone asset are days, and what is made of them.
 _WIDTHS = (Resolution.DAY, Resolution.WEEK, Resolution.MONTH)
-# A close does not change any more; the newest ones may still be amended.
-# Anybody can make up days: no copies of a day, which the store has anyway.
-AT = cache.Lifetime("list", 3600, good_s=0)
-AT_NEW = cache.Lifetime("list", 60, good_s=0)
-_SETTLED_AFTER = timedelta(days=3)
-# How much longer than the day asked for a period must reach back.
-_MARGIN = timedelta(days=10)
 
 
 def history(resolved: Resolved, period: Period, *, force: bool = False) -> Held[HistoryAnswer]:
@@ -110,38 +92,6 @@ def candles(
         candles=bars,
     )
     return Held(answer, cache.encode(answer), held.life_s, held.was_hit)
-
-
-def price_at(resolved: Resolved, day: date) -> Held[PriceAtAnswer]:
-    """Return the close of a day that is over, or the nearest one before it.
-
-    A stock's days are New York's, a coin's UTC's. The store is looked at first, then the
-    sources in order. Raises InvalidParameterError for a day to come, NoCloseError for one
-    before the first close, PlanRestrictedError, and what services/history.py raises.
-    """
-    today = _today(AssetKind(resolved.asset.kind))
-    if day > today:
-        raise InvalidParameterError("date", f"{day} is yet to come.")
-    is_new = day > today - _SETTLED_AFTER
-    held = cache.fetch(
-        at_key(resolved, day),
-        lambda: _stored_close(resolved, day) or _close(resolved, day),
-        PriceAtAnswer,
-        AT_NEW if is_new else AT,
-        fits=lambda _, value: value.ref == resolved.asset.ref,
-    )
-    # Out of the store, or of a series that was held: no source was asked.
-    return replace(held, was_hit=held.was_hit or held.value.cached)
-
-
-def _today(kind: AssetKind) -> date:
-    """Return the day it is: in New York for stocks, in UTC for coins."""
-    return datetime.now(NEW_YORK if kind is AssetKind.STOCK else UTC).date()
-
-
-def at_key(resolved: Resolved, day: date) -> str:
-    """Return under which key the close of a day is held."""
-    return cache.list_key(f"at:{resolved.symbol}:{day}")
 
 
 def closed_at(kind: AssetKind, bar: Candle) -> datetime:
@@ -281,187 +231,3 @@ _COMMON = (
     *("source", "fetched_at", "cached", "stale", "currency", "quote_currency", "fallback_from"),
     *("volume_basis", "market", "adjustment", "segments", "origin", "coverage"),
 )
-
-
-def _close(resolved: Resolved, day: date) -> PriceAtAnswer:
-    """Return the close on a day or the nearest before it, from a series of days.
-
-    Where that series has none, or none of the days just before, the sources are asked
-    in order for those days alone.
-    """
-    held = candles(resolved, _reaching(resolved, day), Resolution.DAY)
-    whole = held.value
-    found = _closes_up_to(day, whole.candles)
-    if not found or found[-1].timestamp < _midnight(day) - _MARGIN.total_seconds():
-        elsewhere = None if resolved.asset.is_gone else _elsewhere(resolved, day)
-        if elsewhere is not None:
-            return elsewhere
-    if not found:
-        raise _too_early(resolved, day, whole)
-    fields = {name: getattr(whole, name) for name in _COMMON_AT}
-    return _answer(resolved, day, found[-1], fields, is_cached=held.was_hit)
-
-
-_COMMON_AT = (
-    *("source", "fetched_at", "stale", "currency", "quote_currency", "fallback_from"),
-    *("adjustment", "origin"),
-)
-
-
-def _closes_up_to(day: date, bars: Sequence[Candle]) -> list[Candle]:
-    until = _midnight(day) + DAY_S
-    return [bar for bar in bars if bar.closed and bar.timestamp < until]
-
-
-def _elsewhere(resolved: Resolved, day: date) -> PriceAtAnswer | None:
-    """Return the close by the first source of the chain that has one of the days up to `day`.
-
-    None where no source has; raises UpstreamError where one that could not be asked may.
-    """
-    asset = resolved.asset
-    kind = AssetKind(asset.kind)
-    midnight = datetime.combine(day, time(), UTC)
-    span = Window(midnight - _MARGIN, min(midnight + timedelta(days=1), datetime.now(UTC)))
-    measure = Measure(asset, resolved.symbol, datetime.now(UTC))
-
-    def question(source: Any) -> Part:
-        begins = store.begins(asset, source.name, Resolution.DAY, span.start)
-        if begins is not None and begins >= _midnight(day) + DAY_S:
-            raise NotListedError(source.name, asset.ref)  # It was asked, and has none so early.
-        part = bars_of.bars(source, span, Resolution.DAY, measure)
-        if not _closes_up_to(day, _bars(part)):
-            raise NotListedError(source.name, asset.ref)
-        return part
-
-    try:
-        got = gateway.ask(kind, Capability.CANDLES, question)
-    except UpstreamNotFoundError:
-        return None
-    except UpstreamError:
-        raise
-    except PricesError:
-        return None
-    fields = {
-        "source": got.source,
-        "fetched_at": got.fetched_at,
-        "stale": False,
-        "currency": got.value.currency,
-        "quote_currency": got.value.currency,
-        "fallback_from": got.skipped,
-        "adjustment": got.value.series.adjustment,
-        "origin": got.value.series.origin,
-    }
-    return _answer(resolved, day, _closes_up_to(day, _bars(got.value))[-1], fields)
-
-
-def _bars(part: Part) -> list[Candle]:
-    return part.series.candles if isinstance(part.series, Candles) else []
-
-
-def _reaching(resolved: Resolved, day: date) -> Period:
-    """Return the shortest period of days that reaches back to a day."""
-    age = datetime.now(UTC).date() - day + _MARGIN
-    if resolved.asset.is_gone:
-        return Period.ALL
-    periods = (Period.YEAR, Period.FIVE_YEARS)
-    return next((one for one in periods if one.span and age < one.span), Period.ALL)
-
-
-def _too_early(resolved: Resolved, day: date, whole: CandlesAnswer) -> Exception:
-    if whole.truncated_by is TruncatedBy.PLAN:
-        return PlanRestrictedError(
-            whole.source, f"its plan does not reach back to {day}", allowed_by="another plan"
-        )
-    first = whole.candles[0].timestamp if whole.candles else None
-    since = datetime.fromtimestamp(first, UTC).date() if first is not None else None
-    return NoCloseError(resolved.symbol, day, since)
-
-
-def _stored_close(resolved: Resolved, day: date) -> PriceAtAnswer | None:
-    """Return the close of the last trading day up to `day` where the store has that very bar."""
-    asset = resolved.asset
-    kind = AssetKind(asset.kind)
-    if asset.is_gone:
-        return None
-    opens = _midnight(_trading_day(kind, day))
-    chain = registry.chain(kind, Capability.CANDLES)
-    rows = Bar.objects.filter(
-        opens=opens,
-        series__asset=asset,
-        series__resolution=Resolution.DAY,
-        series__source__in=chain,
-    ).select_related("series")
-    for bar in sorted(rows, key=lambda bar: chain.index(bar.series.source)):
-        if kind is AssetKind.STOCK and not _is_adjusted(bar):
-            continue
-        fields = {
-            "source": registry.public_name(bar.series.source),
-            "fetched_at": bar.series.renewed_at,
-            "stale": False,
-            "currency": bar.series.currency,
-            "quote_currency": bar.series.currency,
-            "fallback_from": [],
-            "adjustment": Adjustment(bar.series.adjustment),
-            "origin": Origin.PROVIDER,
-        }
-        was = Candle(bar.opens, bar.open, bar.high, bar.low, bar.close, bar.volume, True)
-        if closed_at(kind, was) > datetime.now(UTC):
-            return None
-        return _answer(resolved, day, was, fields, is_cached=True)
-    return None
-
-
-def _trading_day(kind: AssetKind, day: date) -> date:
-    """Return the newest day up to `day` that has a close by now."""
-    now = datetime.now(UTC)
-    if kind is AssetKind.CRYPTO:
-        return min(day, now.date() - timedelta(days=1))
-    session = session_on(day)
-    at = session.closes if session else datetime.combine(day, time(), UTC)
-    latest = latest_session(min(at, now))
-    if latest.closes > now:
-        latest = latest_session(latest.opens - timedelta(minutes=1))
-    return latest.day
-
-
-def _is_adjusted(bar: Bar) -> bool:
-    """Whether a stock's bar is in today's shares: adjusted, and no split came after.
-
-    Not all sources tell of splits: theirs is known by what they say of bars they gave before.
-    """
-    kept = bar.series
-    if kept.adjustment != Adjustment.SPLITS:
-        return False
-    confirmed_at = store.confirmed_at(kept, bar.opens)
-    if confirmed_at is None or confirmed_at < latest_session(datetime.now(UTC)).opens:
-        return False
-    return not StockSplit.objects.filter(asset=kept.asset_id, day__gte=confirmed_at).exists()
-
-
-def _answer(
-    resolved: Resolved,
-    day: date,
-    bar: Candle,
-    fields: dict[str, Any],
-    *,
-    is_cached: bool = False,
-) -> PriceAtAnswer:
-    asset = resolved.asset
-    kind = AssetKind(asset.kind)
-    return PriceAtAnswer(
-        **fields,
-        cached=is_cached,
-        as_of=closed_at(kind, bar),
-        symbol=resolved.symbol,
-        ref=asset.ref,
-        name=asset.name,
-        kind=kind,
-        date=day,
-        close_date=datetime.fromtimestamp(bar.timestamp, UTC).date(),
-        price=bar.close,
-        alternatives=resolved.alternatives,
-    )
-
-
-def _midnight(day: date) -> int:
-    return int(datetime.combine(day, time(), UTC).timestamp())

@@ -13,14 +13,30 @@ from django.conf import settings
 
 from prices import cache
 from prices.answers import QuoteAnswer, Segment
-from prices.errors import NotListedError, UpstreamError, UpstreamJumpError
+from prices.errors import (
+    NotListedError,
+    PlanRestrictedError,
+    PricesError,
+    UpstreamError,
+    UpstreamJumpError,
+)
 from prices.models import Asset
 from prices.providers.bars import DAY_S, aligned, bar_end, roll_up, why_later
 from prices.providers.stock_source import closing
 from prices.services import doubts, listed, pairs, splits, store
 from prices.services.store import Known
 from prices.sessions import latest_session
-from prices.types import AssetKind, Candle, Candles, Point, Points, Resolution, Split, Window
+from prices.types import (
+    AssetKind,
+    Candle,
+    Candles,
+    Point,
+    Points,
+    Resolution,
+    Split,
+    TruncatedBy,
+    Window,
+)
 
 _SLACK_S = 5 * DAY_S  # no two sessions are further apart but in a crisis
 _A_DAY = timedelta(days=1)
@@ -209,9 +225,18 @@ def bars(source: Any, span: Window, resolution: Resolution, measure: Measure) ->
     if resolution in (Resolution.WEEK, Resolution.MONTH):
         series = roll_up(series, resolution, span, kind=kind, now=now)
     if not series.candles:
-        raise NotListedError(source.name, asset.ref)
+        raise nothing(source, asset, series.truncated_by)
     currency = pairs.quote_currency(asset, source.name)
     return Part(series, resolution, currency, held_at=held_at)
+
+
+def nothing(source: Any, asset: Asset, cut: TruncatedBy | None) -> PricesError:
+    """Return why a source has no bars: its plan, where that is what cut them off."""
+    if cut is not TruncatedBy.PLAN:
+        return NotListedError(source.name, asset.ref)
+    return PlanRestrictedError(
+        source.name, "its plan does not reach so far back", allowed_by="another plan"
+    )
 
 
 def ends(kind: AssetKind, opened: int, width: Resolution) -> int:

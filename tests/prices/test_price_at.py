@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -178,7 +179,10 @@ def test_a_day_before_one_source_s_first_bar_is_asked_of_the_next(
 def test_a_source_that_cannot_be_asked_may_have_an_earlier_day(
     sandbox: Sandbox, settings: Any
 ) -> None:
-    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_candles": ["coinbase", "binance"]}
+    chain = ["coinbase", "coingecko", "binance"]
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_candles": chain}
+    settings.PRICE_PROVIDERS = deepcopy(settings.PRICE_PROVIDERS)
+    settings.PRICE_PROVIDERS["coingecko"]["OPTIONS"]["plan"] = "demo"  # Its refusal is for good.
     sandbox.fault("status", status=500, path="/binance/api/v3/klines")
 
     problem(get("/HBAR/at", date="2019-11-01"), 503, "upstream_unavailable")
@@ -207,6 +211,45 @@ def test_a_day_before_the_listing_tells_the_first_close() -> None:
     body = problem(get("/coingecko:sandbox-newcomer/at", date="2026-03-01"), 404, "not_found")
 
     assert date.fromisoformat(body["available_from"]) >= date(2026, 6, 1)
+
+
+def test_a_day_before_the_first_close_tells_the_first_that_any_source_has(
+    sandbox: Sandbox, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_candles": ["coinbase", "coingecko"]}
+
+    first = problem(get("/BTC/at", date="1990-01-01"), 404, "not_found")["available_from"]
+
+    assert first < "2015-07-20"  # where the chain's first source begins
+    assert ok("/BTC/at", date=first)["close_date"] == first
+    before = date.fromisoformat(first) - timedelta(days=1)
+    body = problem(get("/BTC/at", date=before.isoformat()), 404, "not_found")
+    assert body["available_from"] == first
+
+
+@pytest.mark.parametrize("symbol", ["BTC", "HBAR"])
+def test_a_day_that_a_later_source_s_plan_refuses_is_not_said_to_have_no_close(
+    symbol: str, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_candles": ["coinbase", "coingecko"]}
+    settings.PRICE_PROVIDERS = deepcopy(settings.PRICE_PROVIDERS)
+    settings.PRICE_PROVIDERS["coingecko"]["OPTIONS"]["plan"] = "demo"
+
+    body = problem(get(f"/{symbol}/at", date="2014-01-01"), 403, "plan_restricted")
+
+    assert body["provider"] == "coingecko"
+    problem(get(f"/{symbol}/at", date="2013-04-01"), 404, "not_found")  # CoinGecko began later
+
+
+def test_a_stock_before_its_first_close_has_none_whatever_plans_refuse(
+    sandbox: Sandbox, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"stock_candles": ["finnhub", "tiingo"]}
+    sandbox.control("POST", "plan", {"plan": "free"})
+
+    body = problem(get("/COIN/at", date="2019-01-02"), 404, "not_found")
+
+    assert body["available_from"] == "2021-04-14"
 
 
 def test_a_day_before_the_first_close_costs_calls_once_and_the_days_before_it_none(
