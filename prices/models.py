@@ -162,7 +162,10 @@ class ExchangePair(models.Model):
     class Meta:
         ordering: ClassVar = ["source", "symbol"]
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["asset", "source"], name="one_pair_per_exchange")
+            models.UniqueConstraint(fields=["asset", "source"], name="one_pair_per_exchange"),
+            models.UniqueConstraint(
+                fields=["source", "symbol"], condition=Q(is_settled=True), name="one_coin_per_pair"
+            ),
         ]
 
     def __str__(self) -> str:

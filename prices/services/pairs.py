@@ -2,6 +2,8 @@
 
 A pair is a candidate where its base is the coin's ticker. It is settled where
 its price lies within 5 % of CoinGecko's: tickers are shared, prices are not.
+But copies of a coin share its price too, so a pair is only ever that of the
+best-ranked coin of its ticker, and of one coin.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
 from prices import cache, failures, freshness, gateway, redis_clients, registry
 from prices.answers import PairsAnswer, QuoteAnswer, TopAnswer
 from prices.errors import (
@@ -23,7 +28,7 @@ from prices.errors import (
 )
 from prices.models import Asset, ExchangePair
 from prices.redis_clients import RedisAwayError
-from prices.services import doubts, ranking, symbols
+from prices.services import doubts, ranking, settling, symbols
 from prices.types import AssetKind, Capability, Freshness, Instrument, Pair, Quote
 
 logger = logging.getLogger(__name__)
@@ -127,6 +132,8 @@ def _settle_now_and_then(asset: Asset, source: str, row: ExchangePair | None) ->
 
 
 def _settle(asset: Asset, source: str, row: ExchangePair | None) -> ExchangePair:
+    if not _has_a_claim(asset, row):
+        return _stored(asset, source, None, None)
     candidate = _candidate(asset.ticker, _listed(source, LIST_S if row else None))
     if candidate is None:
         return _stored(asset, source, None, None)
@@ -143,6 +150,25 @@ def _settle(asset: Asset, source: str, row: ExchangePair | None) -> ExchangePair
     if apart_percent > MOST_APART_PERCENT and not reference.is_fresh:
         raise NotListedError(source, asset.ref)  # A day's move is no proof of another coin.
     return _stored(asset, source, candidate, apart_percent)
+
+
+def _has_a_claim(asset: Asset, row: ExchangePair | None) -> bool:
+    """Whether a pair of its ticker can be a coin's: the one pinned on it, else the best-ranked.
+
+    A coin that has one keeps it though another was ranked higher since, unless it is a
+    copy and that one is not.
+    """
+    coins = [one for one in _bearers(asset.ticker) if one.kind == AssetKind.CRYPTO]
+    pinned = next((one for one in coins if one.pinned), None)
+    first = pinned or next(iter(coins), None)
+    if first is None or first.pk == asset.pk:
+        return first is not None
+    is_copy = asset.is_derivative and not first.is_derivative
+    return row is not None and row.is_settled and pinned is None and not is_copy
+
+
+def _bearers(ticker: str) -> list[Asset]:
+    return settling.bearers([ticker]).get(ticker, [])
 
 
 def dollars(currency: str) -> float:
@@ -327,16 +353,30 @@ def _stored(
             "%s is not %s: %.1f %% apart", f"{source}:{pair.symbol}", asset.ref, apart_percent
         )
     before = ExchangePair.objects.filter(asset=asset, source=source).first()
-    row, _ = ExchangePair.objects.update_or_create(
-        asset=asset,
-        source=source,
-        defaults={
-            "refusals": 0 if is_settled else 1 + (before.refusals if before else 0),
-            "symbol": pair.symbol if pair else "",
-            "quote": pair.quote if pair else "",
-            "is_settled": is_settled,
-            "apart_percent": apart_percent,
-            "checked_at": datetime.now(UTC),
-        },
-    )
+    try:
+        with transaction.atomic():
+            if pair is not None and is_settled:
+                _take(asset, source, pair)
+            row, _ = ExchangePair.objects.update_or_create(
+                asset=asset,
+                source=source,
+                defaults={
+                    "refusals": 0 if is_settled else 1 + (before.refusals if before else 0),
+                    "symbol": pair.symbol if pair else "",
+                    "quote": pair.quote if pair else "",
+                    "is_settled": is_settled,
+                    "apart_percent": apart_percent,
+                    "checked_at": datetime.now(UTC),
+                },
+            )
+    except IntegrityError as exc:  # Another process gave the pair to another coin meanwhile.
+        raise NotListedError(source, asset.ref) from exc
     return row
+
+
+def _take(asset: Asset, source: str, pair: Pair) -> None:
+    """Take a pair from another coin that has it: its claim is the lesser one."""
+    others = ExchangePair.objects.filter(source=source, symbol=pair.symbol, is_settled=True)
+    others.exclude(asset=asset).update(
+        is_settled=False, refusals=F("refusals") + 1, checked_at=datetime.now(UTC)
+    )
