@@ -2,8 +2,9 @@
 
 Copies below /api leave first, and behind them what Redis holds (known.py). A tick drops
 the quotes that it replaces, so the hub of this process starts with the first copy of
-anything. Where symbols came to mean others, by a pin or a new catalogue, all copies go
-within a second, in whatever process that happened.
+anything. Where symbols came to mean others, by a pin or a new catalogue, or where a
+series was dropped because a price contradicts it, all copies go within a second, in
+whatever process that happened.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from django.conf import settings
 
@@ -21,7 +23,8 @@ from lokifi.known import Known
 from lokifi.middleware import is_request_id
 from prices import hit_counts
 from prices.cache import price_key
-from prices.services import symbols
+from prices.redis_clients import RedisAwayError
+from prices.services import holdings, symbols
 from prices.surrogates import tag
 from streaming import hub
 
@@ -69,29 +72,51 @@ def in_front_of(app: App, *, refusing: App) -> FrontCache:
     return front
 
 
+class Words(NamedTuple):
+    """What Redis says of all that is kept; empty where it says nothing."""
+
+    names: bytes
+    dropped: bytes
+
+    def tell_of_change_since(self, before: Words) -> bool:
+        """Whether a word is another one. One that Redis has lost says nothing."""
+        have_names_changed = bool(self.names) and self.names != before.names
+        return have_names_changed or (bool(self.dropped) and self.dropped != before.dropped)
+
+
 class Names:
-    """Empties the cache once symbols mean others than when it was filled."""
+    """Empties the cache once symbols mean others than when it was filled.
+
+    And where anything was dropped from Redis before its life ended, which is rare.
+    """
 
     def __init__(self, front: FrontCache, each_s: float = _LOOK_EACH_S) -> None:
         self._front = front
         self._each_s = each_s
         self._loop = asyncio.get_running_loop()
-        self._version: bytes | None = None
+        self._words: Words | None = None
 
     def watch(self) -> None:
         """Look now and then, for as long as the event loop runs."""
-        self._loop.run_in_executor(None, symbols.hear).add_done_callback(self._note)
+        self._loop.run_in_executor(None, _words).add_done_callback(self._note)
 
-    def _note(self, looked: asyncio.Future[bytes | None]) -> None:
+    def _note(self, looked: asyncio.Future[Words | None]) -> None:
         self._loop.call_later(self._each_s, self.watch)
         # An error is nobody's to catch here: the loop logs it, and the next look comes.
-        version = looked.result()
-        before = self._version
-        if version is None or (before and not version):
-            return  # Redis is away, or has lost the word: nothing is known to have changed.
-        if before is not None and before != version:
+        words = looked.result()
+        if words is None:
+            return  # Redis is away: nothing is known to have changed.
+        before, self._words = self._words, words
+        if before is not None and words.tell_of_change_since(before):
             self._front.clear()
-        self._version = version
+
+
+def _words() -> Words | None:
+    names = symbols.hear()
+    try:
+        return None if names is None else Words(names, holdings.dropped_version())
+    except RedisAwayError:
+        return None
 
 
 def _request_id(fields: Fields) -> list[Header]:

@@ -147,6 +147,26 @@ def store(
     return stored
 
 
+def drop(keys: Collection[str]) -> int:
+    """Let go of what is held under keys before its life ends; return how many there were.
+
+    The copies of a day stay, for when no source can be asked.
+    """
+    for key in keys:
+        local.drop(key)
+
+    def write(r: redis.Redis) -> int:
+        pipe = r.pipeline(transaction=False)
+        pipe.delete(*keys)
+        pipe.delete(*map(sidecar.name, keys))
+        return int(pipe.execute()[0])
+
+    try:
+        return redis_clients.ask(write) if keys else 0
+    except RedisAwayError:
+        return 0  # It lapses.
+
+
 def _milliseconds(life_s: float) -> int:
     return max(1, int(life_s * 1000))
 

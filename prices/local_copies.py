@@ -73,6 +73,10 @@ class LocalCopies:
             while self._size > self._max:
                 self._drop(next(iter(self._copies)))
 
+    def drop(self, key: str) -> None:
+        with self._lock:
+            self._drop(key)
+
     def clear(self) -> None:
         with self._lock:
             self._copies.clear()

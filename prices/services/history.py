@@ -23,7 +23,7 @@ from prices.freshness import Cadence
 from prices.gateway import Sourced
 from prices.models import Asset
 from prices.providers.stock_source import closes
-from prices.services import reach, recorder, series
+from prices.services import ends, reach, recorder, series
 from prices.services.reach import Quest
 from prices.services.series import Measure, Part
 from prices.services.symbols import Resolved
@@ -140,6 +140,7 @@ def _history(resolved: Resolved, period: Period, purpose: Purpose) -> HistoryAns
         if recorded is None:
             raise
         got = _by_ourselves(_as_points(recorded, span), now, skipped)
+    ends.note(resolved.symbol, cache.history_key(resolved.symbol, period), got.value.end)
     points = got.value.series
     assert isinstance(points, Points)  # noqa: S101 - it is what was asked for
     return HistoryAnswer(
@@ -266,6 +267,7 @@ def _candles(
         if recorded is None:
             raise choice.error(exc, resolved) from None
         got = _by_ourselves(recorded, now, skipped)
+    ends.note(resolved.symbol, cache.candles_key(resolved.symbol, period, named), got.value.end)
     return _candles_answer(resolved, period, got, span)
 
 

@@ -23,6 +23,8 @@ A = TypeVar("A", bound=Answer)
 
 # Another word whenever symbols may mean something else than before.
 _NAMES = "lokifi:names"
+# Another word whenever something was dropped before its life ended.
+_DROPPED = "lokifi:dropped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,26 @@ def names_version() -> bytes:
     Raises RedisAwayError.
     """
     word: Any = redis_clients.ask(lambda r: r.get(_NAMES))
+    return word or b""
+
+
+def drop(keys: Collection[str]) -> bool:
+    """Let go of what is not to be given any more, everywhere; return whether anything was."""
+    if not kept.drop(keys):
+        return False
+    try:
+        redis_clients.ask(lambda r: r.set(_DROPPED, secrets.token_hex(6)))
+    except RedisAwayError:
+        return True  # What others keep lapses.
+    return True
+
+
+def dropped_version() -> bytes:
+    """Return a word that is another one once something was dropped; empty where nothing was.
+
+    Raises RedisAwayError.
+    """
+    word: Any = redis_clients.ask(lambda r: r.get(_DROPPED))
     return word or b""
 
 

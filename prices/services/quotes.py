@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +15,7 @@ from prices.answers import QuoteAnswer
 from prices.budget import Purpose, spending
 from prices.cache import Held
 from prices.errors import BudgetSpentError, PricesError
-from prices.services import sourcing, symbols
+from prices.services import ends, sourcing, symbols
 from prices.services.symbols import Resolved
 from prices.types import AssetKind
 
@@ -246,7 +246,17 @@ def _held(
             heeds_failures=not is_tick,
         )
         results |= {by_key[key].symbol: result for key, result in got.items()}
+    ends.compare([(wanted[symbol], quote) for symbol, quote in _new(results)])
     return results
+
+
+def _new(
+    results: Mapping[str, Held[QuoteAnswer] | PricesError],
+) -> Iterator[tuple[str, QuoteAnswer]]:
+    """Yield the quotes that came of this load, by symbol."""
+    for symbol, result in results.items():
+        if isinstance(result, Held) and not result.was_hit and not result.value.stale:
+            yield symbol, result.value
 
 
 def _is_about(by_key: Mapping[str, Resolved], key: str, value: QuoteAnswer) -> bool:

@@ -222,7 +222,7 @@ def joined(far: Part, near: Part, far_source: str, near_source: str) -> Part | N
         Segment(from_=far.first, to=ends, source=far_source),
         Segment(from_=begins, to=near.last, source=near_source),
     )
-    return replace(far, series=whole, segments=segments, held_at=near.held_at)
+    return replace(far, series=whole, segments=segments, held_at=near.held_at, end=near.end)
 
 
 def _closes(part: Part) -> dict[int, float]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from django.conf import settings
 
@@ -55,7 +55,8 @@ _FEW_DROPPED = 2
 class Part:
     """What one source gave; `segments` where another one's newest days were put behind.
 
-    `held_at` is when the newest price held that bars are made of, or will, in Unix seconds.
+    `held_at` is when the newest price held that bars are made of, or will, in Unix seconds;
+    `end` is the one that was held against the price we had.
     """
 
     series: Candles | Points
@@ -64,6 +65,7 @@ class Part:
     coverage: float | None = None
     segments: tuple[Segment, ...] = ()
     held_at: int | None = None
+    end: End | None = None
 
     @property
     def items(self) -> Sequence[Candle] | Sequence[Point]:
@@ -78,11 +80,32 @@ class Part:
         return self.items[-1].timestamp
 
 
-class _Had(NamedTuple):
+class Had(NamedTuple):
     """A price we had, and when it held."""
 
     price: float
     at: datetime
+
+
+class End(NamedTuple):
+    """How a series ends: with which price, of when, and how far it goes within a step.
+
+    The last is in percent; None where there are few steps, or some are missing.
+    """
+
+    price: float
+    at: datetime
+    moved: float | None
+
+    @classmethod
+    def of(
+        cls, items: Sequence[Candle] | Sequence[Point], width: Resolution, now: datetime
+    ) -> Self:
+        last = items[-1]
+        at = datetime.fromtimestamp(last.timestamp, UTC)
+        if isinstance(last, Candle):
+            at += timedelta(minutes=width.minutes)
+        return cls(_ends_at(last), min(at, now), _moved_percent(items[-_STEPS:], width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,50 +130,54 @@ class Measure:
         """
         if not items:
             return
-        last, since = items[-1], self._since()
-        price = _ends_at(last)
-        at = self._held_at(last, width)
-        had = self._price_we_had() if at >= since else None
-        if had is None or had.at < since:
-            return
-        if not (self._is_jump(had, price, at, told) or self._is_off(had, items, at, width)):
+        end = End.of(items, width, self.now)
+        had = self._price_we_had()
+        if had is None or not self.is_contradicted(end, had, told):
             return
         others = [its for name, its in self.refused.items() if name != source]
-        if any(doubts.agree(price, its) for its in others):
+        if any(doubts.agree(end.price, its) for its in others):
             return
-        self.refused[source] = price
+        self.refused[source] = end.price
         raise UpstreamJumpError(
-            source, f"its series of {self.asset.ref} ends at {price:g}, we have {had.price:g}"
+            source, f"its series of {self.asset.ref} ends at {end.price:g}, we have {had.price:g}"
         )
 
-    def _price_we_had(self) -> _Had | None:
+    def is_contradicted(self, end: End, had: Had, told: Sequence[Split] = ()) -> bool:
+        """Whether a series that reaches the present ends beyond reason from a price of the present.
+
+        Beyond reason is what the price cannot have moved by in the time between, and of a
+        price of just now what the series cannot have gone to by itself.
+        """
+        since = self._since()
+        if min(end.at, had.at) < since:
+            return False
+        return self._is_jump(had, end, told) or self._is_off(had, end)
+
+    def _price_we_had(self) -> Had | None:
         """Return the newest quote, or where there is none beyond dispute, the list's price."""
         key = cache.price_key(self.symbol)
         quote = cache.newest([key], QuoteAnswer).get(key)
         if quote is not None and quote.ref == self.asset.ref and not quote.disputed:
-            return _Had(quote.price, quote.last_updated)
+            return Had(quote.price, quote.last_updated)
         row = listed.price(self.asset.ref) if self.asset.kind == AssetKind.CRYPTO else None
-        return _Had(*row) if row else None
+        return Had(*row) if row else None
 
-    def _is_off(
-        self, had: _Had, items: Sequence[Candle] | Sequence[Point], at: datetime, width: Resolution
-    ) -> bool:
+    def _is_off(self, had: Had, end: End) -> bool:
         """Whether a coin's series ends further from a price of just now than it can by itself.
 
         The room is what two sources may differ by, what a price may move within the time
         between, and how far the series went within its last steps. What has gaps is a thin
         market, whose last trade may be old: nothing is said of it.
         """
-        age = max(self.now - had.at, abs(at - had.at))
+        age = max(self.now - had.at, abs(end.at - had.at))
         is_coin = self.asset.kind == AssetKind.CRYPTO
         if not (is_coin and settings.DISPUTE_PERCENT and settings.JUMP_PERCENT) or age > _JUST_NOW:
             return False
-        moved = _moved_percent(items[-_STEPS:], width)
-        if moved is None:
+        if end.moved is None:
             return False
         room = settings.DISPUTE_PERCENT + settings.JUMP_PERCENT * math.sqrt(age / doubts.STEADY)
-        ratio = _ends_at(items[-1]) / had.price
-        if 100 * (max(ratio, 1 / ratio) - 1) <= room + moved:
+        ratio = end.price / had.price
+        if 100 * (max(ratio, 1 / ratio) - 1) <= room + end.moved:
             return False
         return not doubts.noted([self.asset.ref]).is_any  # Else it is the price that is in doubt.
 
@@ -160,21 +187,15 @@ class Measure:
             return latest_session(self.now).opens
         return self.now - _A_DAY
 
-    def _held_at(self, last: Candle | Point, width: Resolution) -> datetime:
-        at = datetime.fromtimestamp(last.timestamp, UTC)
-        if isinstance(last, Candle):
-            at += timedelta(minutes=width.minutes)
-        return min(at, self.now)
-
-    def _is_jump(self, had: _Had, price: float, at: datetime, told: Sequence[Split]) -> bool:
-        age = abs(at - had.at)
+    def _is_jump(self, had: Had, end: End, told: Sequence[Split]) -> bool:
+        age, price = abs(end.at - had.at), end.price
         if self.asset.kind == AssetKind.STOCK:
             age = min(age, _ROOM_OF_STOCKS)
         if price <= 0 or not doubts.is_beyond_reason(had.price, price, age):
             return False
         if self.asset.kind != AssetKind.STOCK:
             return True
-        days = (min(at, had.at) - _A_DAY).date(), self.now.date()
+        days = (min(end.at, had.at) - _A_DAY).date(), self.now.date()
         known = dict(self.asset.splits.filter(day__range=days).values_list("day", "ratio"))
         known |= {one.day: one.ratio for one in told if days[0] <= one.day <= days[1]}
         ratio = math.prod(known.values())
@@ -216,6 +237,7 @@ def bars(source: Any, span: Window, resolution: Resolution, measure: Measure) ->
     width = resolution if resolution.is_intraday else Resolution.DAY
     asked = span if resolution.is_intraday else aligned(span, resolution)
     series = _told(source, asked, width, measure)
+    end = End.of(series.candles, width, now) if series.candles else None
 
     def days() -> Candles:
         return _told(source, aligned(span, Resolution.DAY), Resolution.DAY, measure)
@@ -227,7 +249,7 @@ def bars(source: Any, span: Window, resolution: Resolution, measure: Measure) ->
     if not series.candles:
         raise nothing(source, asset, series.truncated_by)
     currency = pairs.quote_currency(asset, source.name)
-    return Part(series, resolution, currency, held_at=held_at)
+    return Part(series, resolution, currency, held_at=held_at, end=end)
 
 
 def nothing(source: Any, asset: Asset, cut: TruncatedBy | None) -> PricesError:
@@ -250,13 +272,15 @@ def points(source: Any, span: Window, step: Resolution, measure: Measure) -> Par
     if not source.has_points:
         part = bars(source, span, step, measure)
         series: Points = source.points(part.series, span, step)
+        end = part.end
     else:
         where = pairs.instrument(asset, source.name)
         series = source.history(where, span, step.minutes * 60)
         measure.check(source.name, series.points, step)
+        end = End.of(series.points, step, measure.now) if series.points else None
     if not series.points:
         raise NotListedError(source.name, asset.ref)
-    return Part(series, step, pairs.quote_currency(asset, source.name))
+    return Part(series, step, pairs.quote_currency(asset, source.name), end=end)
 
 
 def _told(source: Any, span: Window, width: Resolution, measure: Measure) -> Candles:

@@ -37,3 +37,22 @@ async def test_copies_stay_where_redis_has_lost_all_it_held(redis_client: Redis)
     await asyncio.sleep(0.2)
 
     assert len(app.shelf) == 1
+
+
+async def test_all_copies_go_soon_after_something_was_dropped_that_was_held(
+    redis_client: Redis,
+) -> None:
+    redis_client.set("ohlcv:BTC:1d", b"{}", ex=60)
+    redis_client.set("sent:ohlcv:BTC:1d", b"{}", ex=60)
+    app = front(Origin())
+    Names(app, each_s=0.01).watch()
+    await asyncio.sleep(0.2)
+    await ask(app)
+    assert not await asyncio.to_thread(holdings.drop, ["ohlcv:BTC:1w"])
+    await asyncio.sleep(0.2)
+    assert len(app.shelf) == 1
+
+    assert await asyncio.to_thread(holdings.drop, ["ohlcv:BTC:1d"])
+
+    await asyncio.to_thread(until, lambda: not app.shelf, "the copies to go")
+    assert redis_client.exists("ohlcv:BTC:1d", "sent:ohlcv:BTC:1d") == 0

@@ -15,7 +15,7 @@ from prices import cache, registry
 from prices.answers import QuoteAnswer
 from prices.errors import UpstreamJumpError
 from prices.models import Asset, Bar, Series, StockSplit
-from prices.services import pairs
+from prices.services import doubts, pairs
 from prices.services.series import Measure
 from prices.sessions import latest_session
 from prices.types import Candle, Resolution
@@ -247,3 +247,71 @@ def test_candles_of_which_a_third_contradicts_itself_are_given_where_nobody_has_
     holed = ok("/AVAX/ohlcv", period="1d")
 
     assert (holed["dropped"] > 90, holed["count"] > 180) == (True, True)
+
+
+CHARTS = [
+    ("/AVAX/ohlcv", {"period": "1d"}, "coinbase"),
+    ("/AVAX/ohlcv", {"period": "3m", "resolution": "240"}, "coinbase"),
+    ("/AVAX/history", {"period": "1d"}, "coingecko"),
+]
+
+
+def end(chart: Mapping[str, Any]) -> float:
+    return last(chart) if "candles" in chart else float(chart["data"][-1]["price"])
+
+
+@pytest.mark.parametrize(("path", "asked", "source"), CHARTS)
+def test_a_kept_chart_that_a_later_quote_contradicts_is_made_anew(
+    sandbox: Sandbox, redis_client: Redis, path: str, asked: dict[str, str], source: str
+) -> None:
+    sandbox.fault("times", source=source, factor=1.2)
+    wrong = ok(path, **asked)
+    sandbox.heal()
+
+    price = ok("/AVAX")["price"]
+
+    # Neither the way that decodes it has it any more nor the one that does not.
+    assert not list(redis_client.scan_iter("ohlcv:*")) + list(redis_client.scan_iter("history:*"))
+    assert not list(redis_client.scan_iter("sent:[oh]*"))
+    right = ok(path, **asked)
+    assert end(wrong) > 1.15 * price
+    assert not right["cached"]
+    assert end(right) == pytest.approx(price, rel=0.05)
+    assert redis_client.get("lokifi:dropped")
+
+
+@pytest.mark.parametrize(("path", "asked", "source"), CHARTS)
+def test_a_kept_chart_that_later_quotes_agree_with_stays(
+    sandbox: Sandbox, redis_client: Redis, path: str, asked: dict[str, str], source: str
+) -> None:
+    ok(path, **asked)
+
+    ok("/AVAX")
+
+    assert ok(path, **asked)["cached"]
+    assert redis_client.get("lokifi:dropped") is None
+
+
+def test_a_stock_s_kept_chart_that_a_later_quote_contradicts_is_made_anew(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    sandbox.fault("times", source="finnhub", factor=2)
+    wrong = ok("/MSFT/history", period="1d")
+    sandbox.heal()
+
+    price = ok("/MSFT")["price"]
+
+    right = ok("/MSFT/history", period="1d")
+    assert end(wrong) > 1.5 * price
+    assert not right["cached"]
+    assert end(right) == pytest.approx(price, rel=0.05)
+
+
+def test_a_quote_in_dispute_drops_no_chart(sandbox: Sandbox) -> None:
+    ok("/AVAX/ohlcv", period="1d")
+    doubts.note("disputed", "coingecko:avalanche-2", 60)
+    sandbox.fault("times", source="coingecko", factor=1.2)
+
+    assert ok("/AVAX")["disputed"]
+
+    assert ok("/AVAX/ohlcv", period="1d")["cached"]

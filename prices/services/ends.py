@@ -1,0 +1,91 @@
+"""With which price each cached series ends, so that a quote that comes later can contradict it.
+
+ends:SYMBOL, a hash by the keys of the cache, lives as long as a series. A series that would
+be passed over, were it told now, is dropped; the next to ask for it has it made anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import redis
+
+from prices import cache, redis_clients
+from prices.answers import Moment, QuoteAnswer
+from prices.redis_clients import RedisAwayError
+from prices.services import holdings
+from prices.services.series import End, Had, Measure
+from prices.services.symbols import Resolved
+from prices.types import Freshness, TradingSession
+
+logger = logging.getLogger(__name__)
+
+# What a quote may be to say something of the present.
+_FRESH = (Freshness.LIVE, Freshness.DELAYED, Freshness.CLOSED)
+_Note = tuple[float, Moment, float | None]
+
+
+def note(symbol: str, key: str, end: End | None) -> None:
+    """Note how the series ends that is about to be kept under a key; None where we made it."""
+    name, text = _name(symbol), msgspec.json.encode(end)
+
+    def write(r: redis.Redis) -> None:
+        pipe = r.pipeline(transaction=False)
+        if end is None:
+            pipe.hdel(name, key)
+        else:
+            pipe.hset(name, key, text)
+            pipe.expire(name, cache.CANDLES.fresh_s)
+        pipe.execute()
+
+    try:
+        redis_clients.ask(write)
+    except RedisAwayError:
+        logger.debug("the end of %s is not noted while Redis is away", key)
+
+
+def compare(quotes: Sequence[tuple[Resolved, QuoteAnswer]]) -> None:
+    """Drop the series that new quotes contradict; a quote that is in doubt itself says nothing."""
+    sure = [(one, quote) for one, quote in quotes if _is_sure(quote)]
+    now = datetime.now(UTC)
+    for (resolved, quote), notes in zip(sure, _noted([one for one, _ in sure]), strict=True):
+        measure = Measure(resolved.asset, resolved.symbol, now)
+        had = Had(quote.price, quote.last_updated)
+        wrong = {key: end for key, end in _read(notes) if measure.is_contradicted(end, had)}
+        if wrong and holdings.drop(list(wrong)):
+            said = ", ".join(f"{key} at {end.price:g}" for key, end in wrong.items())
+            logger.warning("dropped what ends beyond reason from %g: %s", quote.price, said)
+
+
+def _is_sure(quote: QuoteAnswer) -> bool:
+    is_regular = quote.session in (None, TradingSession.REGULAR)  # as series are
+    return not quote.disputed and quote.freshness in _FRESH and is_regular
+
+
+def _noted(wanted: Sequence[Resolved]) -> list[Mapping[bytes, bytes]]:
+    def question(r: redis.Redis) -> list[Any]:
+        pipe = r.pipeline(transaction=False)
+        for one in wanted:
+            pipe.hgetall(_name(one.symbol))
+        return list(pipe.execute())
+
+    try:
+        return redis_clients.ask(question) if wanted else []
+    except RedisAwayError:
+        return [{} for _ in wanted]
+
+
+def _read(notes: Mapping[bytes, bytes]) -> Iterator[tuple[str, End]]:
+    for key, text in notes.items():
+        try:
+            yield key.decode(), End(*msgspec.json.decode(text, type=_Note))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue  # Not a note of ours.
+
+
+def _name(symbol: str) -> str:
+    return f"ends:{symbol}"
