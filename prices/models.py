@@ -207,7 +207,8 @@ class Series(models.Model):
 class Bar(models.Model):
     """A closed bar of a series; of a recorded one also the bar under way.
 
-    `opens` is in Unix seconds.
+    `opens` is in Unix seconds. `minutes` is null but for recorded bars wider than a
+    minute: of how many they are made, below zero where those at their session's end lack.
     """
 
     pk = models.CompositePrimaryKey("series_id", "opens")
@@ -220,6 +221,7 @@ class Bar(models.Model):
     low = models.FloatField()
     close = models.FloatField()
     volume = models.FloatField(null=True)
+    minutes = models.SmallIntegerField(null=True)
 
     def __str__(self) -> str:
         return f"{self.series_id}@{self.opens}"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from celery import shared_task
 
-from prices.services import store, symbols
+from prices.services import recordings, store, symbols
 from prices.types import AssetKind
 
 
@@ -25,4 +25,6 @@ def fill_missing_catalogues() -> None:
 @shared_task(ignore_result=True, expires=3600)
 def prune_store() -> None:
     """Delete bars that are past their keeping; once a day."""
-    store.prune(datetime.now(UTC))
+    now = datetime.now(UTC)
+    store.prune(now)
+    recordings.prune(now)

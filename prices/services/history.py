@@ -23,7 +23,7 @@ from prices.freshness import Cadence
 from prices.gateway import Sourced
 from prices.models import Asset
 from prices.providers.stock_source import closes
-from prices.services import ends, reach, recorder, series
+from prices.services import ends, reach, recorder, recordings, series
 from prices.services.reach import Quest
 from prices.services.series import Measure, Part
 from prices.services.symbols import Resolved
@@ -195,7 +195,7 @@ class _Asking:
 
 def _verdict(asset: Asset, part: Part, name: str, now: datetime) -> freshness.Verdict:
     judge = freshness.of_series if isinstance(part.series, Candles) else freshness.of_points
-    cadence = _RECORDING if name == recorder.SOURCE else registry.cadence(name)
+    cadence = _RECORDING if name == recordings.SOURCE else registry.cadence(name)
     return judge(AssetKind(asset.kind), _time(part.last), part.resolution, now, cadence)
 
 
@@ -323,7 +323,7 @@ def _recorded(
     found = recorder.candles(quest.asset, quest.span, resolution, now)
     if found is None:
         return None
-    held_at = recorder.newest(quest.asset, quest.span) + 60
+    held_at = recordings.newest(quest.asset, quest.span) + 60
     return Part(found[0], resolution, "USD", coverage=found[1], held_at=held_at)
 
 
@@ -333,7 +333,9 @@ def _as_points(part: Part, span: Window) -> Part:
 
 
 def _by_ourselves(part: Part, now: datetime, skipped: list[Skipped]) -> Sourced[Part]:
-    return Sourced(part, registry.public_name(recorder.SOURCE), now, 0, skipped, recorder.SOURCE)
+    return Sourced(
+        part, registry.public_name(recordings.SOURCE), now, 0, skipped, recordings.SOURCE
+    )
 
 
 def _candles_answer(

@@ -16,7 +16,7 @@ from prices.errors import (
 from prices.models import Asset, Bar, Series
 from prices.providers.bars import aligned, roll_up
 from prices.services import history as series
-from prices.services import retirement, symbols
+from prices.services import retirement, store, symbols
 from prices.services.symbols import Resolved
 from prices.sessions import session_on
 from prices.types import (
@@ -141,7 +141,9 @@ def _tells_the_end(asset: Asset, whole: CandlesAnswer) -> bool:
 def _kept(resolved: Resolved) -> Held[CandlesAnswer] | None:
     """Return the longest series of days that the store has of an asset no source has any more."""
     kept: dict[int, list[Candle]] = {}
-    rows = Series.objects.filter(asset=resolved.asset, resolution=Resolution.DAY)
+    rows = Series.objects.filter(asset=resolved.asset, resolution=Resolution.DAY).exclude(
+        source=store.RECORDED
+    )
     for one in rows:
         found = Bar.objects.filter(series=one).order_by("opens")
         fields = found.values_list("opens", "open", "high", "low", "close", "volume")

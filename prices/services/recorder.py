@@ -7,22 +7,21 @@ is stale, disputed, converted, of no known time, or of before or after hours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from itertools import groupby
 from threading import Lock
 
 from django.db import transaction
-from django.db.models import Count, F, FilteredRelation, Max, Q, QuerySet
+from django.db.models import FilteredRelation, Q
 
 from prices.answers import QuoteAnswer
-from prices.freshness import AUCTION, LAST_TRADE
+from prices.freshness import AUCTION
 from prices.models import Asset, Bar, Series
-from prices.providers.bars import DAY_S, aligned, bar_start, merged, roll_up
-from prices.providers.stock_source import closing, in_session
-from prices.services import splits
+from prices.providers.bars import aligned, roll_up
+from prices.providers.stock_source import in_session
+from prices.services import recordings, splits
+from prices.services.recordings import LEAST_MINUTES, MINUTE_S, SOURCE, Piece
 from prices.sessions import latest_session, session_on, sessions_between
 from prices.types import (
     Adjustment,
@@ -37,13 +36,6 @@ from prices.types import (
     Window,
 )
 
-SOURCE = "recorded"
-_MINUTE_S = 60
-# A bar wider than an hour from fewer minutes than these would claim a high and a low it never saw.
-_LEAST_MINUTES = 12
-_INTRADAY = [width for width in Resolution if width.is_intraday]
-
-Rows = QuerySet[Bar]
 Held = tuple[str, int, int | None, float, float, float]
 """Ref, series, and the opening, open, high and low of a bar; the last four None without one."""
 
@@ -83,50 +75,38 @@ def forget() -> None:
 
 def widths(asset: Asset, window: Window) -> list[Resolution]:
     """Return which widths recorded bars can surely give for the window; none where it has none."""
-    found = _counted(asset, window)
-    if not found:
-        return []
-    most = max(found.values())
+    counts = recordings.counted(asset, window)
+    minutes = counts.get(Resolution.M1, {})
+    of_hours, of_days = ({**counts.get(width, {}), **minutes} for width in recordings.KEPT)
+    most_of_hours = max(of_hours.values(), default=0)
+    found = [width for width in Resolution if minutes and width.minutes < Resolution.H1.minutes]
+    if of_hours:
+        found.append(Resolution.H1)
     # Of twice as many minutes either half of a session has enough.
-    intraday = [one for one in _INTRADAY if one is not Resolution.H4 or most >= 2 * _LEAST_MINUTES]
-    if most < _LEAST_MINUTES:
-        return intraday
-    rolled = [one for one in (Resolution.WEEK, Resolution.MONTH) if _rolls(asset, window, one)]
-    return [*intraday, Resolution.DAY, *rolled]
+    if most_of_hours >= 2 * LEAST_MINUTES:
+        found.append(Resolution.H4)
+    if max(of_days.values(), default=0) < LEAST_MINUTES:
+        return found
+    wide = (Resolution.WEEK, Resolution.MONTH)
+    rolled = [width for width in wide if _rolls(asset, window, width)]
+    return [*found, Resolution.DAY, *rolled]
 
 
 def _rolls(asset: Asset, window: Window, resolution: Resolution) -> bool:
     """Whether whole weeks or months can be made of what is recorded."""
     window = aligned(window, resolution)
+    counts = recordings.counted(asset, window)
+    of_days = counts.get(Resolution.DAY, {}) | counts.get(Resolution.M1, {})
     days = [
         Candle(day, 1, 1, 1, 1, None, closed=True)
-        for day, count in _counted(asset, window).items()
-        if count >= _LEAST_MINUTES
+        for day, count in sorted(of_days.items())
+        if count >= LEAST_MINUTES
     ]
     if not days:
         return False
     series = Candles(days, Origin.RECORDED, truncated_by=_why_later(days[0], window))
     rolled = roll_up(series, resolution, window, kind=AssetKind.STOCK, now=window.end)
     return bool(rolled.candles)
-
-
-def _counted(asset: Asset, window: Window) -> dict[int, int]:
-    """Return how many minutes each day has, by its midnight in UTC, oldest first."""
-    rows = (
-        _minutes_of(asset, window)
-        .annotate(day=F("opens") - F("opens") % DAY_S)
-        .values("day")
-        .annotate(count=Count("opens"))
-        .order_by("day")
-        .values_list("day", "count")
-    )
-    return dict(rows)
-
-
-def newest(asset: Asset, window: Window) -> int:
-    """Return when the newest minute opened that was recorded of a window; 0 without any."""
-    found: int | None = _minutes_of(asset, window).aggregate(newest=Max("opens"))["newest"]
-    return found or 0
 
 
 def candles(
@@ -139,30 +119,31 @@ def candles(
     """
     if not resolution.is_intraday:
         window = aligned(window, resolution)
-    minutes = [
-        Candle(*row, volume=None, closed=row[0] + _MINUTE_S <= now.timestamp())
-        for row in _minutes_of(asset, window, resolution)
-        .order_by("opens")
-        .values_list("opens", "open", "high", "low", "close")
-    ]
-    if not minutes:
+    found = recordings.pieces(asset, window, resolution, now)
+    if not found:
         return None
-    traded = Candles(minutes, Origin.RECORDED, truncated_by=_why_later(minutes[0], window))
+    bars = [one.bar for one in found]
+    traded = Candles(bars, Origin.RECORDED, truncated_by=_why_later(bars[0], window))
     whole = splits.adjusted(asset, traded, source=SOURCE)
-    if resolution.is_intraday:
-        found = list(_widened(whole.candles, resolution, now))
-    else:
-        found = list(_days(whole.candles, now))
-    series = replace(whole, candles=found)
-    if resolution in (Resolution.WEEK, Resolution.MONTH):
+    adjusted = _with_bars(found, whole.candles)
+    width = min(resolution, Resolution.DAY, key=lambda one: one.minutes)
+    made = recordings.grouped(adjusted, width, now)
+    series = replace(whole, candles=[one.bar for one in made])
+    if resolution is not width:
         rolled = roll_up(series, resolution, window, kind=AssetKind.STOCK, now=now)
         series = replace(rolled, origin=Origin.RECORDED)
     if not series.candles:
         return None
     since = series.candles[0].timestamp
-    recorded = sum(one.timestamp >= since for one in minutes)
+    recorded = sum(one.minutes for one in found if one.bar.timestamp >= since)
     expected = _expected_minutes(window, resolution, now, since)
     return series, recorded / max(expected, recorded)
+
+
+def _with_bars(found: Sequence[Piece], bars: Sequence[Candle]) -> list[Piece]:
+    """Return the pieces with their bars in other shares; at their beginning some may be cut off."""
+    kept = found[len(found) - len(bars) :]
+    return [replace(one, bar=bar) for one, bar in zip(kept, bars, strict=True)]
 
 
 def _is_true(quote: QuoteAnswer) -> bool:
@@ -192,9 +173,9 @@ def _minute(quote: QuoteAnswer) -> int | None:
     session = latest_session(quote.as_of)
     if quote.as_of > session.closes + AUCTION:
         return None
-    last = session.closes - timedelta(seconds=_MINUTE_S)
+    last = session.closes - timedelta(seconds=MINUTE_S)
     at = int(min(quote.as_of, last).timestamp())
-    return at - at % _MINUTE_S
+    return at - at % MINUTE_S
 
 
 def _bars_to_be(news: dict[str, QuoteAnswer]) -> list[Bar]:
@@ -255,26 +236,6 @@ def _begin(refs: Collection[str]) -> None:
     )
 
 
-def _minutes_of(asset: Asset, window: Window, resolution: Resolution = Resolution.M1) -> Rows:
-    """Return the recorded minutes of the window, and those before that share its first bar."""
-    found = Bar.objects.filter(
-        series__asset=asset,
-        series__source=SOURCE,
-        series__resolution=Resolution.M1,
-        opens__lt=int(window.end.timestamp()),
-    )
-    if window.start is None:
-        return found
-    return found.filter(opens__gte=_first(window.start, resolution))
-
-
-def _first(start: datetime, resolution: Resolution) -> int:
-    """Return when the bar of the width opens that a window from `start` begins with."""
-    at = int(start.timestamp())
-    is_between = start >= latest_session(start).closes
-    return at if is_between or not resolution.is_intraday else in_session(at, resolution)
-
-
 def _why_later(first: Candle, window: Window) -> TruncatedBy | None:
     """Return why the bars begin sessions later than the window: recording began within it."""
     if window.start is None:
@@ -282,35 +243,6 @@ def _why_later(first: Candle, window: Window) -> TruncatedBy | None:
     day = session_on(datetime.fromtimestamp(first.timestamp, UTC).date())
     is_later = day is not None and sessions_between(window.start, day.opens)
     return TruncatedBy.LIMIT if is_later else None
-
-
-def _days(minutes: Sequence[Candle], now: datetime) -> Iterator[Candle]:
-    """Yield daily bars; one is closed only where the last minutes of its session were recorded."""
-    minutes_of_day = {bar_start(one.timestamp, Resolution.DAY): one.timestamp for one in minutes}
-    start_of = partial(bar_start, resolution=Resolution.DAY)
-    for day in _groups(minutes, start_of, Resolution.DAY, now):
-        yield replace(day, closed=day.closed and _is_to_the_end(minutes_of_day[day.timestamp]))
-
-
-def _is_to_the_end(newest: int) -> bool:
-    """Whether the newest minute of a session is as near to its end as a last trade may lie."""
-    opened = datetime.fromtimestamp(newest, UTC)
-    return opened >= latest_session(opened).closes - LAST_TRADE
-
-
-def _widened(minutes: Sequence[Candle], width: Resolution, now: datetime) -> Iterator[Candle]:
-    """Yield bars of the width, counted from each session's start."""
-    return _groups(minutes, partial(in_session, width=width), width, now)
-
-
-def _groups(
-    minutes: Sequence[Candle], start_of: Callable[[int], int], width: Resolution, now: datetime
-) -> Iterator[Candle]:
-    least = _LEAST_MINUTES if width.minutes > Resolution.H1.minutes else 1
-    for start, members in groupby(minutes, key=lambda one: start_of(one.timestamp)):
-        bars = list(members)
-        if len(bars) >= least:
-            yield merged(bars, start, closed=closing(start, width) <= now.timestamp())
 
 
 def _expected_minutes(window: Window, resolution: Resolution, now: datetime, since: int) -> int:
@@ -325,5 +257,5 @@ def _expected_minutes(window: Window, resolution: Resolution, now: datetime, sin
         first = int(max(session.opens, start).timestamp())
         if resolution.is_intraday:
             first = in_session(first, resolution)
-        expected += -(-(int(min(session.closes, end).timestamp()) - first) // _MINUTE_S)
+        expected += -(-(int(min(session.closes, end).timestamp()) - first) // MINUTE_S)
     return expected

@@ -167,9 +167,13 @@ def is_restated(asset: Asset, known: Known, got: Sequence[Candle]) -> bool:
 
 
 def prune(now: datetime) -> int:
-    """Delete bars past their keeping, some at a time; return how many. Days stay for ever."""
+    """Delete bars past their keeping, some at a time; return how many. Days stay for ever.
+
+    Recorded minutes are left: recordings.py makes hours and days of them first.
+    """
     deleted = 0
-    for series in Series.objects.filter(resolution__in=[r for r in Resolution if r.is_intraday]):
+    narrow = Series.objects.filter(resolution__in=[r for r in Resolution if r.is_intraday])
+    for series in narrow.exclude(source=RECORDED, resolution=Resolution.M1):
         cut = int((now - keeping(Resolution(series.resolution))).timestamp())
         if any(since < cut for since, _ in _spans(series)):
             _cut_spans(series.pk, cut)
