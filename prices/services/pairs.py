@@ -155,16 +155,16 @@ def _settle(asset: Asset, source: str, row: ExchangePair | None) -> ExchangePair
 def _has_a_claim(asset: Asset, row: ExchangePair | None) -> bool:
     """Whether a pair of its ticker can be a coin's: the one pinned on it, else the best-ranked.
 
-    A coin that has one keeps it though another was ranked higher since, unless it is a
-    copy and that one is not.
+    A coin that has one keeps it though another was ranked higher since, and one that is
+    gone may have one; but no copy beside an original.
     """
     coins = [one for one in _bearers(asset.ticker) if one.kind == AssetKind.CRYPTO]
-    pinned = next((one for one in coins if one.pinned), None)
-    first = pinned or next(iter(coins), None)
+    first = next((one for one in coins if one.pinned), next(iter(coins), None))
     if first is None or first.pk == asset.pk:
-        return first is not None
-    is_copy = asset.is_derivative and not first.is_derivative
-    return row is not None and row.is_settled and pinned is None and not is_copy
+        return True
+    if first.pinned or asset.is_derivative > first.is_derivative:
+        return False
+    return asset.is_derivative < first.is_derivative or (row is not None and row.is_settled)
 
 
 def _bearers(ticker: str) -> list[Asset]:

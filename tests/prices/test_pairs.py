@@ -102,3 +102,17 @@ def test_an_upgrade_lets_go_of_the_pairs_that_copies_hold() -> None:
 
     assert list(ExchangePair.objects.all()) == [mine]
     assert copy_s.pk != mine.pk
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_coin_that_is_gone_has_a_pair_only_while_nothing_else_bears_its_ticker(
+    is_taken: bool,
+) -> None:
+    Asset.objects.filter(ticker="ETH").exclude(ref=COPY).update(is_active=is_taken)
+    Asset.objects.filter(ref=COPY).update(is_active=False)
+
+    if is_taken:
+        with pytest.raises(NotListedError):
+            pairs.settled(coin(COPY), "coinbase")
+    else:
+        assert pairs.settled(coin(COPY), "coinbase").symbol == "ETH-USD"
