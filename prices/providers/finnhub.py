@@ -6,8 +6,8 @@ plan really gives. One symbol a call; bars are for paying plans only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,17 +22,36 @@ from prices.errors import (
     UpstreamMalformedError,
     UpstreamRefusedError,
 )
-from prices.providers.bars import DAY_S, aligned, checked, midnight, roll_up, why_later
+from prices.providers.bars import (
+    DAY_S,
+    aligned,
+    checked,
+    merged,
+    midnight,
+    roll_up,
+    why_later,
+)
 from prices.providers.base import CATALOGUE_LIMIT, CATALOGUE_LIMIT_S, HttpProvider, Quotes, Reply
 from prices.providers.batches import one_by_one
-from prices.providers.stock_source import BAR_SHARES, closes, closing, session_quote, widened
+from prices.providers.stock_source import (
+    BAR_SHARES,
+    Read,
+    closes,
+    closing,
+    completed,
+    first_bar,
+    is_same,
+    of_sessions,
+    session_quote,
+    widened,
+)
 from prices.providers.values import (
     amount,
     is_id,
     seconds,
     text,
 )
-from prices.sessions import Session, latest_session, next_session, session_on, sessions_between
+from prices.sessions import Session, latest_session, next_session, sessions_between
 from prices.types import (
     COMPOSITE,
     Adjustment,
@@ -175,69 +194,73 @@ class Finnhub(HttpProvider):
     ) -> Candles:
         """Return bars of the regular sessions, with the shares traded in them.
 
-        `known` is of no use here: one call gives all daily bars, and a split
-        changes every one before it.
+        `known` are closed bars of the asked width from earlier answers, as a StockSource
+        has them. Beside what follows them, intraday bars are asked that lie before: what one
+        request has no calls for comes with the next ones.
         """
         available = self.resolutions(window)
         if resolution not in available:
             raise ResolutionUnavailableError(resolution, available)
         now = now or datetime.now(UTC)
         if resolution.is_intraday:
-            return self._intraday(instrument, window, resolution, now)
+            return self._intraday(instrument, window, resolution, known, now)
         if resolution is Resolution.DAY:
-            return self._daily(instrument, window, now)
-        days = self._daily(instrument, aligned(window, resolution), now)
+            return self._daily(instrument, window, known, now)
+        days = self._daily(instrument, aligned(window, resolution), known, now)
         return roll_up(days, resolution, window, kind=AssetKind.STOCK, now=now)
 
-    def _daily(self, instrument: Instrument, window: Window, now: datetime) -> Candles:
+    def _daily(
+        self, instrument: Instrument, window: Window, known: Sequence[Candle], now: datetime
+    ) -> Candles:
         start = max(window.start or _BEGINNING, _BEGINNING)
         first = latest_session(start)
         if first.closes <= start:
             first = next_session(start)
+        until = int(window.end.timestamp())
+
+        def ask(since: int) -> Read:
+            bars, dropped = self._bars(instrument, Resolution.DAY, since, until)
+            # Where a stamp is the session's rather than midnight's, the day is the same.
+            days = [replace(bar, timestamp=bar.timestamp - bar.timestamp % DAY_S) for bar in bars]
+            return Read(list(of_sessions(days, since, now)), dropped)
+
         since = midnight(first.day)
-        bars, dropped = self._bars(instrument, Resolution.DAY, since, int(window.end.timestamp()))
-        found = {}
-        for bar in bars:
-            session = session_on(datetime.fromtimestamp(bar.timestamp, UTC).date())
-            # Where its stamp is the session's rather than midnight's, the day is the same.
-            if session is not None:
-                day = midnight(session.day)
-                found[day] = replace(bar, timestamp=day, closed=session.closes <= now)
-        days = _series(found, dropped, Origin.PROVIDER, window, since, None)
+        read = completed(known, since, ask)
+        found = {bar.timestamp: bar for bar in read.bars if bar.timestamp <= until}
+        days = _series(found, read.dropped, Origin.PROVIDER, window, since, None)
         return replace(days, adjustment=Adjustment.SPLITS)
 
     def _intraday(
-        self, instrument: Instrument, window: Window, resolution: Resolution, now: datetime
+        self,
+        instrument: Instrument,
+        window: Window,
+        resolution: Resolution,
+        known: Sequence[Candle],
+        now: datetime,
     ) -> Candles:
         end = window.end
         start = window.start or end - timedelta(days=_INTRADAY_DAYS * _MOST_CALLS)
         sessions = sessions_between(start, end)
         if not sessions:
             return Candles([], Origin.PROVIDER, 0, None, BAR_SHARES)
-        since = int(sessions[0].opens.timestamp())
         asked = _ASKED[resolution]
-        found: dict[int, Candle] = {}
-        dropped = 0
-        cut: TruncatedBy | None = None if window.start else TruncatedBy.LIMIT
-        reached = since
-        for calls, (first, last) in enumerate(_months(since, int(end.timestamp()))):
-            if calls == _MOST_CALLS:
-                cut = TruncatedBy.LIMIT
-                break
-            bars, bad = self._bars(instrument, asked, first, last)
-            dropped += bad
-            reached = first
-            found |= {bar.timestamp: bar for bar in _regular(bars, sessions, asked, now)}
-            if not bars and last - first > _SLACK_S * 2:
-                reached = since
-                break  # Nothing was traded before.
-        if asked is not resolution:
-            halves = [found[at] for at in sorted(found)]
-            found = {bar.timestamp: bar for bar in widened(halves, resolution, now)}
-        start_s = start.timestamp()
-        found = {at: bar for at, bar in found.items() if closing(at, resolution) > start_s}
+
+        def ask(since: int, until: int) -> tuple[list[Candle], int]:
+            bars, dropped = self._bars(instrument, asked, since, until)
+            return list(_regular(bars, sessions, asked, now)), dropped
+
+        pages = _Pages(ask, resolution, now)
+        first = first_bar(sessions[0], start, resolution)
+        held = [bar for bar in known if bar.closed and bar.timestamp >= first]
+        try:
+            pages.go_on(held, first, int(end.timestamp()))
+        except UpstreamError as exc:
+            # The next request goes on from here instead of asking for all again.
+            exc.got = [pages.found[at] for at in sorted(pages.found)]
+            raise
         origin = Origin.PROVIDER if asked is resolution else Origin.DERIVED
-        return _series(found, dropped, origin, window, reached, cut)
+        cut = TruncatedBy.LIMIT if pages.is_cut or not window.start else None
+        return _series(pages.found, pages.dropped, origin, window, pages.reached, cut)
 
     def _bars(
         self, instrument: Instrument, resolution: Resolution, since: int, until: int
@@ -352,12 +375,60 @@ def _read_bars(payload: Mapping[str, Any]) -> tuple[list[Candle], int]:
     return [found[start] for start in sorted(found)], dropped
 
 
-def _months(since: int, until: int) -> Iterator[tuple[int, int]]:
-    """Yield the span in pieces that one call takes, newest first."""
-    while until >= since:
-        first = max(since, until - _INTRADAY_DAYS * DAY_S + 1)
-        yield first, until
-        until = first - 1
+@dataclass(slots=True)
+class _Pages:
+    """Intraday bars by their stamps, a month a call, newest first, as far as the calls go.
+
+    `reached` is the moment back to which the source was asked.
+    """
+
+    ask: Callable[[int, int], tuple[list[Candle], int]]
+    width: Resolution
+    now: datetime
+    found: dict[int, Candle] = field(default_factory=dict)
+    dropped: int = 0
+    calls: int = 0
+    reached: int = 0
+    is_cut: bool = False
+
+    def go_on(self, held: Sequence[Candle], since: int, until: int) -> None:
+        """Read what follows known bars and what lies before them; all where they do not hold."""
+        if not held:
+            self._read(since, until)
+            return
+        self._read(held[-1].timestamp, until)
+        again = self.found.get(held[-1].timestamp)
+        are_true = again is not None and is_same(held[-1], again)
+        if are_true:
+            self.found = {bar.timestamp: bar for bar in held} | self.found
+        oldest = held[0 if are_true else -1].timestamp
+        if oldest > since:
+            self._read(since, oldest - 1)
+        else:
+            self.reached = since
+
+    def _read(self, since: int, until: int) -> None:
+        while until >= since:
+            if self.calls == _MOST_CALLS:
+                self.is_cut = True
+                return
+            self.reached = max(since, until - _INTRADAY_DAYS * DAY_S + 1)
+            bars, dropped = self.ask(self.reached, until)
+            self.calls += 1
+            self.dropped += dropped
+            self._add(bars)
+            if not bars and until - self.reached > 2 * _SLACK_S:
+                self.reached = since
+                return  # Nothing was traded before.
+            until = self.reached - 1
+
+    def _add(self, bars: Sequence[Candle]) -> None:
+        """Take in bars, made wide; one that a page's edge goes through is made of both parts."""
+        for bar in widened(bars, self.width, self.now):
+            later = self.found.get(bar.timestamp)
+            self.found[bar.timestamp] = (
+                merged([bar, later], bar.timestamp, closed=later.closed) if later else bar
+            )
 
 
 def _regular(

@@ -156,10 +156,10 @@ class StockSource(HttpProvider):
 
         def ask(since: int) -> Read:
             read = self.days(ticker, datetime.fromtimestamp(since, UTC).date())
-            return read._replace(bars=list(_of_sessions(read.bars, since, now)))
+            return read._replace(bars=list(of_sessions(read.bars, since, now)))
 
         since = midnight(first.day)
-        read = _completed(known, since, ask)
+        read = completed(known, since, ask)
         end_s = window.end.timestamp()
         bars = [bar for bar in read.bars if bar.timestamp <= end_s]
         oldest = _opening(bars)
@@ -197,8 +197,8 @@ class StockSource(HttpProvider):
             kept = [bar for bar in _regular(read.bars, sessions, asked) if bar.timestamp >= since]
             return read._replace(bars=list(widened(kept, resolution, now)))
 
-        first = _first_bar(sessions[0], window.start, resolution)
-        read = _completed(known, first, ask)
+        first = first_bar(sessions[0], window.start, resolution)
+        read = completed(known, first, ask)
         return Candles(
             read.bars,
             Origin.PROVIDER if asked is resolution else Origin.DERIVED,
@@ -287,21 +287,21 @@ def new_york_day(timestamp: int) -> date:
     return datetime.fromtimestamp(timestamp, NEW_YORK).date()
 
 
-def _completed(known: Sequence[Candle], first: int, ask: Callable[[int], Read]) -> Read:
+def completed(known: Sequence[Candle], first: int, ask: Callable[[int], Read]) -> Read:
     """Return the bars from `first` on, asking on from the last known one where that is enough."""
     held = [bar for bar in known if bar.closed and bar.timestamp >= first]
     if held and held[0].timestamp == first:
         fresh = ask(held[-1].timestamp)
-        if fresh.bars and _is_same(held[-1], fresh.bars[0]):
+        if fresh.bars and is_same(held[-1], fresh.bars[0]):
             return fresh._replace(bars=[*held[:-1], *fresh.bars])
     return ask(first)
 
 
-def _is_same(one: Candle, other: Candle) -> bool:
+def is_same(one: Candle, other: Candle) -> bool:
     return one.timestamp == other.timestamp and abs(one.close / other.close - 1) < _SAME
 
 
-def _of_sessions(bars: Sequence[Candle], since: int, now: datetime) -> Iterator[Candle]:
+def of_sessions(bars: Sequence[Candle], since: int, now: datetime) -> Iterator[Candle]:
     """Yield the daily bars of days on which New York traded."""
     for bar in bars:
         session = session_on(datetime.fromtimestamp(bar.timestamp, UTC).date())
@@ -335,7 +335,7 @@ def widened(bars: Sequence[Candle], resolution: Resolution, now: datetime) -> It
         yield merged(list(members), start, closed=closed)
 
 
-def _first_bar(session: Session, start: datetime, resolution: Resolution) -> int:
+def first_bar(session: Session, start: datetime, resolution: Resolution) -> int:
     """Return when the first bar opens that shares time with a window that begins at `start`."""
     return in_session(int(max(session.opens, start).timestamp()), resolution)
 

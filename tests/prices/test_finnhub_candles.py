@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ import time_machine
 from prices.errors import (
     PlanRestrictedError,
     ResolutionUnavailableError,
+    UpstreamError,
     UpstreamMalformedError,
 )
 from prices.providers.finnhub import Finnhub
@@ -34,6 +36,7 @@ from tests.prices.finnhub_site import (
     far_end,
     finnhub,
 )
+from tests.prices.sites import Site
 
 
 @pytest.fixture(autouse=True)
@@ -177,6 +180,93 @@ def daily(first: date) -> Callable[[Mapping[str, str]], Any]:
         }
 
     return answer
+
+
+def spans(site: Site) -> list[tuple[str, str]]:
+    """Return from when to when each call asked."""
+    return [(when(int(one["from"])), when(int(one["to"]))) for one in site.params]
+
+
+def test_known_days_are_asked_on_from_the_last_one() -> None:
+    site = far_end({CANDLE: daily(date(1990, 1, 1))})
+    window = Window(NOW - timedelta(days=365), NOW)
+    whole = finnhub(site).candles(AAPL, window, Resolution.DAY)
+    site.asked.clear()
+
+    known = whole.candles[:-3]
+    kept_on = finnhub(site).candles(AAPL, window, Resolution.DAY, known=known)
+
+    assert kept_on == whole
+    assert spans(site) == [("10-03 00:00", "10-08 15:10")]
+
+
+def test_a_split_since_the_known_days_has_all_of_them_asked_anew() -> None:
+    window = Window(NOW - timedelta(days=90), NOW)
+    site = far_end({CANDLE: daily(date(1990, 1, 1))})
+    whole = finnhub(site).candles(AAPL, window, Resolution.DAY)
+    known = [replace(bar, close=4 * bar.close, high=4 * bar.high) for bar in whole.candles[:-1]]
+    site.asked.clear()
+
+    assert finnhub(site).candles(AAPL, window, Resolution.DAY, known=known) == whole
+    assert spans(site) == [("10-07 00:00", "10-08 15:10"), ("07-10 00:00", "10-08 15:10")]
+
+
+@pytest.mark.parametrize("width", [Resolution.M30, Resolution.H1, Resolution.H4])
+def test_known_intraday_bars_are_asked_on_from_the_last_one_and_back_from_the_first(
+    width: Resolution,
+) -> None:
+    site = far_end({CANDLE: bars(1800)})
+    window = Window(NOW - timedelta(days=90), NOW)
+    whole = finnhub(site).candles(AAPL, window, width)
+    closed = [bar for bar in whole.candles if bar.closed]
+    site.asked.clear()
+
+    end_alone = finnhub(site).candles(AAPL, window, width, known=closed[:-1])
+    calls = len(site.asked)
+    both_ends = finnhub(site).candles(AAPL, window, width, known=closed[len(closed) // 2 : -1])
+
+    assert end_alone == both_ends == whole
+    assert calls == 1
+    assert len(site.asked) - calls == 3
+    assert int(site.params[0]["from"]) == closed[-2].timestamp
+
+
+def test_known_intraday_bars_that_the_source_now_contradicts_are_not_kept_on() -> None:
+    site = far_end({CANDLE: bars(1800)})
+    window = Window(NOW - timedelta(days=90), NOW)
+    whole = finnhub(site).candles(AAPL, window, Resolution.H1)
+    known = [replace(bar, close=2 * bar.close) for bar in whole.candles if bar.closed]
+
+    assert finnhub(site).candles(AAPL, window, Resolution.H1, known=known) == whole
+
+
+def test_intraday_bars_beyond_the_limit_of_calls_come_with_the_next_request() -> None:
+    site = far_end({CANDLE: bars(1800)})
+    window = Window(NOW - timedelta(days=1825), NOW)
+    first = finnhub(site).candles(AAPL, window, Resolution.H4)
+    known = [bar for bar in first.candles if bar.closed]
+    second = finnhub(site).candles(AAPL, window, Resolution.H4, known=known)
+
+    assert len(site.asked) == 48
+    assert second.truncated_by is TruncatedBy.LIMIT
+    assert second.candles[-len(known) :] == first.candles[-len(known) :]
+    assert first.candles[0].timestamp - second.candles[0].timestamp > 22 * 29 * DAY_S
+
+
+def test_what_came_before_a_call_failed_is_kept() -> None:
+    served = iter([bars(1800), bars(1800)])
+
+    def failing(params: Mapping[str, str]) -> Any:
+        answer = next(served, None)
+        return answer(params) if answer else httpx.Response(500, json={})
+
+    with pytest.raises(UpstreamError) as caught:
+        finnhub({CANDLE: failing}).candles(
+            AAPL, Window(NOW - timedelta(days=90), NOW), Resolution.M30
+        )
+
+    got = caught.value.got
+    assert (when(got[0].timestamp), when(got[-1].timestamp)) == ("08-11 13:30", "10-08 15:00")
 
 
 def test_days_are_stamped_at_midnight_and_today_is_open_while_its_session_is_on() -> None:

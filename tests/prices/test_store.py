@@ -111,6 +111,26 @@ def test_a_stock_s_known_days_are_not_sent_again(
     assert second["candles"] == first["candles"]
 
 
+@pytest.mark.parametrize(
+    "asked", [{"period": "5y"}, {"period": "all"}, {"period": "1y", "resolution": "60"}]
+)
+def test_of_a_stock_s_known_bars_who_pays_for_them_asks_for_the_end_alone(
+    sandbox: Sandbox, redis_client: Redis, settings: Any, asked: dict[str, str]
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"stock_candles": ["finnhub"]}
+    first = ok("/AAPL/ohlcv", **asked)
+    forget(redis_client, "AAPL")
+    before = sandbox.count()
+
+    second = ok("/AAPL/ohlcv", **asked)
+
+    calls = sandbox.calls("/finnhub/api/v1/stock/candle")["recent"]
+    since = datetime.fromtimestamp(int(calls[-1]["query"]["from"]), UTC)
+    assert sandbox.count() == before + 1
+    assert since > datetime.now(UTC) - timedelta(10)
+    assert second["candles"] == first["candles"]
+
+
 def test_that_a_coin_is_younger_is_not_asked_again(
     sandbox: Sandbox, redis_client: Redis, settings: Any
 ) -> None:
