@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import redis
 
-from prices import cadences, failures, hit_counts, kept, locks, redis_clients, tracing
+from prices import asked, cadences, failures, hit_counts, kept, locks, redis_clients, tracing
 from prices.answers import Answer
 from prices.errors import PricesError, UpstreamError
 from prices.kept import Held as Held
@@ -156,9 +156,8 @@ def fetch_many(
     """
     flight = _Flight(load, answer, lifetime, max_age_s, fits, heeds_failures)
     held = {key: h for key, h in read_many(keys, answer).items() if fits(key, h.value)}
-    missing = [
-        key for key in dict.fromkeys(keys) if key not in held or flight.is_too_old(key, held[key])
-    ]
+    recent = flight.recent(held)
+    missing = [key for key in dict.fromkeys(keys) if key not in recent]
     if is_counted:
         hit_counts.count(lifetime.kind, hits=len(set(keys)) - len(missing), misses=len(missing))
     tracing.looked_up({key: "miss" if key in missing else "hit" for key in keys})
@@ -227,10 +226,6 @@ def _life_s(value: Answer, lifetime: Lifetime) -> float:
     now = datetime.now(UTC)
     until = value.holds_until(now, cadences.of(value.source))
     return life_s if until is None else min(life_s, (until - now).total_seconds())
-
-
-def _age_s(value: Answer) -> float:
-    return (datetime.now(UTC) - value.fetched_at).total_seconds()
 
 
 def newest(keys: Collection[str], answer: type[A]) -> dict[str, A]:
@@ -428,22 +423,18 @@ class _Flight(Generic[A]):
         return self._fitting(read_many(keys, self.answer))
 
     def _fitting(self, held: Mapping[str, Held[A]]) -> dict[str, Held[A]]:
-        return {
-            key: h
-            for key, h in held.items()
-            if self.fits(key, h.value) and not self.is_too_old(key, h)
-        }
+        return self.recent({key: h for key, h in held.items() if self.fits(key, h.value)})
 
-    def is_too_old(self, key: str, held: Held[A]) -> bool:
-        """Whether what is held is older than the caller takes, though its key still lives.
+    def recent(self, held: Mapping[str, Held[A]]) -> dict[str, Held[A]]:
+        """Return what is no older than the caller takes: some is, though its key still lives.
 
         Nobody takes what is not as fresh any more as it was told to be.
         """
-        if held.life_s <= 0:
-            return True
+        told = {key: h for key, h in held.items() if h.life_s > 0}
         ages = self.max_age_s
-        most = ages.get(key) if isinstance(ages, Mapping) else ages
-        return most is not None and _age_s(held.value) > most
+        most = ages if isinstance(ages, Mapping) else dict.fromkeys(told, ages)
+        old = asked.too_old({key: h.value for key, h in told.items()}, most)
+        return {key: h for key, h in told.items() if key not in old}
 
     def _load(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
         loaded: Mapping[str, A | PricesError]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 
 from django.conf import settings
 
-from prices import cache, registry
+from prices import asked, cache, registry
 from prices.answers import QuoteAnswer
 from prices.budget import Purpose, spending
 from prices.cache import Held
@@ -92,7 +91,7 @@ def for_tick(
     asked = {symbol: one for symbol, one in found.assets.items() if symbol in due}
     with spending(Purpose.TICK) as tally:
         results = _held(asked, ages, Purpose.TICK)
-    copies = {symbol: _as_kept(value) for symbol, value in kept.items() if symbol not in results}
+    copies = _as_kept({symbol: one for symbol, one in kept.items() if symbol not in results})
     # What there was no call left for, and no copy either, comes with a later tick.
     results |= {
         symbol: BudgetSpentError("quotes", f"no call is left for {symbol} in this tick")
@@ -154,19 +153,25 @@ def _due(
     ages: Mapping[str, float | None],
 ) -> set[str]:
     """Return which quotes to renew now: the oldest first, as many as a tick's share of calls."""
-    now = datetime.now(UTC)
+    old = dict.fromkeys(found.assets.keys() - kept.keys(), math.inf)
+    old |= _too_old(kept, {symbol: ages[symbol] or 0.0 for symbol in kept})
     due: set[str] = set()
     for kind in AssetKind:
-        old: list[tuple[float, str]] = []
-        for symbol, one in found.assets.items():
-            if one.asset.kind != kind:
-                continue
-            value = kept.get(symbol)
-            age_s = (now - value.fetched_at).total_seconds() if value else math.inf
-            if age_s > (ages[symbol] or 0.0):
-                old.append((-age_s, symbol))
-        due |= {symbol for _, symbol in sorted(old)[: _share(kind)]}
+        of_kind = [(-age_s, s) for s, age_s in old.items() if found.assets[s].asset.kind == kind]
+        due |= {symbol for _, symbol in sorted(of_kind)[: _share(kind)]}
     return due
+
+
+def _too_old(
+    kept: Mapping[str, QuoteAnswer], most_s: Mapping[str, float | None]
+) -> dict[str, float]:
+    """Return how long ago sources were asked, by symbol, where that is too long."""
+    by_key = {cache.price_key(symbol): symbol for symbol in kept}
+    ages = asked.too_old(
+        {key: kept[symbol] for key, symbol in by_key.items()},
+        {key: most_s[symbol] for key, symbol in by_key.items()},
+    )
+    return {by_key[key]: age_s for key, age_s in ages.items()}
 
 
 def _share(kind: AssetKind) -> int | None:
@@ -179,10 +184,10 @@ def _share(kind: AssetKind) -> int | None:
     return max(1, int(calls)) * registry.symbols_a_call(source)
 
 
-def _as_kept(value: QuoteAnswer) -> QuoteAnswer:
-    """Return a copy as a tick may carry it: past its life it is marked stale."""
-    is_past = (datetime.now(UTC) - value.fetched_at).total_seconds() > cache.QUOTE.fresh_s
-    return cache.as_copy(value, is_stale=is_past)
+def _as_kept(kept: Mapping[str, QuoteAnswer]) -> dict[str, QuoteAnswer]:
+    """Return copies as a tick may carry them: past their life they are marked stale."""
+    past = _too_old(kept, dict.fromkeys(kept, float(cache.QUOTE.fresh_s)))
+    return {symbol: cache.as_copy(one, is_stale=symbol in past) for symbol, one in kept.items()}
 
 
 def _as_batch(

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from prices import cache, freshness, gateway, registry
+from prices import asked, cache, freshness, gateway, registry
 from prices.answers import QuoteAnswer, Skipped, market_at
 from prices.budget import Purpose, spending
 from prices.errors import (
@@ -87,6 +87,7 @@ class _Load:
     # Of which a source might tell and cannot now, and after how many seconds it may be asked.
     unheard: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, list[Skipped]] = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list)  # what was held before and is of a later time
 
     def results(self) -> dict[str, QuoteAnswer | PricesError]:
         self.skipped = {key: [] for key in self.keys}
@@ -94,7 +95,9 @@ class _Load:
         waiting = [key for key in self.keys if self._is_waiting(key, now)]
         self._ask([key for key in self.keys if key not in waiting])
         held_back = {key: self._held_back(key) for key in waiting}
-        return {key: held_back.get(key) or self._result(key) for key in self.keys}
+        results = {key: held_back.get(key) or self._result(key) for key in self.keys}
+        asked.note(self.kept)
+        return results
 
     def _is_waiting(self, key: str, now: datetime) -> bool:
         """Whether a price is held back and was looked at a moment ago."""
@@ -252,7 +255,7 @@ class _Load:
     def _newest(self, key: str, answer: QuoteAnswer, source: str) -> QuoteAnswer:
         """Return what was held before where that is of a later time: a fallback may lag behind.
 
-        It says who was passed over for it now, not when it was fetched.
+        It says who was passed over for it now; that they were asked is noted beside it.
         """
         held = self.held.get(key)
         if held is None or held.last_updated <= answer.last_updated or held.disputed:
@@ -263,9 +266,8 @@ class _Load:
             return answer
         older = Skipped(source=registry.skipped_name(source), code="older")
         passed = [*answer.fallback_from, older]
-        return msgspec.structs.replace(
-            told, stale=False, fetched_at=answer.fetched_at, fallback_from=passed
-        )
+        self.kept.append(key)
+        return msgspec.structs.replace(told, stale=False, fallback_from=passed)
 
     def _oldest_known(self, key: str) -> QuoteAnswer:
         """Return the first stale answer, and note that nobody had a better one.

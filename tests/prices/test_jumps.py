@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from prices.models import Asset, Dispute, ExchangePair, StockSplit
-from prices.services import doubts
+from prices.services import doubts, quotes
 from tests.market import Sandbox
 from tests.prices.replays import COINS, again, age_copy, freeze, settle_pairs
 from tests.prices.rest import ok
@@ -166,7 +166,29 @@ def test_an_older_price_of_a_fallback_does_not_replace_a_newer_one(
         {"source": "sandbox:coinbase", "code": "older"},
     ]
     assert (kept["stale"], kept["freshness"]) == (False, "live")
-    assert kept["fetched_at"] > before["fetched_at"]
+    assert kept["fetched_at"] == before["fetched_at"]
+
+
+def test_a_price_that_is_kept_for_its_time_is_not_asked_for_at_once_again(
+    sandbox: Sandbox, redis_client: Redis, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_quotes": ["coingecko", "coinbase"]}
+    settle_pairs()
+    freeze(sandbox, "coinbase", for_s=200)
+    ok("/BTC")
+    sandbox.fault("status", status=503, source="coingecko")
+    age_copy(redis_client, "BTC", timedelta(seconds=70))
+    kept = ok("/BTC")
+    asked = sandbox.count("/coinbase")
+
+    forced = ok("/BTC", force_refresh="true")
+    tick = quotes.for_tick(["BTC"], followed=[]).data["BTC"]
+
+    assert sandbox.count("/coinbase") == asked
+    assert kept["fallback_from"][-1] == {"source": "sandbox:coinbase", "code": "older"}
+    assert datetime.now(UTC) - datetime.fromisoformat(kept["fetched_at"]) > timedelta(seconds=70)
+    assert (forced["fetched_at"], forced["stale"]) == (kept["fetched_at"], False)
+    assert (tick.fetched_at.isoformat()[:19], tick.stale) == (kept["fetched_at"][:19], False)
 
 
 def test_a_price_in_doubt_settles_no_pair(sandbox: Sandbox, redis_client: Redis) -> None:
