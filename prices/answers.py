@@ -65,6 +65,11 @@ def market_at(now: datetime) -> Market:
     return Market(*phase(now))
 
 
+def session_at(kind: AssetKind, as_of: datetime) -> TradingSession | None:
+    """Return which part of its day a stock's price is of that held at that moment."""
+    return freshness.session_of(as_of) if kind is AssetKind.STOCK else None
+
+
 class Segment(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     """The part of a series that came from one source, by its first and last stamp."""
 
@@ -187,7 +192,8 @@ class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
     `quote_currency` both name a stand-in for the dollar where it is in one.
     segments is empty but where a seam between two sources could not be avoided.
     coverage is the share of the minutes to be expected that are here, 0 to 1, for
-    recorded bars; null for others, whose source leaves out what had no trade.
+    recorded bars; null for others, whose source leaves out what had no trade. session
+    is which part of its day a stock's newest price is of, by `as_of`; null for coins.
     """
 
     success: bool = True
@@ -204,6 +210,7 @@ class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
     volume_basis: str | None
     freshness: Freshness
     market: Market | None
+    session: TradingSession | None
     adjustment: Adjustment
     segments: list[Segment]
     quote_currency: str

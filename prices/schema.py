@@ -229,7 +229,7 @@ MEANINGS = {
         "still; `unknown`, it tells no time."
     ),
     "market": "What New York does, and when that changes next; null for coins.",
-    "session": "The part of its day a stock's price is of; null for coins.",
+    "session": "The part of its day a stock's (newest) price is of; null for coins.",
     "disputed": "Two fresh sources differ, or the price jumped and awaits a second look.",
     "adjustment": "`splits` where the series is adjusted for them.",
     "segments": "Which part came from which source; empty where all came from one.",

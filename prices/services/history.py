@@ -8,7 +8,14 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from prices import cache, freshness, gateway, registry
-from prices.answers import CandlesAnswer, HistoryAnswer, SeriesAnswer, Skipped, market_at
+from prices.answers import (
+    CandlesAnswer,
+    HistoryAnswer,
+    SeriesAnswer,
+    Skipped,
+    market_at,
+    session_at,
+)
 from prices.budget import Purpose
 from prices.cache import Held
 from prices.errors import (
@@ -146,7 +153,6 @@ def _history(resolved: Resolved, period: Period, purpose: Purpose) -> HistoryAns
     return HistoryAnswer(
         **_told(resolved, got, points.points, span),
         origin=points.origin,
-        as_of=min(got.fetched_at, _time(points.points[-1].timestamp)),
         period=period,
         resolution=step,
         freshness=_verdict(asset, got.value, got.name, now).freshness,
@@ -206,10 +212,12 @@ def _told(
     span: Window,
 ) -> dict[str, Any]:
     """Return what history and candles tell alike, as fields of their answers."""
-    part = got.value
+    part, kind = got.value, AssetKind(resolved.asset.kind)
     cut = reach.why_cut(part, got.name, span)
+    as_of = min(got.fetched_at, _time(part.held_at or part.last))
     return {
         "source": got.source,
+        "as_of": as_of,
         "fetched_at": got.fetched_at,
         "cached": False,
         "stale": False,
@@ -225,7 +233,8 @@ def _told(
         "truncated_by": cut,
         "available_from": items[0].timestamp if cut is not None else None,
         "volume_basis": part.series.volume_basis,
-        "market": market_at(got.fetched_at) if resolved.asset.kind == AssetKind.STOCK else None,
+        "market": market_at(got.fetched_at) if kind is AssetKind.STOCK else None,
+        "session": session_at(kind, as_of),
         "adjustment": part.series.adjustment,
         "segments": list(part.segments),
         "coverage": part.coverage,
@@ -346,7 +355,6 @@ def _candles_answer(
     assert isinstance(bars, Candles)  # noqa: S101 - it is what was asked for
     return CandlesAnswer(
         **_told(resolved, got, bars.candles, span),
-        as_of=min(got.fetched_at, _time(part.held_at or part.last)),
         period=period,
         resolution=part.resolution,
         freshness=_verdict(resolved.asset, part, got.name, now).freshness,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from prices import cache, registry
-from prices.answers import CandlesAnswer, HistoryAnswer
+from prices.answers import CandlesAnswer, HistoryAnswer, session_at
 from prices.cache import Held
 from prices.errors import (
     NoPriceError,
@@ -152,11 +152,12 @@ def _kept(resolved: Resolved) -> Held[CandlesAnswer] | None:
     if best is None or not kept[best.pk]:
         return None
     bars = kept[best.pk]
-    is_coin = resolved.asset.kind == AssetKind.CRYPTO
+    kind = AssetKind(resolved.asset.kind)
+    as_of = closed_at(kind, bars[-1])
     is_whole = any(since == 0 for since, *_ in best.spans)
     answer = CandlesAnswer(
         source=registry.public_name(best.source),
-        as_of=closed_at(AssetKind(resolved.asset.kind), bars[-1]),
+        as_of=as_of,
         fetched_at=best.renewed_at,
         cached=True,
         stale=False,
@@ -173,9 +174,10 @@ def _kept(resolved: Resolved) -> Held[CandlesAnswer] | None:
         truncated=not is_whole,
         truncated_by=None if is_whole else TruncatedBy.LIMIT,
         available_from=None if is_whole else bars[0].timestamp,
-        volume_basis="bar_units" if is_coin else "bar_shares",
+        volume_basis="bar_units" if kind is AssetKind.CRYPTO else "bar_shares",
         freshness=Freshness.CLOSED,
         market=None,
+        session=session_at(kind, as_of),
         adjustment=Adjustment(best.adjustment),
         segments=[],
         alternatives=resolved.alternatives,
@@ -210,11 +212,14 @@ def _told(
 ) -> dict[str, Any]:
     """Return what the answers of what is gone tell alike; nothing of it changes any more."""
     fields = {name: getattr(whole, name) for name in _COMMON}
+    kind = AssetKind(resolved.asset.kind)
+    as_of = closed_at(kind, bars[-1])
     is_cut = bars[0].timestamp == whole.candles[0].timestamp and period.span is not None
     cut = (whole.truncated_by or TruncatedBy.LISTING) if is_cut else whole.truncated_by
     cut = cut if is_cut or period is Period.ALL else None
     return fields | {
-        "as_of": closed_at(AssetKind(resolved.asset.kind), bars[-1]),
+        "as_of": as_of,
+        "session": session_at(kind, as_of),
         "symbol": resolved.symbol,
         "ref": resolved.asset.ref,
         "period": period,

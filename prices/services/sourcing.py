@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from prices import asked, cache, freshness, gateway, registry
-from prices.answers import QuoteAnswer, Skipped, market_at
+from prices.answers import QuoteAnswer, Skipped, market_at, session_at
 from prices.budget import Purpose, spending
 from prices.errors import (
     BudgetSpentError,
@@ -421,7 +421,7 @@ def _answer(
         last_updated=quote.as_of,
         freshness=verdict.freshness,
         market=None if is_coin else market_at(fetched_at),
-        session=None if is_coin else freshness.session_of(quote.as_of),
+        session=session_at(kind, quote.as_of),
         disputed=False,
         quote_currency=currency,
         fallback_from=list(skipped),

@@ -104,6 +104,7 @@ def charted(asset: Asset, symbol: str, prices: list[float], period: Period = Per
         volume_basis=None,
         freshness=Freshness.LIVE,
         market=None,
+        session=None,
         adjustment=Adjustment.NONE,
         segments=[],
         quote_currency="USD",

@@ -17,7 +17,15 @@ QUOTE = ENVELOPE | {
 SERIES = ENVELOPE | {
     *("success", "symbol", "ref", "period", "resolution", "count", "from", "to", "truncated"),
     *("truncated_by", "available_from", "volume_basis", "alternatives"),
-    *("quote_currency", "fallback_from", "freshness", "market", "adjustment", "segments"),
+    *(
+        "quote_currency",
+        "fallback_from",
+        "freshness",
+        "market",
+        "session",
+        "adjustment",
+        "segments",
+    ),
     *("origin", "coverage"),
 }
 ASSET = {

@@ -41,6 +41,7 @@ def series(ref: str, resolution: Resolution) -> dict[str, Any]:
         "volume_basis": None,
         "freshness": Freshness.LIVE,
         "market": None,
+        "session": None,
         "adjustment": Adjustment.NONE,
         "segments": [],
         "quote_currency": "USD",

@@ -124,6 +124,27 @@ def test_a_stock_says_what_new_york_does_and_when_that_changes(
     assert quote["session"] == "regular"  # The last trade that the source tells is of it.
 
 
+@pytest.mark.parametrize("now", ["2026-11-27T17:30:00+00:00", "2026-11-27T19:00:00+00:00"])
+@pytest.mark.usefixtures("alone")
+def test_a_series_of_a_stock_is_of_regular_sessions_by_its_own_newest_price(
+    sandbox: Sandbox, now: str
+) -> None:
+    at = datetime.fromisoformat(now)
+    sandbox.control("POST", "clock", {"now": at.timestamp()})
+    with time_machine.travel(at):
+        series = [
+            ok("/AAPL/history", period="1d"),
+            ok("/AAPL/history", period="1y"),
+            *(ok("/AAPL/ohlcv", period="3m", resolution=width) for width in ("60", "D", "W", "M")),
+        ]
+        coin = ok("/BTC/history", period="1d")
+
+    assert [one["session"] for one in series] == ["regular"] * 6
+    times = [(one["as_of"], one["fetched_at"]) for one in series]
+    assert all(datetime.fromisoformat(a) <= datetime.fromisoformat(b) for a, b in times)
+    assert coin["session"] is None
+
+
 @pytest.mark.usefixtures("alone")
 def test_a_stock_of_two_weeks_ago_is_stale_whatever_the_hour(sandbox: Sandbox) -> None:
     sandbox.control("POST", "clock", {"shift_s": -14 * 86_400})
