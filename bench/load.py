@@ -228,8 +228,9 @@ def measure(options: Options) -> dict[str, Any]:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     load = Load(options)
-    rss_before = proc.rss_kib(options.pids)
+    rss_before, idle_cpu = proc.rss_kib(options.pids), proc.cpu_s(options.pids)
     setup_s = load.connect()
+    setup_cpu = proc.cpu_s(options.pids) - idle_cpu
     until = time.monotonic() + 0.3
     while time.monotonic() < until:
         load.pump(0.05)
@@ -237,11 +238,14 @@ def measure(options: Options) -> dict[str, Any]:
     load.record()
     _listen(load, options.warm)
     begin_cpu, seen_before = proc.cpu_s(options.pids), set(load.ticks)
+    begin_own = time.process_time()
     _listen(load, options.ticks)
     cpu = proc.cpu_s(options.pids) - begin_cpu
+    own_cpu = time.process_time() - begin_own
     load.check()
-    own = [(t, heard) for t, heard in load.ticks.items() if t not in seen_before]
+    ticks = [(t, heard) for t, heard in load.ticks.items() if t not in seen_before]
     ready = max(1, load.ready)
+    parts = ready * max(1, len(ticks))
     return {
         "label": options.label,
         "clients": options.clients,
@@ -253,9 +257,11 @@ def measure(options: Options) -> dict[str, Any]:
         "ready_per_s": round(load.ready / setup_s),
         "idle_kib_per_client": round((rss_idle - rss_before) / ready, 2),
         "rss_kib": proc.rss_kib(options.pids),
-        "cpu_us_per_client_tick": round(cpu * 1e6 / ready / max(1, len(own)), 2),
+        "cpu_us_per_connection": round(setup_cpu * 1e6 / ready, 2),
+        "cpu_us_per_client_tick": round(cpu * 1e6 / parts, 2),
+        "load_cpu_us": round(own_cpu * 1e6 / parts, 2),
         "bytes_per_message": round(load.bytes / max(1, sum(map(len, load.ticks.values())))),
-        **_times(own, ready),
+        **_times(ticks, ready),
     }
 
 
@@ -305,6 +311,7 @@ def options_from(words: list[str]) -> Options:
     parser.add_argument("--warm", type=int, default=1, help="ticks not counted")
     parser.add_argument("--within", type=float, default=120, help="seconds to connect")
     parser.add_argument("--pid", type=int, action="append", default=[], help="of the server")
+    parser.add_argument("--checked", type=int, default=50, help="clients whose messages are read")
     parser.add_argument("--label", default="")
     given = parser.parse_args(words)
     made_up = [f"SYM{number:03d}" for number in range(200)]
@@ -319,6 +326,7 @@ def options_from(words: list[str]) -> Options:
         warm=given.warm,
         within_s=given.within,
         pids=given.pid,
+        checked=given.checked,
         label=given.label,
     )
 

@@ -18,10 +18,11 @@ RESULTS = ROOT / "var" / "bench" / "stream.json"
 _BEGIN = """# How fast the stream is
 
 Written by `make bench-stream`. One process of ours serves the clients, another plays them; beside
-it, in the same run and on the same Redis channel, stand peers that do nothing else: Node with
-`ws`, picows (a WebSocket in Cython), and a program in C that sends one ready frame to everyone,
-the floor. Rounds are interleaved, each from a fresh start; the figures are medians. What cannot be
-had on a machine (Node, a compiler) is left out with a sentence.
+it, in the same run and on the same Redis channel, stand peers that do nothing else: Node with `ws`,
+picows (a WebSocket in Cython), and a program in C that sends one ready frame to everyone, the floor
+(what it sends is nobody's own, and is not looked at). Rounds are interleaved, each from a fresh
+start; the figures are medians. What cannot be had on a machine (Node, a compiler) is left out with
+a sentence.
 
 ```
 make bench-stream                        # every row, about 30 minutes
@@ -40,6 +41,7 @@ _COLUMNS = {
     "cpu_us_per_client_tick": "CPU per client and tick, us",
     "idle_kib_per_client": "memory per idle connection, KiB",
     "ready_per_s": "connections ready per second",
+    "cpu_us_per_connection": "CPU per connection made, us",
     "lost": "lost",
     "wrong": "wrong",
     "bytes_per_message": "bytes a message",

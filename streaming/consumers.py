@@ -15,7 +15,7 @@ from streaming import protocol
 from streaming.feed import Feed, Line
 from streaming.hub import Hub, hub
 from streaming.limits import Manners, allowance, log_once
-from streaming.lines import line_of
+from streaming.lines import line_of, together
 from streaming.lookup import Lookup
 from streaming.protocol import Close, Code, ProtocolError, error_frame
 from streaming.proxies import client_address, counted_as
@@ -68,7 +68,8 @@ class PriceConsumer:
     async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:
         try:
             await receive()
-            await self._come(scope, send)
+            with together(send):
+                await self._come(scope, send)
             while (message := await receive())["type"] == "websocket.receive":
                 await self._answer(message.get("text"))
             self._note_end(message.get("code"))
@@ -209,8 +210,8 @@ def _welcome(hub: Hub, scope: Any) -> protocol.Welcome:
 
 
 def _client_id(scope: Any) -> str:
-    query = parse_qs(scope.get("query_string", b"").decode("latin1"))
-    given = query.get("client_id", [""])[0]
+    query: bytes = scope.get("query_string", b"")
+    given = parse_qs(query.decode("latin1")).get("client_id", [""])[0] if query else ""
     return given if protocol.is_client_id(given) else f"client-{secrets.token_hex(8)}"
 
 

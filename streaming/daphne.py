@@ -104,6 +104,10 @@ class DaphneLine:
             self.feed.abandon()
 
 
+def socket_of(_: Any) -> None:
+    """Return nothing: Twisted by itself sends in one piece what is written in one turn."""
+
+
 def line(connection: Any) -> DaphneLine | None:
     """Return a line on a connection that was accepted; None where it is closed already."""
     return DaphneLine(connection) if connection.state == connection.STATE_OPEN else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from struct import Struct
 from typing import Any
 
@@ -20,6 +21,7 @@ _NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 # A peer that acknowledges nothing for so long is gone: its cable, not its program.
 _DEAD_AFTER_MS = 60_000
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+_CORK: int | None = getattr(socket, "TCP_CORK", None)
 
 
 def framed(text: str) -> bytes:
@@ -41,3 +43,27 @@ def tell_of_trouble(sock: Any) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)
     if _USER_TIMEOUT is not None:
         sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, _DEAD_AFTER_MS)
+
+
+class Together:
+    """A block in which a TCP socket keeps what is written, up to a packet, and sends it at its end.
+
+    Each packet wakes its reader, which costs more than all else about a short message.
+    """
+
+    __slots__ = ("_sock",)
+
+    def __init__(self, sock: Any) -> None:
+        is_tcp = sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}
+        self._sock = sock if is_tcp and _CORK is not None else None
+
+    def __enter__(self) -> None:
+        self._cork(1)
+
+    def __exit__(self, *_: object) -> None:
+        self._cork(0)
+
+    def _cork(self, on: int) -> None:
+        if self._sock is not None and _CORK is not None:
+            with suppress(OSError):  # It may be closed by now.
+                self._sock.setsockopt(socket.IPPROTO_TCP, _CORK, on)

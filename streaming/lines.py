@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 from streaming.feed import Line
+from streaming.frames import Together
 from streaming.plain import PlainLine
 
 # By the module of the connection's class, so that no server's code is loaded for another's.
@@ -21,8 +23,25 @@ def line_of(send: Any, ended: Callable[[], None]) -> Line:
 
     `ended` is called where the application has to end, since its server would not say so.
     """
-    # uvicorn gives a method of the connection, daphne a partial with it.
-    connection = getattr(send, "__self__", None) or next(iter(getattr(send, "args", ())), None)
-    way = _WAYS.get(type(connection).__module__)
-    found: Line | None = import_module(way).line(connection) if way else None
+    connection = _connection(send)
+    way = _way(type(connection).__module__)
+    found: Line | None = way.line(connection) if way else None
     return found or PlainLine(send, ended)
+
+
+def together(send: Any) -> Together:
+    """Have all that is sent inside the block leave at once, where it would go piece by piece."""
+    connection = _connection(send)
+    way = _way(type(connection).__module__)
+    return Together(way.socket_of(connection) if way else None)
+
+
+def _connection(send: Any) -> Any:
+    # uvicorn gives a method of the connection, daphne a partial with it.
+    return getattr(send, "__self__", None) or next(iter(getattr(send, "args", ())), None)
+
+
+@functools.cache
+def _way(server: str) -> Any:
+    """Return the module of ours for connections of a server's module; None where there is none."""
+    return import_module(_WAYS[server]) if server in _WAYS else None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -464,6 +464,7 @@ def entry(symbol: str, quote: WireQuote) -> str:
     return f"{_json(symbol)}:{_json(quote)}"
 
 
+@lru_cache(maxsize=16)  # a tick's is the same for nearly all
 def head(kind: str, epoch: str, seq: int, prev_seq: int) -> str:
     """Return the beginning of a price_update or heartbeat; `share` or `due` continues it."""
     return f'{{"type":"{kind}","epoch":{_json(epoch)},"seq":{seq},"prev_seq":{prev_seq},'
@@ -487,8 +488,13 @@ def share(
     mark = '"snapshot":true,' if snapshot else '"replay":true,' if replay else ""
     if merged:
         mark += f'"merged":{merged},'
-    stamped = f'"timestamp":{_json(timestamp)},"count":{len(entries)}'
-    return f'{mark}{stamped},"data":{{{",".join(entries)}}}}}'
+    return f"{mark}{share_head(timestamp, len(entries))}{','.join(entries)}}}}}"
+
+
+@lru_cache(maxsize=256)
+def share_head(timestamp: str, count: int) -> str:
+    """Return how the common part begins where so many entries follow, and two braces."""
+    return f'"timestamp":{_json(timestamp)},"count":{count},"data":{{'
 
 
 def due(timestamp: str, next_update_at: str) -> str:

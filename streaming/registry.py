@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from streaming.choices import View
@@ -53,8 +53,10 @@ class Tick:
 
     def share(self, symbols: Iterable[str], *, snapshot: bool = False) -> Share | None:
         """Return what a tick holds of symbols, in their order; None where that is nothing."""
-        texts, quotes = self._texts, self.quotes
-        entries = [texts[symbol] for symbol in symbols if symbol in quotes]
+        try:
+            entries = list(map(self._texts.__getitem__, symbols))
+        except KeyError:
+            entries = [self._texts[symbol] for symbol in symbols if symbol in self.quotes]
         if not entries and not snapshot:
             return None
         rest = share(self.timestamp, entries, snapshot=snapshot)
@@ -170,16 +172,19 @@ class Registry:
         self._tell = one
         try:
             left = _SLICE
-            for feed, mine in self._shares(tick, beat):
-                try:
-                    feed.put_tick(mine)
-                except Exception:
-                    logger.exception(_UNTOLD)
-                    _give_up(feed)
-                left -= 1
-                if not left:
-                    await asyncio.sleep(0)
-                    left = _SLICE
+            for group in list(self._groups.values()):
+                # Whoever comes to a group or leaves it meanwhile has been told already.
+                mine = tick.share(group.names) or beat
+                for feed in list(group.feeds):
+                    try:
+                        feed.put_tick(mine)
+                    except Exception:
+                        logger.exception(_UNTOLD)
+                        _give_up(feed)
+                    left -= 1
+                    if not left:
+                        await asyncio.sleep(0)
+                        left = _SLICE
             for feed, view in list(self.views.items()):
                 if self.views.get(feed) is view:
                     part(feed, view)
@@ -189,13 +194,6 @@ class Registry:
                     left = _SLICE
         finally:
             self._tell = None
-
-    def _shares(self, tick: Tick, beat: Share) -> Iterator[tuple[Feed, Share]]:
-        for group in list(self._groups.values()):
-            # Whoever comes to a group or leaves it meanwhile has been told already.
-            mine = tick.share(group.names) or beat
-            for feed in list(group.feeds):
-                yield feed, mine
 
     async def begin(self, tick: Tick, notice: Frame) -> None:
         """Begin an epoch: a notice, and then all that each one follows."""

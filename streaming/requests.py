@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -119,7 +119,7 @@ class Requests:
         """Return symbols of what is accepted and codes of what is not, by what was asked."""
         accepted: dict[str, str] = {}
         rejected: dict[str, str] = {}
-        held = set(self._feed.symbols)
+        held, most = set(self._feed.symbols), settings.WS_MAX_SYMBOLS
         for name in command.symbols:
             if found is None:
                 # The catalogue itself could not be read; nothing is known of the symbol.
@@ -128,11 +128,13 @@ class Requests:
                 code = found.rejected[name]
                 is_passing = code.startswith("upstream")
                 rejected[name] = Code.UPSTREAM_UNAVAILABLE if is_passing else code
-            elif name in found.found and _has_room(held, found.found[name]):
-                accepted[name] = found.found[name]
-                held.add(accepted[name])
+            elif (symbol := found.found.get(name)) and (symbol in held or len(held) < most):
+                accepted[name] = symbol
+                held.add(symbol)
             else:
                 rejected[name] = Code.LIMIT
+        if Code.LIMIT in rejected.values():
+            log_once("WS_MAX_SYMBOLS")
         return accepted, rejected
 
     async def _quotes(
@@ -289,13 +291,6 @@ def _frames_of(size: int) -> int:
     return min(ROOM, int(_REPLAYED_SHARE * settings.WS_MAX_BUFFERED_BYTES) // max(1, size))
 
 
-def _has_room(held: Collection[str], symbol: str) -> bool:
-    if symbol in held or len(held) < settings.WS_MAX_SYMBOLS:
-        return True
-    log_once("WS_MAX_SYMBOLS")
-    return False
-
-
 def _told(quote: QuoteAnswer) -> WireQuote:
     """Return a quote as it is told: a copy counts as stale while Redis could not renew it."""
     told = WireQuote.of(quote)
@@ -308,13 +303,24 @@ def _about(refs: Mapping[str, str], quotes: Mapping[str, WireQuote]) -> dict[str
     return {s: quote for s, quote in quotes.items() if refs.get(s, quote.ref) == quote.ref}
 
 
-def _newest(symbols: list[str], *known: Mapping[str, WireQuote]) -> dict[str, WireQuote]:
-    """Return the newest quote of each symbol, in the order of `symbols`."""
+def _newest(
+    symbols: list[str], known: Mapping[str, WireQuote], asked: Mapping[str, WireQuote]
+) -> dict[str, WireQuote]:
+    """Return the newer one of two quotes of each symbol, in the order of `symbols`."""
     newest: dict[str, WireQuote] = {}
     for symbol in symbols:
-        if found := [quotes[symbol] for quotes in known if symbol in quotes]:
-            newest[symbol] = max(found, key=lambda quote: (quote.last_updated, not quote.stale))
+        one, other = known.get(symbol), asked.get(symbol)
+        if one is None or other is None:
+            found = one or other
+        else:  # the very same one for all who come between two ticks
+            found = one if one is other else max(one, other, key=_age)
+        if found is not None:
+            newest[symbol] = found
     return newest
+
+
+def _age(quote: WireQuote) -> tuple[datetime, bool]:
+    return quote.last_updated, not quote.stale
 
 
 def _now() -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -49,7 +50,7 @@ class Protocol(WebSocketsSansIOProtocol):
         # Whatever the kernel does not take at once is told to us: one frame is all that
         # is ever buffered here. With uvloop it also means that a frame leaves at once.
         self.transport.set_write_buffer_limits(high=0)
-        sock = self.transport.get_extra_info("socket")
+        sock = socket_of(self)
         if sock is not None:
             tell_of_trouble(sock)
         if self.ping_timer is not None:
@@ -109,7 +110,7 @@ class Protocol(WebSocketsSansIOProtocol):
 class UvicornLine:
     """The way to one subscriber through uvicorn's transport."""
 
-    __slots__ = ("_protocol", "_write", "feed", "is_free")
+    __slots__ = ("_protocol", "feed", "is_free", "write")
 
     form = staticmethod(framed)
     joins = True
@@ -118,7 +119,7 @@ class UvicornLine:
         self.feed: Feed | None = None
         self.is_free = True
         self._protocol = protocol
-        self._write = protocol.transport.write
+        self.write: Callable[[bytes], None] = protocol.transport.write
 
     def freed(self) -> None:
         self.is_free = not self._protocol.close_sent
@@ -129,9 +130,6 @@ class UvicornLine:
         self.is_free = False
         if self.feed is not None:
             self.feed.abandon()
-
-    def write(self, made: bytes) -> None:
-        self._write(made)
 
     def end(self, code: Close) -> None:
         self.is_free = False
@@ -161,6 +159,11 @@ def _is_known(connection: WebSocketsSansIOProtocol) -> bool:
 @functools.cache
 def _tell_once(missing: str) -> None:
     logger.warning("uvicorn has no %s any more; frames go by ASGI's send, which is slower", missing)
+
+
+def socket_of(connection: Any) -> Any:
+    """Return the socket of a connection, accepted or not."""
+    return connection.transport.get_extra_info("socket")
 
 
 def line(connection: Any) -> UvicornLine | None:

@@ -157,7 +157,10 @@ async def test_a_flood_of_subscribes_costs_sources_and_neighbours_nothing(
             got += await updates(good, 1)
 
     assert set(codes) == {4429}
-    assert seqs(got) == list(range(got[0]["seq"], now + 1))
+    had = seqs(got)
+    # Where the machine itself is behind for a second, the newer of two ticks is told alone.
+    assert had == sorted(set(had))
+    assert now - had[0] + 1 - len(had) <= 1
     assert calls <= len(got) + 1, "one call a tick, for BTC"
 
 
