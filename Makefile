@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Types are checked with Django's settings loaded, and these want a key.
 CHECKED := SECRET_KEY=only-for-the-type-checker
 
-.PHONY: run test lint types arch check setup lock help chaos autobahn bench bench-stream equality rehearsal generated clients page bench-page screenshots
+.PHONY: run test lint types arch check setup lock help chaos autobahn bench bench-stream bench-events equality rehearsal generated clients page bench-page screenshots
 help:  ## what there is (this list)
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -62,6 +62,9 @@ rehearsal: $(VENV)/dev.stamp  ## what clients see while sources fail, in a quart
 
 bench-stream: $(VENV)/dev.stamp  ## the stream's figures beside peers; ROWS=crowd ROUNDS=3 PART=0.1
 	$(BIN)/python -m bench --rows "$(ROWS)" --rounds "$(ROUNDS)" --part "$(PART)"
+
+bench-events: $(VENV)/dev.stamp  ## CPU of a follower of server-sent events beside a WebSocket's; CLIENTS=1000 ROUNDS=3
+	$(BIN)/python -m bench.events --clients "$(or $(CLIENTS),1000)" --rounds "$(or $(ROUNDS),3)"
 
 clients:  ## compile the TypeScript client anew and compare (needs Node 20 and npm)
 	cd clients/typescript && npm ci --no-audit --no-fund && npm run build

@@ -33,7 +33,7 @@ _UPDATE = b'"type":"price_update"'
 _STAMP = b'"timestamp":"'
 _STAMP_CHARS = 24  # 2026-11-24T12:00:00.000Z
 _HEAD_BYTES = 250  # within which the type and the time of a message are told
-_CONNECTING, _SHAKING, _ASKING, _ASKED = range(4)
+_CONNECTING, _SHAKING, ASKED = range(3)
 _READ_BYTES = 1 << 18
 _QUIET_S = 0.2
 
@@ -79,9 +79,10 @@ class Load:
         self.ticks: dict[bytes, list[float]] = {}
         self.last_at = 0.0
         parts = urlsplit(options.url)
-        self._target = (parts.hostname or "127.0.0.1", parts.port or 80)
+        self.target = (parts.hostname or "127.0.0.1", parts.port or 80)
         query = f"?{parts.query}" if parts.query else ""
-        self._hello = wire.handshake(*self._target, parts.path + query)
+        self.path = parts.path + query
+        self._hello = wire.handshake(*self.target, self.path)
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}
         self._buffer = bytearray(_READ_BYTES)
@@ -132,7 +133,7 @@ class Load:
         one = socket.socket()
         one.setblocking(False)
         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        one.connect_ex(self._target)
+        one.connect_ex(self.target)
         self._connections[one.fileno()] = Connection(number, one)
         self._epoll.register(one.fileno(), select.EPOLLOUT)
 
@@ -140,9 +141,12 @@ class Load:
         if connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._drop(fd, connection)
             return
+        self._greeted(connection)
+        self._epoll.modify(fd, select.EPOLLIN)
+
+    def _greeted(self, connection: Connection) -> None:
         connection.socket.send(self._hello)
         connection.state = _SHAKING
-        self._epoll.modify(fd, select.EPOLLIN)
 
     def _drop(self, fd: int, connection: Connection) -> None:
         del self._connections[fd]
@@ -156,7 +160,7 @@ class Load:
     def _ask(self, connection: Connection) -> None:
         asked = {"action": "subscribe", "symbols": self.sets[connection.number]}
         connection.socket.send(wire.frame(json.dumps(asked).encode()))
-        connection.state = _ASKED
+        connection.state = ASKED
 
     def _read(self, fd: int, connection: Connection) -> None:
         try:
@@ -223,11 +227,11 @@ class Load:
             self._kept.append((connection.number, data[begin:end]))
 
 
-def measure(options: Options) -> dict[str, Any]:
+def measure(load: Load) -> dict[str, Any]:
     """Connect, listen to so many ticks, and return what was measured."""
+    options = load.options
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    load = Load(options)
     rss_before, idle_cpu = proc.rss_kib(options.pids), proc.cpu_s(options.pids)
     setup_s = load.connect()
     setup_cpu = proc.cpu_s(options.pids) - idle_cpu
@@ -336,5 +340,5 @@ if __name__ == "__main__":
     import gc
 
     gc.disable()
-    json.dump(measure(options_from(sys.argv[1:])), sys.stdout)
+    json.dump(measure(Load(options_from(sys.argv[1:]))), sys.stdout)
     print()

@@ -65,11 +65,12 @@ def write(rows: dict[str, Any], order: list[str]) -> None:
     parts = [_BEGIN]
     for key in order:
         if key in rows:
-            parts.append(_section(key, rows[key]))
+            parts.append(section(key, rows[key]))
     PAGE.write_text("\n".join(parts).rstrip() + "\n")
 
 
-def _section(key: str, row: dict[str, Any]) -> str:
+def section(key: str, row: dict[str, Any]) -> str:
+    """Return a row's facts, table and verdict, as they stand on a page."""
     lines = [
         f"## {row['name'][0].upper()}{row['name'][1:]}",
         "",

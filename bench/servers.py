@@ -132,7 +132,8 @@ def load(running: Running, symbols: Path, **options: int) -> dict[str, float]:
     """Run the clients in a process of their own; return what they measured."""
     words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     pids = [f"--pid={pid}" for pid in running.pids]
-    command = [sys.executable, "-m", "bench.load", running.url, "--symbol-file", str(symbols)]
+    module = "bench.load" if running.url.startswith("ws:") else "bench.event_load"
+    command = [sys.executable, "-m", module, running.url, "--symbol-file", str(symbols)]
     done = subprocess.run(
         leashed([*command, *words, *pids, "--label", running.name]),
         cwd=ROOT,
