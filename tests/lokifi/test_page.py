@@ -102,7 +102,7 @@ def test_the_board_shows_what_is_tracked_and_that_it_is_made_up(page: Page, site
         ("/", "tr[data-symbol=BTC] svg.spark"),
         ("/chart/BTC?ma=20,50&rsi=&compare=ETH", ".chip"),
         ("/discover", ".pager:not([hidden])"),
-        ("/chart/NOPE", ".over button"),
+        ("/chart/NOPE", ".over p"),
     ],
 )
 def test_a_view_fits_every_screen_and_can_be_read_dark_and_light(
@@ -211,6 +211,50 @@ def test_symbols_are_found_added_and_removed_by_keyboard_and_kept(page: Page, si
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_url("**/chart/SOL")
+
+
+def test_two_windows_show_one_board(page: Page, site: Site) -> None:
+    open_view(page, site)
+    page.wait_for_selector(row_of("BTC"))
+    other = page.context.new_page()
+    open_view(other, site)
+    add(other, "doge")
+    page.wait_for_selector(row_of("DOGE"))
+    page.get_by_role("button", name="Remove ETH").click()
+    other.wait_for_selector(row_of("ETH"), state="detached")
+    assert other.locator(row_of("DOGE")).count() == 1
+
+
+def test_of_what_a_browser_kept_symbols_alone_are_taken_each_once(page: Page, site: Site) -> None:
+    kept = '["BTC", null, 5, "btc", "", " ", {"a": 1}, "ETH", "BTC"]'
+    page.add_init_script(f"localStorage.setItem('lokifi.symbols', '{kept}')")
+    open_view(page, site)
+    cell(page, "ETH", "price")
+    rows = page.locator("tbody tr").evaluate_all("(all) => all.map((row) => row.dataset.symbol)")
+    assert rows == ["BTC", "ETH"]
+
+
+def test_figures_have_the_digits_that_their_size_wants(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/discover")
+    shown = page.evaluate(
+        """async (values) => {
+          const { money, way } = await import("/static/dashboard/figures.js");
+          return [values.map(money), [0.004, -0.003, 0.006, -1].map(way)];
+        }""",
+        [67234.5, 12, 2.5, 1.00034, 0.9999, 0.0000000633, 0, None],
+    )
+    assert shown[0] == [
+        "67,234.50",
+        "12.00",
+        "2.50",
+        "1.0003",
+        "0.9999",
+        "0.0000000633",
+        "0.00",
+        "\u2013",
+    ]
+    # What is shown as 0.00 % has gone neither way.
+    assert shown[1] == ["0", "0", "1", "-1"]
 
 
 def test_what_is_not_listed_is_said_and_stays_text(page: Page, site: Site) -> None:
@@ -342,6 +386,9 @@ def test_a_chart_says_how_it_is_drawn_and_shows_gaps(page: Page, site: Site) -> 
     page.locator("[role=img][aria-label*='log scale']").wait_for()
     add_compared(page, "eth")
     page.locator("[role=img][aria-label*='in percent with ETH']").wait_for()
+    page.locator(".legend", has_text="ETH").wait_for()
+    assert page.get_by_role("button", name="Log").is_disabled()
+    assert page.get_by_role("button", name="Line").get_attribute("aria-pressed") == "true"
     page.get_by_role("button", name="Stop comparing ETH").click()
     page.locator("[role=img][aria-label*='log scale']").wait_for()
     page.unroute_all(behavior="ignoreErrors")
@@ -373,10 +420,37 @@ def test_averages_strength_and_gaps_are_what_they_are_said_to_be(page: Page, sit
     assert [one.get("color") for one in strokes] == [None, "transparent", None, None]
 
 
-def test_a_chart_of_what_is_not_listed_says_so(page: Page, site: Site) -> None:
-    open_view(page, site, "/chart/NOPE")
-    page.locator(".over", has_text="NOPE").wait_for()
-    page.get_by_role("button", name="Try again").wait_for()
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [("NOPE", "No asset is listed under 'NOPE'"), ("%E0%A4%A", "'%E0%A4%A' is not a symbol")],
+)
+def test_a_chart_of_what_is_not_listed_says_so(
+    page: Page, site: Site, address: str, said: str
+) -> None:
+    open_view(page, site, f"/chart/{address}")
+    page.locator(".over", has_text=said).wait_for()
+    # Asking again would change nothing.
+    assert page.get_by_role("button", name="Try again").count() == 0
+
+
+def test_a_stock_that_goes_by_another_name_leads_there_and_to_its_past(
+    page: Page, site: Site
+) -> None:
+    open_view(page, site, "/chart/FB")
+    page.get_by_role("link", name="What FB was").click()
+    page.wait_for_url("**/chart/stock%3AFB**")
+    page.go_back()
+    page.get_by_role("link", name="The chart of META").click()
+    assert said_of(page).startswith("META, ")
+
+
+def test_a_chart_that_failed_is_drawn_once_the_source_answers(page: Page, site: Site) -> None:
+    page.route("**/BTC/ohlcv?**", lambda route: route.abort())
+    open_view(page, site, "/chart/BTC")
+    page.locator(".over", has_text="cannot be reached").wait_for()
+    page.unroute_all()
+    page.get_by_role("button", name="Try again").click()
+    assert said_of(page).startswith("BTC, ")
 
 
 def test_the_board_says_that_a_source_fails_and_that_it_is_back(page: Page, site: Site) -> None:
@@ -398,6 +472,9 @@ def test_the_board_says_that_a_source_fails_and_that_it_is_back(page: Page, site
 def test_the_board_says_that_the_server_is_gone_and_comes_back_to_it(
     page: Page, site: Site
 ) -> None:
+    chart = page.context.new_page()
+    open_view(chart, site, "/chart/BTC")
+    said_of(chart)
     open_view(page, site)
     cell(page, "BTC", "price")
     sent: list[str] = []
@@ -405,11 +482,16 @@ def test_the_board_says_that_the_server_is_gone_and_comes_back_to_it(
     site.web.send(signal.SIGKILL)
     page.wait_for_selector("#state[data-state=waiting]", timeout=40_000)
     assert "connection is down" in page.locator("#stale").inner_text()
+    page.locator(f"{row_of('BTC')} [data-badge=stale]").wait_for()
     assert "reconnecting" in page.locator("#state-word").inner_text()
+    chart.get_by_role("button", name="1Y").click()
+    chart.locator(".over", has_text="cannot be reached").wait_for()
     page.wait_for_timeout(DOWN_S * 1000)
 
     site.web = site.start()
 
+    chart.get_by_role("button", name="Try now").click()
+    assert "bars of 1 day" in said_of(chart)
     page.wait_for_selector(LIVE, timeout=90_000)
     page.wait_for_selector("#stale", state="hidden")
     before = cell(page, "BTC", "price")

@@ -31,8 +31,17 @@ let turn = 0;
 
 function viewOf(path) {
   const [, first = "", second = ""] = path.split("/");
-  if (first === "chart") return { name: "chart", symbol: decodeURIComponent(path.slice("/chart/".length)) };
+  if (first === "chart") return { name: "chart", symbol: decoded(path.slice("/chart/".length)) };
   return { name: first === "discover" ? "discover" : "board", symbol: second };
+}
+
+// What nobody can have meant is shown as it stands, and refused as no symbol.
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 async function show() {
@@ -116,6 +125,7 @@ function refresh() {
   say(part("state-word"), isDown ? `reconnecting, try ${stream.tries}` : WORDS[stream.state]);
   const next = stream.msToNextTick();
   const isLive = stream.state === State.ACTIVE && next !== null;
+  part("hurry").hidden = !isDown;
   say(part("next"), isDown ? `in ${wait} s` : isLive ? `next in ${Math.ceil(next / 1000)} s` : "");
   const all = following.symbols.map((symbol) => prices.of(symbol)).filter(Boolean);
   const isMadeUp = all.some(({ source }) => source === "sandbox") || part("view").dataset.source === "sandbox";
@@ -145,6 +155,7 @@ attributions().then((known) => { wanted = known; }, () => {}); // without them n
 
 prices.onState(refresh);
 setInterval(refresh, 1000);
+part("hurry").addEventListener("click", () => stream.hurry());
 addEventListener("online", () => stream.hurry());
 document.addEventListener("visibilitychange", () => document.hidden || stream.hurry());
 

@@ -24,6 +24,7 @@ export function mount(root, { prices, following, announce }) {
   let sort = checked(recall("sort", { by: "", down: false }));
 
   let isUnsorted = false;
+  let wasHalted = prices.isHalted;
   let askAt = 0; // performance.now() from when names may be asked for again
 
   const body = h("tbody");
@@ -104,7 +105,8 @@ export function mount(root, { prices, following, announce }) {
       return;
     }
     row.classList.remove("failed");
-    row.classList.toggle("old", quote.stale);
+    const now = prices.shown(quote);
+    row.classList.toggle("old", quote.stale || (prices.isHalted && quote.freshness !== "closed"));
     say(cells.name, quote.name ?? "");
     pictureInto(cells.logo, symbol, quote.ref);
     say(cells.price, money(quote.price));
@@ -116,7 +118,7 @@ export function mount(root, { prices, following, announce }) {
     cells.volume.dataset.label = "volume";
     cells.cap.dataset.label = "cap";
     cells.age = h("span", { class: "age" });
-    cells.source.replaceChildren(h("span", { class: "badges" }, badges(quote, localTime)),
+    cells.source.replaceChildren(h("span", { class: "badges" }, badges(now, localTime)),
       h("span", { class: "origin" }, `${quote.source} \u00b7 `, cells.age));
     tick(symbol);
     if (before) flash(cells.price, Math.sign(quote.price - before.price));
@@ -183,6 +185,8 @@ export function mount(root, { prices, following, announce }) {
     } }),
   ];
   const second = () => {
+    if (wasHalted !== prices.isHalted) rows.forEach((_, symbol) => paint(symbol, prices.of(symbol), null));
+    wasHalted = prices.isHalted;
     rows.forEach((_, symbol) => tick(symbol));
     if (isUnsorted) order();
     isUnsorted = false;

@@ -3,7 +3,7 @@
 import { ApiError, candles as askCandles, history as askHistory } from "./api.js";
 import { barWith, csv, isDaily, RESOLUTIONS, stepOf } from "./bars.js";
 import { badges, chartLink, h, logo, say } from "./dom.js";
-import { barTime, compact, localTime, money, NONE, percent, way } from "./figures.js";
+import { barTime, compact, localTime, money, NONE, percent, utcTime, way } from "./figures.js";
 import { keep, recall } from "./kept.js";
 import { pictureInto } from "./pictures.js";
 import { AVERAGES, COMPARED, Plot } from "./plot.js";
@@ -13,7 +13,9 @@ const PERIODS = { "1d": "1D", "1w": "1W", "1m": "1M", "3m": "3M", "6m": "6M", "1
 const DAYS = { "1d": 1, "1w": 7, "1m": 31, "3m": 92, "6m": 183, "1y": 366, "5y": 1827, all: 3653 };
 const READABLE = 5000; // bars that a chart can show, and that no source is asked too often for
 const AGAIN_MS = 120_000;
-const LIMITS = { plan: "the source's plan", limit: "a limit of this server", listing: "its listing", split: "a split nobody tells of" };
+const LIMITS = { plan: "the source's plan", limit: "a limit here or of the source", listing: "its listing", split: "a split nobody tells of" };
+// Asking again changes nothing.
+const FINAL = new Set(["unknown_symbol", "invalid_symbol", "inactive_symbol"]);
 const MADE = { derived: "made of hourly prices", recorded: "recorded here from live quotes" };
 
 function finest(available, period) {
@@ -45,6 +47,8 @@ export function mount(root, app, named) {
   let plot = null;
   let running = null;
   let cursor = -1;
+  let hasFailed = false; // and may be tried again
+  let wasHalted = prices.isHalted;
   let isGone = false;
   const ui = build();
   keep("charted", symbol);
@@ -66,10 +70,14 @@ export function mount(root, app, named) {
     for (const button of ui.bar.querySelectorAll("[data-period]")) {
       button.setAttribute("aria-pressed", String(button.dataset.period === chosen.period));
     }
-    const isOn = { candles: !chosen.isLine, line: chosen.isLine, log: chosen.isLog, rsi: chosen.hasStrength };
+    // What is compared is drawn as lines in percent.
+    const isCompared = chosen.compared.length > 0;
+    const isOn = { candles: !isCompared && !chosen.isLine, line: isCompared || chosen.isLine, log: !isCompared && chosen.isLog,
+      rsi: chosen.hasStrength };
     for (const length of Object.keys(AVERAGES)) isOn[`ma${length}`] = chosen.averages.includes(length);
     for (const button of ui.bar.querySelectorAll("[data-turn]")) {
       button.setAttribute("aria-pressed", String(isOn[button.dataset.turn]));
+      button.disabled = isCompared && ["candles", "line", "log"].includes(button.dataset.turn);
     }
     ui.resolution.value = chosen.resolution;
     ui.chips.replaceChildren(...chosen.compared.map((other, at) => h("span", { class: "chip" }, dot(COMPARED[at]), other,
@@ -123,7 +131,7 @@ export function mount(root, app, named) {
         })), turn("rsi", "RSI", () => { chosen.hasStrength = !chosen.hasStrength; })),
       h("div", { class: "search" }, input, results), made.chips,
       h("div", { class: "group right" },
-        h("button", { onclick: savePicture }, "PNG"), h("button", { onclick: saveTable }, "CSV")));
+        h("button", { onclick: savePicture }, "PNG"), h("button", { onclick: saveTable, title: `The bars of ${symbol}` }, "CSV")));
     root.append(
       h("div", { class: "bar" }, made.logo, h("h1", {}, symbol), made.name, made.price, made.change, made.badges, made.star),
       made.bar, h("div", { class: "canvas" }, made.drawing, made.legend, made.over), made.notes,
@@ -149,6 +157,7 @@ export function mount(root, app, named) {
       const got = await bars(signal);
       if (isGone) return;
       answer = got;
+      hasFailed = false;
       ui.over.hidden = true;
       if (!answer.candles.length) return cover(h("p", {}, h("b", {}, "Nothing was traded in this period.")));
       if (prices.of(symbol)) live(prices.of(symbol), true);
@@ -157,9 +166,23 @@ export function mount(root, app, named) {
     } catch (error) {
       if (error.name === "AbortError" || isGone || (isQuiet && error instanceof ApiError)) return;
       if (!(error instanceof ApiError)) throw error;
-      cover(h("p", {}, h("b", {}, "This chart cannot be shown now.")), h("p", { class: "faint" }, error.message),
+      failed(error);
+    }
+  }
+
+  function failed({ code, message, problem }) {
+    hasFailed = !FINAL.has(code);
+    ui.notes.replaceChildren();
+    if (hasFailed) {
+      return cover(h("p", {}, h("b", {}, "This chart cannot be shown now.")), h("p", { class: "faint" }, message),
         h("button", { onclick: () => load() }, "Try again"));
     }
+    const after = problem.successor;
+    const isPast = code === "inactive_symbol" && !symbol.includes(":");
+    cover(h("p", {}, h("b", {}, "There is no chart of this.")), h("p", { class: "faint" }, message),
+      after ? h("p", {}, chartLink(after.ref, {}, `The chart of ${after.symbol}`)) : null,
+      isPast ? h("p", {}, chartLink(`stock:${symbol}`, {}, `What ${symbol} was, until ${problem.last_day}`)) : null,
+      h("p", { class: "faint" }, "Press / to search for another."));
   }
 
   // Where the wished bars cannot be had, the finest that can be read; where no bars can, plain prices.
@@ -217,7 +240,7 @@ export function mount(root, app, named) {
     const holes = plot.holes ? ` ${plot.holes} bars are missing.` : "";
     ui.drawing.setAttribute("aria-label", `${symbol}, ${candles.length} bars of ${RESOLUTIONS[resolution] ?? resolution} from ${at(candles[0])} `
       + `to ${at(candles.at(-1))}: last ${money(candles.at(-1).close)}, low ${money(low)}, high ${money(high)}.${scale}${holes} Left and right move between bars.`);
-    const notes = [answer.instead ?? null, `Source: ${answer.source}`, `as of ${localTime(answer.as_of)}`];
+    const notes = [answer.instead ?? null, `Source: ${answer.source}`, `as of ${utcTime(answer.as_of)}`];
     if (answer.stale) notes.push("old: no source could be asked");
     if (!answer.isPoints) notes.push(`bars of ${RESOLUTIONS[resolution]}`);
     if (MADE[answer.origin]) notes.push(MADE[answer.origin]);
@@ -250,7 +273,7 @@ export function mount(root, app, named) {
       if (bar.volume !== null) one("Vol", compact(bar.volume));
       if (!bar.closed) parts.push(h("span", { class: "faint" }, "still open"));
     }
-    for (const { name, color, value } of values?.lines ?? []) if (value !== null) one(name, name === "RSI" ? value.toFixed(1) : money(value), color);
+    for (const { name, color, value } of values?.lines ?? plot?.newest() ?? []) if (value !== null) one(name, name === "RSI" ? value.toFixed(1) : money(value), color);
     ui.legend.replaceChildren(...parts);
   }
 
@@ -274,13 +297,17 @@ export function mount(root, app, named) {
     say(ui.price, money(quote.price));
     say(ui.change, percent(quote.change_percent));
     ui.change.dataset.way = way(quote.change_percent);
-    ui.badges.replaceChildren(...badges(quote, localTime));
+    badge(quote);
     root.dataset.source = quote.source;
     app.title(`${symbol} ${money(quote.price)}`);
     const direction = before ? Math.sign(quote.price - before.price) : 0;
     ui.price.classList.remove("up", "down");
     if (direction) requestAnimationFrame(() => ui.price.classList.add(direction > 0 ? "up" : "down"));
     live(quote);
+  }
+
+  function badge(quote) {
+    if (quote) ui.badges.replaceChildren(...badges(prices.shown(quote), localTime));
   }
 
   function star() {
@@ -301,7 +328,7 @@ export function mount(root, app, named) {
   }
 
   function cover(...children) {
-    ui.over.replaceChildren(...children);
+    ui.over.replaceChildren(...children.filter(Boolean));
     ui.over.hidden = false;
   }
 
@@ -316,9 +343,22 @@ export function mount(root, app, named) {
     pen.fillRect(0, 0, sheet.width, sheet.height);
     pen.fillStyle = style.color;
     pen.font = `${14 * scale}px system-ui, sans-serif`;
-    pen.fillText(`${symbol}  ${PERIODS[chosen.period]}  ${answer.source}  ${answer.as_of}`, 8 * scale, 19 * scale);
+    let x = 8 * scale;
+    for (const { text, color } of heading()) {
+      pen.fillStyle = color ?? style.color;
+      pen.fillText(text, x, 19 * scale);
+      x += pen.measureText(`${text}   `).width;
+    }
     pen.drawImage(drawn, 0, 28 * scale);
     sheet.toBlob((blob) => save(blob, "png"));
+  }
+
+  // What a picture says of itself, once it is without this page.
+  function heading() {
+    const told = [symbol, PERIODS[chosen.period], answer.isPoints ? "prices" : `bars of ${RESOLUTIONS[answer.resolution]}`];
+    const main = chosen.compared.length ? getComputedStyle(document.documentElement).getPropertyValue("--accent").trim() : null;
+    return [{ text: told.join("  "), color: main }, ...plot.newest().map(({ name, color }) => ({ text: name, color })),
+      { text: `${answer.source}, ${utcTime(answer.as_of)}${chosen.compared.length ? ", in percent" : ""}` }];
   }
 
   function saveTable() {
@@ -344,8 +384,14 @@ export function mount(root, app, named) {
     following.listen(star),
     prices.listen({ changed: (told, quote, before) => isOurs(told) && headline(quote, before),
       renamed: (names) => symbol in names && app.rename(names[symbol]) }),
+    prices.onState(() => prices.isLive && hasFailed && load()), // the server is back
   ];
+  const second = () => {
+    if (wasHalted !== prices.isHalted) badge(prices.of(symbol));
+    wasHalted = prices.isHalted;
+  };
   addEventListener("theme", repaint);
+  addEventListener("second", second);
   star();
   headline(prices.of(symbol), null);
   if (!prices.of(symbol)?.name) {
@@ -358,6 +404,7 @@ export function mount(root, app, named) {
     clearInterval(again);
     leave.forEach((go) => go());
     removeEventListener("theme", repaint);
+    removeEventListener("second", second);
     delete root.dataset.source;
     plot?.remove();
   };

@@ -3,7 +3,7 @@
 import { ApiError, found, top } from "./api.js";
 import { comparing } from "./board.js";
 import { chartLink, h, logo, say } from "./dom.js";
-import { dollars, money, percent, way } from "./figures.js";
+import { age, dollars, money, percent, utcTime, way } from "./figures.js";
 import { learn } from "./pictures.js";
 import { rowOf } from "./searching.js";
 
@@ -106,7 +106,7 @@ export function mount(root, { prices, following, announce }) {
     back.disabled = page === 1;
     onward.disabled = page === pages;
     if (answered) {
-      say(when, `${coins.length} coins by market cap, from ${answered.source}, as of ${new Date(answered.as_of).toLocaleTimeString("en-GB")}`
+      say(when, `${coins.length} coins by market cap, from ${answered.source}, the newest as of ${utcTime(answered.as_of)}`
         + `${answered.stale ? " (old: no source could be asked)" : ""}`);
       root.dataset.source = answered.source;
     }
@@ -116,12 +116,19 @@ export function mount(root, { prices, following, announce }) {
     const name = followedAs(coin, following);
     const cells = COLUMNS.slice(2).map(({ name: column, of, text }) => {
       const isChange = column === "change" || column === "ath";
-      return h("td", { "data-name": column, "data-way": isChange ? way(of(coin)) : null }, text(of(coin)));
+      return h("td", { "data-name": column, "data-way": isChange ? way(of(coin)) : null }, text(of(coin)),
+        column === "price" ? old(coin) : null);
     });
     return h("tr", {}, h("td", {}, String(coin.market_cap_rank ?? "\u2013")),
       h("th", { scope: "row" }, chartLink(coin.ref, { class: "who-link" }, logo(coin.symbol, coin.image),
         h("span", { class: "who" }, h("b", {}, coin.symbol), h("span", { class: "faint" }, coin.name)))),
       cells, h("td", {}, star(coin.symbol, name, () => follow(coin))));
+  }
+
+  // The list lives longer than a price: what is no longer live says how old it is.
+  function old({ freshness, last_updated: at }) {
+    if (freshness === "live" || !at) return null;
+    return h("span", { class: "origin" }, `${age(prices.stream.now() - Date.parse(at))} old`);
   }
 
   function star(label, name, onclick) {
@@ -215,12 +222,15 @@ export function mount(root, { prices, following, announce }) {
     table.hidden = false;
     body.append(...Array.from({ length: 12 }, () => h("tr", {}, h("td"), h("th", {}, h("span", { class: "bone" })), h("td", {}, h("span", { class: "bone" })), h("td"))));
   }
-  const leave = following.listen(() => coins.length && show());
+  const leave = [
+    following.listen(() => coins.length && show()),
+    prices.onState(() => prices.isLive && !coins.length && load()), // the server is back
+  ];
   if (coins.length) show();
   load();
   return () => {
     isGone = true;
-    leave();
+    leave.forEach((go) => go());
     clearTimeout(timer);
     running?.abort();
     delete root.dataset.source;

@@ -72,10 +72,12 @@ const SESSIONS = { pre: "pre-market", post: "after hours" };
 const MARKETS = { open: "open", regular: "open", pre: "before the session", post: "after the session", closed: "closed" };
 
 // How far a price can be trusted: a word, and the reason on hover and for screen readers.
-export function badges({ freshness, stale, market, session, disputed }, localTime) {
-  const word = stale ? "stale" : (freshness ?? "unknown");
+export function badges({ freshness, stale, market, session, disputed, isHalted }, localTime) {
+  const isMissed = isHalted && freshness !== "closed"; // while a market is closed nothing is missed
+  const word = stale || isMissed ? "stale" : (freshness ?? "unknown");
   const why = [];
-  if (word === "stale") why.push("No source could be asked; this is the last price known.");
+  if (stale || freshness === "stale") why.push("No source could be asked; this is the last price known.");
+  else if (isMissed) why.push("Prices are not being updated; this is the last one that came.");
   if (word === "delayed") why.push("The source gives prices late.");
   if (word === "unknown") why.push("The source does not say when this price held.");
   if (market) {

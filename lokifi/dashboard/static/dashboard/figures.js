@@ -3,6 +3,7 @@
 export const NONE = "\u2013";
 const two = { minimumFractionDigits: 2, maximumFractionDigits: 2 };
 const full = new Intl.NumberFormat("en-US", two);
+const unit = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 4 }); // a peg is seen to hold
 const fine = new Intl.NumberFormat("en-US", { minimumSignificantDigits: 3, maximumSignificantDigits: 4 });
 const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 2 });
 const signed = new Intl.NumberFormat("en-US", { ...two, signDisplay: "exceptZero" });
@@ -10,13 +11,14 @@ const moment = new Intl.DateTimeFormat("en-GB", {
   timeZone: "UTC", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit",
 });
 const date = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", day: "numeric", month: "short", year: "numeric" });
-const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", weekday: "short" });
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", weekday: "short", timeZoneName: "short" });
 
 const isNothing = (value) => value === null || value === undefined || Number.isNaN(value);
 
 export function money(value) {
   if (isNothing(value)) return NONE;
-  return (Math.abs(value) >= 1 || value === 0 ? full : fine).format(value);
+  const size = Math.abs(value);
+  return (size >= 10 || size === 0 ? full : size >= 1 ? unit : fine).format(value);
 }
 
 export function percent(value) {
@@ -47,17 +49,23 @@ export function barTime(seconds, isDay) {
   return isDay ? date.format(seconds * 1000) : `${moment.format(seconds * 1000)} UTC`;
 }
 
+// An ISO time as the bars are told.
+export function utcTime(iso) {
+  return barTime(Date.parse(iso) / 1000, false);
+}
+
 // An ISO time on the reader's own clock.
 export function localTime(iso) {
   return clock.format(new Date(iso));
 }
 
+// Up, down or neither, of a change as it is shown.
 export function way(value) {
-  return String(Math.sign(value ?? 0));
+  return String(Math.sign(Math.round((value ?? 0) * 100)));
 }
 
 // How small a step a chart's axis must show for a price of this size.
 export function smallestStep(price) {
   if (!(price > 0)) return 0.01;
-  return price >= 1 ? 0.01 : 10 ** (Math.floor(Math.log10(price)) - 3);
+  return price >= 10 ? 0.01 : price >= 1 ? 0.0001 : 10 ** (Math.floor(Math.log10(price)) - 3);
 }

@@ -1,17 +1,18 @@
 // The symbols on the board, in the order they were added, kept in this browser.
 
-import { keep, recall } from "./kept.js";
+import { keep, onKept, recall } from "./kept.js";
 
 const MOST = 100;
 const KEPT = "symbols";
+const LONGEST = 120;
 
 export class Following {
   #symbols; #told = new Set();
 
   constructor(otherwise) {
-    const known = recall(KEPT, null);
-    const isList = Array.isArray(known);
-    this.#symbols = (isList ? known.filter((s) => typeof s === "string") : otherwise).slice(0, MOST);
+    this.#symbols = kept() ?? otherwise.slice(0, MOST);
+    // All windows of a browser show the same board.
+    onKept(KEPT, () => this.#take(kept() ?? otherwise.slice(0, MOST)));
   }
 
   get symbols() {
@@ -52,8 +53,20 @@ export class Following {
   }
 
   #set(symbols) {
-    this.#symbols = symbols;
     keep(KEPT, symbols);
+    this.#take(symbols);
+  }
+
+  #take(symbols) {
+    this.#symbols = symbols;
     this.#told.forEach((told) => told());
   }
+}
+
+// What is kept may have been written by anyone: symbols alone, each once.
+function kept() {
+  const known = recall(KEPT, null);
+  if (!Array.isArray(known)) return null;
+  const symbols = known.filter((symbol) => typeof symbol === "string" && symbol.trim() && symbol.length <= LONGEST);
+  return [...new Set(symbols.map((symbol) => (symbol.includes(":") ? symbol : symbol.toUpperCase())))].slice(0, MOST);
 }

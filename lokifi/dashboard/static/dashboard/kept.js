@@ -10,6 +10,11 @@ export function recall(name, fallback) {
   }
 }
 
+// Calls `told` whenever another window of this browser keeps something else under this name.
+export function onKept(name, told) {
+  addEventListener("storage", ({ key }) => (key === PREFIX + name || key === null) && told());
+}
+
 export function keep(name, value) {
   try {
     localStorage.setItem(PREFIX + name, JSON.stringify(value));

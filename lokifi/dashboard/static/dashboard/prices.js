@@ -1,7 +1,7 @@
 // What is known of every symbol on the page, from REST at first and the WebSocket ever after.
 
 import { quotes as askQuotes, reason } from "./api.js";
-import { PriceStream } from "./client/stream.js";
+import { PriceStream, State } from "./client/stream.js";
 
 const A_REQUEST = 100;
 
@@ -37,6 +37,21 @@ export class Prices {
 
   onState(listener) {
     this.#stateListeners.add(listener);
+    return () => this.#stateListeners.delete(listener);
+  }
+
+  // Whether nothing new comes, so that whatever is known may be old.
+  get isHalted() {
+    return this.stream.state === State.DISCONNECTED || this.stream.isSilent;
+  }
+
+  get isLive() {
+    return this.stream.state === State.ACTIVE && !this.stream.isSilent;
+  }
+
+  // A quote as it can be taken now.
+  shown(quote) {
+    return this.isHalted ? { ...quote, isHalted: true } : quote;
   }
 
   async load(symbols) {

@@ -5,6 +5,7 @@ import { h, logo, say } from "./dom.js";
 import { pictureOf } from "./pictures.js";
 
 const PAUSE_MS = 150;
+const AGAIN_MS = 3000; // after which a search that failed is tried again
 const MOST = 12;
 
 const bare = (symbol) => symbol.replace(/^[a-z]+:/, "");
@@ -100,6 +101,7 @@ export function searching(input, list, status, take) {
       results = [];
       open(h("li", { class: "note" }, error.message));
       say(status, error.message);
+      timer = setTimeout(search, AGAIN_MS);
     }
   }
 
