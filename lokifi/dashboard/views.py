@@ -34,12 +34,14 @@ _SHELL = (
     "pictures",
 )
 _BOARD = ("board", "sparkline")
+_DISCOVER = ("discover", *_BOARD)
 _CHART = ("chart", "bars", "plot", "vendor/lightweight-charts/lightweight-charts-5.2.1")
 
 
 def dashboard(request: HttpRequest, symbol: str = "") -> HttpResponseBase:
     """Show the one page that is all three views: it reads its address and asks for prices."""
-    names = _SHELL + (_CHART if request.path.startswith("/chart") else _BOARD)
+    view = {"chart": _CHART, "discover": _DISCOVER}.get(request.path.split("/")[1], _BOARD)
+    names = _SHELL + view
     endings = {name: "mjs" if name.startswith("vendor") else "js" for name in names}
     modules = [f"dashboard/{name}.{ending}" for name, ending in endings.items()]
     shown = {"symbols": ",".join(_tracked()), "modules": modules}

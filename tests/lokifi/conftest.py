@@ -1,13 +1,22 @@
-"""Fixtures of the front cache's tests."""
+"""Fixtures of the front cache's tests, and the page in a browser."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import pytest
 
 from lokifi.frontcache import cache, capture, shelf
+from tests.lokifi.browsing import ELSEWHERE, foreign, trouble
+from tests.lokifi.site import Site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture
@@ -20,3 +29,37 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         monkeypatch.setattr(shelf, "monotonic", lambda: monotonic() + seconds)
 
     return pass_s
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    running = Site(tmp_path_factory.mktemp("page"))
+    with running.product:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on PATH")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Browser, site: Site) -> Iterator[Page]:
+    """A fresh browser's page; what it complains of and asks of others fails the test."""
+    context = browser.new_context(viewport={"width": 360, "height": 800})
+    context.set_default_timeout(60_000)  # a busy machine is no fault of the page
+    opened = context.new_page()
+    wrong: list[str] = []
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("console", lambda said: wrong.extend(trouble(said.type, said.text)))
+    opened.on("request", lambda sent: wrong.extend(foreign(sent.url, sent.resource_type, site)))
+    opened.route(ELSEWHERE, lambda route: route.abort())
+    yield opened
+    context.close()
+    assert wrong == []

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,22 +16,19 @@ from tests.lokifi.browsing import (
     LIVE,
     add,
     cell,
-    foreign,
     nameless,
     open_view,
     row_of,
     said_of,
-    trouble,
     wait_for_another,
 )
 from tests.lokifi.site import Site
 from tests.processes import ROOT
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Route, WebSocketRoute
+    from playwright.sync_api import Page, Route, WebSocketRoute
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("page")]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FILES = ROOT / "lokifi/dashboard/static/dashboard"
 EVIL = "<img src=x onerror=alert(1)>"
 # How long the server stays away: `make page` has it 20 s.
@@ -48,40 +43,6 @@ NONSENSE = (
     ' "ref": 1, "price": "7", "last_updated": "2999-01-01T00:00:00Z"}}}',
     '{"type": "unheard_of", "data": 1}',
 )
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    running = Site(tmp_path_factory.mktemp("page"))
-    with running.product:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on PATH")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def page(browser: Browser, site: Site) -> Iterator[Page]:
-    """A fresh browser's page; what it complains of and asks of others fails the test."""
-    context = browser.new_context(viewport={"width": 360, "height": 800})
-    context.set_default_timeout(60_000)  # a busy machine is no fault of the page
-    opened = context.new_page()
-    wrong: list[str] = []
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("console", lambda said: wrong.extend(trouble(said.type, said.text)))
-    opened.on("request", lambda sent: wrong.extend(foreign(sent.url, sent.resource_type, site)))
-    opened.route(ELSEWHERE, lambda route: route.abort())
-    yield opened
-    context.close()
-    assert wrong == []
 
 
 def test_the_board_shows_what_is_tracked_and_that_it_is_made_up(page: Page, site: Site) -> None:
@@ -234,29 +195,6 @@ def test_of_what_a_browser_kept_symbols_alone_are_taken_each_once(page: Page, si
     assert rows == ["BTC", "ETH"]
 
 
-def test_figures_have_the_digits_that_their_size_wants(page: Page, site: Site) -> None:
-    page.goto(f"{site.url}/discover")
-    shown = page.evaluate(
-        """async (values) => {
-          const { money, way } = await import("/static/dashboard/figures.js");
-          return [values.map(money), [0.004, -0.003, 0.006, -1].map(way)];
-        }""",
-        [67234.5, 12, 2.5, 1.00034, 0.9999, 0.0000000633, 0, None],
-    )
-    assert shown[0] == [
-        "67,234.50",
-        "12.00",
-        "2.50",
-        "1.0003",
-        "0.9999",
-        "0.0000000633",
-        "0.00",
-        "\u2013",
-    ]
-    # What is shown as 0.00 % has gone neither way.
-    assert shown[1] == ["0", "0", "1", "-1"]
-
-
 def test_what_is_not_listed_is_said_and_stays_text(page: Page, site: Site) -> None:
     open_view(page, site)
     page.fill("#search", EVIL)
@@ -398,26 +336,6 @@ def add_compared(page: Page, words: str) -> None:
     page.get_by_role("combobox", name="Compare with").fill(words)
     page.locator("#compare-results [aria-selected=true]").wait_for()
     page.keyboard.press("Enter")
-
-
-def test_averages_strength_and_gaps_are_what_they_are_said_to_be(page: Page, site: Site) -> None:
-    page.goto(f"{site.url}/discover")
-    closes = [10.0, 11.0, 10.5, 12.0, 11.0, 13.0]
-    bars = [{"timestamp": 60 * at, "close": close} for at, close in enumerate(closes)]
-    module = "import('/static/dashboard/bars.js')"
-
-    means = page.evaluate(f"async (b) => ({module}.then((m) => m.average(b, 3)))", bars)
-    assert [round(one["value"], 4) for one in means] == [10.5, 11.1667, 11.1667, 12.0]
-
-    # Of three steps 1, -0.5, 1.5: mean gain 0.8333, mean loss 0.1667, so 83.33; then smoothed.
-    strength = page.evaluate(f"async (b) => ({module}.then((m) => m.strength(b, 3)))", bars)
-    assert [round(one["value"], 2) for one in strength] == [83.33, 55.56, 77.78]
-
-    del bars[2:4]
-    holes = page.evaluate(f"async (b) => ({module}.then((m) => m.holes(b, '1')))", bars)
-    strokes = page.evaluate(f"async (b) => ({module}.then((m) => m.stroke(b, '1', true)))", bars)
-    assert holes == [{"time": 120}, {"time": 180}]
-    assert [one.get("color") for one in strokes] == [None, "transparent", None, None]
 
 
 @pytest.mark.parametrize(

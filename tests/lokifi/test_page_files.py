@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
+import json
 import re
+import shutil
+import subprocess
 from contextlib import closing
 from typing import Any
 
@@ -79,3 +83,56 @@ def test_all_three_views_together_are_under_150_kb_compressed() -> None:
     own = [path for path in (*FILES.iterdir(), *FILES.glob("client/*.js")) if path.is_file()]
     sizes = [len(gzip.compress(path.read_bytes())) for path in [*own, *VENDORED.glob("*.mjs")]]
     assert sum(sizes) < 150_000
+
+
+def of_module(name: str, expression: str, *given: Any) -> Any:
+    """Return what an expression of the module `m` and of `given` is, in Node."""
+    if (node := shutil.which("node")) is None:
+        pytest.skip("no Node on PATH")
+    code = base64.b64encode((FILES / name).read_bytes()).decode()
+    script = (
+        f"const m = await import('data:text/javascript;base64,{code}');"
+        f"const given = {json.dumps(given)}; console.log(JSON.stringify({expression}));"
+    )
+    command = [node, "--input-type=module", "-e", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_averages_strength_and_gaps_are_what_they_are_said_to_be() -> None:
+    closes = [10.0, 11.0, 10.5, 12.0, 11.0, 13.0]
+    bars = [{"timestamp": 60 * at, "close": close} for at, close in enumerate(closes)]
+
+    told = "[m.average(given[0], 3), m.strength(given[0], 3)]"
+    means, strength = of_module("bars.js", told, bars)
+    assert [round(one["value"], 4) for one in means] == [10.5, 11.1667, 11.1667, 12.0]
+    # Of three steps 1, -0.5, 1.5: mean gain 0.8333, mean loss 0.1667, so 83.33; then smoothed.
+    assert [round(one["value"], 2) for one in strength] == [83.33, 55.56, 77.78]
+
+    del bars[2:4]
+    told = "[m.holes(given[0], '1'), m.stroke(given[0], '1', true)]"
+    holes, strokes = of_module("bars.js", told, bars)
+    assert holes == [{"time": 120}, {"time": 180}]
+    assert [one.get("color") for one in strokes] == [None, "transparent", None, None]
+
+
+def test_figures_have_the_digits_that_their_size_wants() -> None:
+    shown = {
+        67234.5: "67,234.50",
+        12: "12.00",
+        2.5: "2.50",
+        1.00034: "1.0003",
+        0.9999: "0.9999",
+        0.0000000633: "0.0000000633",
+        0: "0.00",
+        None: "\u2013",
+    }
+    assert of_module("figures.js", "given.map(m.money)", *shown) == list(shown.values())
+    # What is shown as 0.00 % has gone neither way.
+    assert of_module("figures.js", "given.map(m.way)", 0.004, -0.003, 0.006, -1) == [
+        "0",
+        "0",
+        "1",
+        "-1",
+    ]
