@@ -39,9 +39,8 @@ def provider(source: str) -> HttpProvider:
 def _built(source: str) -> HttpProvider:
     config = settings.PRICE_PROVIDERS[source]
     options = dict(config["OPTIONS"])
-    needs = config.get("KEY_SETTING")
-    if needs and not options.get("api_key"):
-        raise ProviderNotConfiguredError(source, needs)
+    if not has_its_key(source):
+        raise ProviderNotConfiguredError(source, needed_setting(source))
     return backend(source)(gate=BudgetGate(budget(source)), **options)
 
 
@@ -95,6 +94,12 @@ def public_name(source: str) -> str:
 def needed_setting(source: str) -> str:
     """Return the setting that holds a source's key, or ""."""
     return str(settings.PRICE_PROVIDERS[source].get("KEY_SETTING") or "")
+
+
+def has_its_key(source: str) -> bool:
+    """Return whether a source needs no key, or has it; one without is not there at all."""
+    given = settings.PRICE_PROVIDERS[source]["OPTIONS"].get("api_key")
+    return not needed_setting(source) or bool(given)
 
 
 def account(source: str) -> str:

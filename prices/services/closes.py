@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from prices import cache, gateway, registry
-from prices.answers import CandlesAnswer, PriceAtAnswer
+from prices.answers import CandlesAnswer, PriceAtAnswer, Skipped
 from prices.cache import Held
 from prices.errors import (
     InvalidParameterError,
@@ -227,37 +227,49 @@ def _first_kept(resolved: Resolved, whole: CandlesAnswer) -> date | None:
 
 
 def _stored_close(resolved: Resolved, day: date) -> PriceAtAnswer | None:
-    """Return the close of the last trading day up to `day` where the store has that very bar."""
+    """Return the close of the last trading day up to `day` where the store has that very bar.
+
+    It is told which sources of the chain would have come first, and that nothing they said
+    is kept. Why they did not answer when the bar came is not known any more.
+    """
     asset = resolved.asset
     kind = AssetKind(asset.kind)
     if asset.is_gone:
         return None
     opens = _midnight(_trading_day(kind, day))
-    chain = registry.chain(kind, Capability.CANDLES)
-    rows = Bar.objects.filter(
-        opens=opens,
-        series__asset=asset,
-        series__resolution=Resolution.DAY,
-        series__source__in=chain,
-    ).select_related("series")
-    for bar in sorted(rows, key=lambda bar: chain.index(bar.series.source)):
-        if kind is AssetKind.STOCK and not _is_adjusted(bar):
-            continue
-        fields = {
-            "source": registry.public_name(bar.series.source),
-            "fetched_at": bar.series.renewed_at,
-            "stale": False,
-            "currency": bar.series.currency,
-            "quote_currency": bar.series.currency,
-            "fallback_from": [],
-            "adjustment": Adjustment(bar.series.adjustment),
-            "origin": Origin.PROVIDER,
-        }
-        was = Candle(bar.opens, bar.open, bar.high, bar.low, bar.close, bar.volume, True)
-        if past.closed_at(kind, was) > datetime.now(UTC):
-            return None
-        return _answer(resolved, day, was, fields, is_cached=True)
+    kept = _kept_bars(asset, opens)
+    passed: list[Skipped] = []
+    for source in registry.chain(kind, Capability.CANDLES):
+        bar = kept.get(source)
+        if bar is not None and (kind is AssetKind.CRYPTO or _is_adjusted(bar)):
+            return _of_the_store(resolved, day, bar, passed)
+        if registry.has_its_key(source):
+            code = "not_kept" if bar is None else "unconfirmed"
+            passed.append(Skipped(source=registry.skipped_name(source), code=code))
     return None
+
+
+def _kept_bars(asset: Asset, opens: int) -> dict[str, Bar]:
+    """Return the daily bars of a day that the store has of an asset, by their source."""
+    rows = Bar.objects.filter(
+        opens=opens, series__asset=asset, series__resolution=Resolution.DAY
+    ).select_related("series")
+    return {bar.series.source: bar for bar in rows}
+
+
+def _of_the_store(resolved: Resolved, day: date, bar: Bar, passed: list[Skipped]) -> PriceAtAnswer:
+    fields = {
+        "source": registry.public_name(bar.series.source),
+        "fetched_at": bar.series.renewed_at,
+        "stale": False,
+        "currency": bar.series.currency,
+        "quote_currency": bar.series.currency,
+        "fallback_from": passed,
+        "adjustment": Adjustment(bar.series.adjustment),
+        "origin": Origin.PROVIDER,
+    }
+    was = Candle(bar.opens, bar.open, bar.high, bar.low, bar.close, bar.volume, True)
+    return _answer(resolved, day, was, fields, is_cached=True)
 
 
 def _trading_day(kind: AssetKind, day: date) -> date:

@@ -88,6 +88,52 @@ def test_a_day_that_was_part_of_a_series_costs_no_call(
     assert sandbox.count() == calls
 
 
+def passed(answer: Any) -> list[tuple[str, str]]:
+    return [(one["source"].split(":")[-1], one["code"]) for one in answer["fallback_from"]]
+
+
+def test_a_stored_close_tells_whose_are_not_stored_that_would_have_come_first(
+    sandbox: Sandbox, redis_client: Redis, settings: Any
+) -> None:
+    chain = ["twelvedata", "coinbase", "binance"]  # The first has no key, and is not there.
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_candles": chain}
+    settings.PRICE_PROVIDERS = deepcopy(settings.PRICE_PROVIDERS)
+    settings.PRICE_PROVIDERS["twelvedata"]["OPTIONS"]["api_key"] = ""
+    ok("/SOL/ohlcv", period="1d")  # The pairs are settled while all is well.
+    sandbox.fault("status", status=500, path="/coinbase/products/SOL-USD/candles")
+    asked = ok("/SOL/at", date="2026-08-01")
+    redis_client.flushall()
+    calls = sandbox.count()
+
+    stored = ok("/SOL/at", date="2026-08-01")
+
+    assert sandbox.count() == calls
+    assert passed(asked) == [("coinbase", "upstream_unavailable")]
+    assert passed(stored) == [("coinbase", "not_kept")]
+    same = ("source", "price", "quote_currency", "currency")
+    assert [asked[name] for name in same] == [stored[name] for name in same]
+    sandbox.heal()
+    ok("/SOL/ohlcv", period="1y", resolution="D")
+    redis_client.flushall()
+    assert passed(ok("/SOL/at", date="2026-08-01")) == []
+
+
+def test_a_stored_close_tells_whose_is_not_known_to_be_in_today_s_shares(
+    sandbox: Sandbox, redis_client: Redis, settings: Any
+) -> None:
+    for chain in (["finnhub"], ["tiingo"], ["finnhub", "tiingo"]):
+        settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"stock_candles": chain}
+        redis_client.flushall()
+        answer = ok("/AAPL/at", date="2026-09-11")
+        if chain == ["finnhub"]:
+            series = Series.objects.get(asset__ref="stock:AAPL", source="finnhub")
+            series.spans = [[since, until, 0] for since, until, _ in series.spans]
+            series.save()
+
+    assert answer["cached"]
+    assert passed(answer) == [("finnhub", "unconfirmed")]
+
+
 def test_a_day_is_asked_for_once(sandbox: Sandbox) -> None:
     first = ok("/ETH/at", date="2026-08-01")
     calls = sandbox.count()
