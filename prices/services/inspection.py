@@ -5,19 +5,19 @@ Looking loads nothing, asks no source and settles no ticker.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.conf import settings
 
 from prices import cache, hit_counts, registry
 from prices.answers import HistoryAnswer, QuoteAnswer, TopAnswer
 from prices.budget import Limits, Spent, lookups_last_minute
-from prices.errors import ProviderNotConfiguredError
 from prices.models import Asset, Catalogue
 from prices.redis_clients import RedisAwayError
-from prices.services import holdings, quotes, ranking, settling, symbols
+from prices.services import holdings, quotes, ranking, settling, sources, symbols
 from prices.services.holdings import KeyState, Server
 from prices.types import AssetKind, Period
 
@@ -245,11 +245,15 @@ class HitRate:
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """A source's calls and what is left of them. `spent` is None where Redis could not tell."""
+    """A source's calls and what is left of them. `spent` is None where Redis could not tell.
+
+    `state` and `reason` are those of GET /sources, `unused` where no chain has the source.
+    """
 
     source: str
     plan: str
-    missing_setting: str
+    state: str
+    reason: str
     limits: Limits
     spent: Spent | None
 
@@ -301,7 +305,7 @@ def system() -> System:
     return System(
         mode=settings.UPSTREAM_MODE,
         rates=[HitRate(kind, *counts.get(kind, (0, 0))) for kind in kinds],
-        budgets=[_budget(source) for source in settings.PRICE_PROVIDERS],
+        budgets=_budgets(),
         lookups=lookups,
         lookups_per_minute=settings.LOOKUPS_PER_MINUTE,
         catalogues=list(Catalogue.objects.order_by("kind")),
@@ -311,16 +315,25 @@ def system() -> System:
     )
 
 
-def _budget(source: str) -> BudgetState:
-    missing = ""
-    try:
-        registry.provider(source)
-    except ProviderNotConfiguredError as exc:
-        missing = str(exc.extra["setting"])
-    budget = registry.budget(source)
+def _budgets() -> list[BudgetState]:
+    now, asked = datetime.now(UTC), sources.asked_names()
+    return [_budget(name, now, is_asked=name in asked) for name in settings.PRICE_PROVIDERS]
+
+
+def _budget(name: str, now: datetime, *, is_asked: bool) -> BudgetState:
+    row, budget = sources.row(name, now), registry.budget(name)
     try:
         spent = budget.spent()
     except RedisAwayError:
         spent = None
-    plan = settings.PRICE_PROVIDERS[source]["OPTIONS"].get("plan", "")
-    return BudgetState(source, plan, missing, budget.limits, spent)
+    reason = row.reason or ""
+    if row.retry_at is not None:
+        reason += f", {math.ceil((row.retry_at - now).total_seconds())} s yet"
+    return BudgetState(
+        source=name,
+        plan=row.plan,
+        state=row.state if is_asked else "unused",
+        reason=reason if is_asked else "no chain has it",
+        limits=budget.limits,
+        spent=spent,
+    )

@@ -26,9 +26,7 @@ def sources() -> Held[SourcesAnswer]:
 def _sources() -> SourcesAnswer:
     now = datetime.now(UTC)
     chains = {name: list(chain) for name, chain in settings.PRICE_CHAINS.items()}
-    named = [registry.source_for(kind) for kind in AssetKind]
-    named += [name for chain in chains.values() for name in chain if name in _known()]
-    rows = [_row(name, now) for name in dict.fromkeys(named)]
+    rows = [row(name, now) for name in asked_names()]
     return SourcesAnswer(
         source="lokifi",
         as_of=now,
@@ -41,9 +39,13 @@ def _sources() -> SourcesAnswer:
     )
 
 
-def _known() -> set[str]:
-    # A chain may name what is no source: our own catalogue.
-    return set(settings.PRICE_PROVIDERS)
+def asked_names() -> list[str]:
+    """Return the names of the sources that some chain has."""
+    named = [registry.source_for(kind) for kind in AssetKind]
+    for chain in settings.PRICE_CHAINS.values():
+        # A chain may name what is no source: our own catalogue.
+        named += [name for name in chain if name in settings.PRICE_PROVIDERS]
+    return list(dict.fromkeys(named))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ class _State:
     setting: str | None = None
 
 
-def _row(name: str, now: datetime) -> SourceRow:
+def row(name: str, now: datetime) -> SourceRow:
+    """Return how one source stands."""
     backend = registry.backend(name)
     left: dict[str, Allowance] | None = None
     try:

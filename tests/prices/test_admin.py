@@ -22,6 +22,7 @@ from redis.retry import Retry
 
 from prices import admin, redis_clients, registry
 from prices.models import Asset, Catalogue, ExchangePair
+from prices.services import sources
 from prices.types import Period
 from tests.market import Sandbox
 from tests.prices.admin_pages import (
@@ -342,9 +343,28 @@ def test_budgets_are_shown_with_what_is_left_of_them(admin_client: Client, setti
 
     text = plain(page(admin_client, STATUS))
 
-    assert "coingecko sandbox 3 of 30 27 3 of 10000 9997 no limit open" in text
-    assert re.search(r"finnhub sandbox 0 no limit 0 no limit .* frozen for 4\d s", text)
+    assert "coingecko sandbox 3 of 30 27 3 of 10000 9997 no limit ok" in text
+    frozen = (
+        r"finnhub sandbox 0 no limit 0 no limit .* rate_limited it asked for fewer calls, 4\d s yet"
+    )
+    assert re.search(frozen, text)
     assert "look-ups of unknown symbols, all sources 0 of 5" in text
+
+
+def test_a_source_stands_on_the_status_page_as_the_api_says_it_does(
+    admin_client: Client, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = {"crypto:quotes": ["coingecko"]}
+    breaker = registry.breaker("coingecko")
+    for _ in range(20):
+        breaker.failed("no answer in time")
+
+    row = {one.name: one for one in sources.sources().value.sources}["coingecko"]
+    text = plain(page(admin_client, STATUS))
+
+    assert row.state == "open"
+    assert f"open {row.reason}" in text
+    assert "unused no chain has it" in text
 
 
 def test_catalogues_and_redis_are_on_the_status_page(admin_client: Client) -> None:

@@ -196,7 +196,7 @@ def test_a_source_without_its_key_is_told(
 
     for operation in ("refresh", "check"):
         assert "finnhub needs FINNHUB_KEY to be set." in press(admin_client, operation, apple)[0]
-    assert "needs FINNHUB_KEY" in plain(page(admin_client, STATUS))
+    assert "not_configured finnhub needs FINNHUB_KEY" in plain(page(admin_client, STATUS))
 
 
 def test_who_may_only_look_can_do_nothing(client: Client) -> None:
