@@ -29,7 +29,7 @@ _RESOLUTION_NAMES = {
 }  # fmt: skip
 
 
-_DIGITS = re.compile(r"[0-9]{1,9}")
+_WHOLE = re.compile(r"-?[0-9]{1,9}")
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # The first share was traded in 1602; what is asked for before that is a slip of the pen.
@@ -43,8 +43,14 @@ _MOMENT = re.compile(
 class WholeField(serializers.IntegerField):
     """A number in plain digits; Python's own reading takes digits of every script."""
 
+    default_error_messages: ClassVar = {
+        "invalid": "A whole number is wanted, in plain digits.",
+        "min_value": "At least {min_value}.",
+        "max_value": "At most {max_value}.",
+    }
+
     def to_internal_value(self, data: Any) -> int:
-        if not _DIGITS.fullmatch(str(data).strip()):
+        if not _WHOLE.fullmatch(str(data).strip()):
             self.fail("invalid")
         return int(super().to_internal_value(data))
 
@@ -300,6 +306,15 @@ class StrictText(serializers.CharField):
 
 
 class BatchBody(QuoteQuery, SparklineQuery):
+    default_error_messages: ClassVar = {"invalid": "The body is to be a JSON object."}
+
     symbols = serializers.ListField(
-        child=StrictText(max_length=120, allow_blank=False), min_length=1, max_length=MAX_BATCH
+        child=StrictText(max_length=120, allow_blank=False),
+        min_length=1,
+        max_length=MAX_BATCH,
+        error_messages={
+            "not_a_list": 'A list is wanted, like ["BTC", "AAPL"].',
+            "min_length": "At least {min_length} symbol.",
+            "max_length": "At most {max_length} symbols.",
+        },
     )

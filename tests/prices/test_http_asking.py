@@ -42,6 +42,31 @@ def test_a_number_is_written_in_plain_digits(limit: str) -> None:
     problem(get("/crypto/top", limit=limit), 400, "invalid_parameter")
 
 
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [("-5", "At least 1."), ("301", "At most 300."), ("x", "A whole number is wanted")],
+)
+def test_a_number_that_does_not_fit_is_told_what_would(limit: str, said: str) -> None:
+    answer = problem(get("/crypto/top", limit=limit), 400, "invalid_parameter")
+
+    assert said in answer["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ([], "The body is to be a JSON object."),
+        ({"symbols": "BTC"}, 'A list is wanted, like ["BTC", "AAPL"].'),
+        ({"symbols": []}, "At least 1 symbol."),
+        ({"symbols": ["BTC"] * 101}, "At most 100 symbols."),
+    ],
+)
+def test_a_batch_that_is_refused_is_told_in_words_of_http(body: object, said: str) -> None:
+    response = client().post(f"{ROOT}/batch", body, content_type="application/json")
+
+    assert said in problem(response, 400, "invalid_parameter")["detail"]
+
+
 def test_a_list_of_symbols_may_be_given_in_several_parameters() -> None:
     batch = client().get(f"{ROOT}?symbols=BTC&symbols=ETH,SOL").json()
 
