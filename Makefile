@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Types are checked with Django's settings loaded, and these want a key.
 CHECKED := SECRET_KEY=only-for-the-type-checker
 
-.PHONY: run test lint types arch check setup lock help chaos autobahn bench bench-stream bench-events equality rehearsal generated clients page bench-page screenshots
+.PHONY: run test lint types arch check setup lock help chaos autobahn bench bench-stream bench-events equality rehearsal matrix generated clients page bench-page screenshots
 help:  ## what there is (this list)
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -59,6 +59,9 @@ equality: $(VENV)/dev.stamp  ## what leaves ahead of Django against Django's own
 
 rehearsal: $(VENV)/dev.stamp  ## what clients see while sources fail, in a quarter of an hour; writes docs/rehearsal.md
 	$(BIN)/python -m bench.rehearsal --seconds 30 --write docs/rehearsal.md
+
+matrix: $(VENV)/dev.stamp  ## every period by every resolution of three coins without a key, five minutes; COINS=BTC
+	$(BIN)/python -m bench.matrix $(if $(COINS),--coins "$(COINS)")
 
 bench-stream: $(VENV)/dev.stamp  ## the stream's figures beside peers; ROWS=crowd ROUNDS=3 PART=0.1
 	$(BIN)/python -m bench --rows "$(ROWS)" --rounds "$(ROUNDS)" --part "$(PART)"

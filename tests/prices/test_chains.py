@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +25,10 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
 CANDLE = "/finnhub/api/v1/stock/candle"
 # How the rows of the docs' table begin.
 _FINEST = {f"| `{period}"[:4] for period in Period}
-FULL_DAY = {"1": 1440, "5": 288, "15": 96, "30": 48, "60": 24, "240": 6}
 
 
 def skipped(answer: Any) -> list[str]:
     return [one["source"].removeprefix("sandbox:") for one in answer["fallback_from"]]
-
-
-@pytest.mark.parametrize("resolution", list(FULL_DAY))
-@pytest.mark.parametrize("symbol", ["BTC", "DOGE"])
-def test_a_coin_has_candles_of_every_resolution_with_real_volume(
-    symbol: str, resolution: str
-) -> None:
-    series = ok(f"/{symbol}/ohlcv", period="1d", resolution=resolution)
-
-    assert (series["resolution"], series["volume_basis"]) == (resolution, "bar_units")
-    assert abs(series["count"] - FULL_DAY[resolution]) <= 2
-    step_s = int(resolution) * 60
-    stamps = [bar["timestamp"] for bar in series["candles"]]
-    assert {stamp % step_s for stamp in stamps} == {0}
-    assert {later - earlier for earlier, later in pairwise(stamps)} == {step_s}
-    assert all(bar["volume"] > 0 for bar in series["candles"][:-1])
 
 
 @pytest.mark.parametrize(
@@ -78,14 +60,6 @@ def test_the_finest_resolutions_that_can_be_had_are_those_of_the_docs(kind: Asse
                 else "none"
             )
             assert told == finest, (period, source)
-
-
-@pytest.mark.parametrize("resolution", ["D", "W", "M"])
-def test_long_candles_have_volume_too(resolution: str) -> None:
-    series = ok("/BTC/ohlcv", period="5y", resolution=resolution)
-
-    assert series["volume_basis"] == "bar_units"
-    assert all(bar["volume"] > 0 for bar in series["candles"][:-1])
 
 
 def test_a_second_request_for_days_asks_for_the_missing_end_alone(
