@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from channels.testing import ApplicationCommunicator
 from pytest_django import Settings
 from redis import Redis
 
 from lokifi.embedded import EmbeddedServer
-from streaming import ticks
+from streaming import events, ticks
 from streaming.hub import Hub
 from streaming.protocol import WireQuote, entry, share, stamp
 from streaming.publisher import announce
@@ -63,6 +65,34 @@ def server(tmp_path: Path, settings: Settings) -> Iterator[Server]:
 async def hub(server: Server) -> AsyncIterator[Hub]:
     async with running_hub() as running:
         yield running
+
+
+async def head(scope: Any, receive: Any, send: Any) -> None:
+    """Say what Django says of a stream that may begin."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+@asynccontextmanager
+async def following(*symbols: str) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+    """Yield what waits for a stream's next event that holds these words."""
+    application = events.EventStreams(head, preparing=head, lookup=knowing(("BTC", "ETH")))
+    query = f"symbols={','.join(symbols)}".encode()
+    scope = {"type": "http", "method": "GET", "path": events.PATH, "query_string": query}
+    make: Any = ApplicationCommunicator  # it bears no types
+    stream = make(application, {**scope, "headers": []})
+    assert (await stream.receive_output(5))["status"] == 200
+
+    async def until_said(words: str) -> str:
+        event = ""
+        while words not in event:
+            event = (await stream.receive_output(10))["body"].decode()
+        return event
+
+    try:
+        yield until_said
+    finally:
+        await stream.send_input({"type": "http.disconnect"})
+        await stream.wait(5)
 
 
 async def next_update(socket: Client) -> dict[str, Any]:
@@ -170,3 +200,29 @@ async def test_the_loop_runs_on_while_redis_hangs(server: Server, hub: Hub) -> N
                 beats += (await socket.receive())["type"] == "heartbeat"
     finally:
         server.wake()
+
+
+# redis-py leaves a connection that broke while it was made to the garbage collector.
+@pytest.mark.filterwarnings("ignore:.*StreamWriter:pytest.PytestUnraisableExceptionWarning")
+async def test_streams_of_events_stay_and_begin_while_redis_is_away_and_are_told(
+    server: Server, hub: Hub
+) -> None:
+    async with following("BTC") as said:
+        await said('"snapshot":true')
+        before = await server.publish(BTC=1.0)
+        assert f"id: {before.epoch}:1" in await said('"price":1.0')
+
+        server.kill()
+        assert "event: notice" in await said("publisher_silent")
+        assert f"id: {before.epoch}:1" in await said(": heartbeat")
+        async with following("BTC", "ETH") as said_to_another:
+            assert '"BTC","ETH"' in await said_to_another("event: subscribed")
+            assert '"ETH"' in await said_to_another('"snapshot":true')
+            await said_to_another("publisher_silent")
+
+            server.start()
+            after = await server.publish(before, BTC=2.0, ETH=3.0)
+
+            for one in (said, said_to_another):
+                await one("epoch_changed")
+                assert f"id: {after.epoch}:1" in await one('"price":2.0')
