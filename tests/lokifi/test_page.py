@@ -146,6 +146,11 @@ def test_coins_have_their_pictures_and_what_has_none_its_letter(page: Page, site
 
     page.route(ELSEWHERE, give)
     open_view(page, site)
+    page.locator(f"{row_of('BTC')} svg.spark").wait_for()
+    assert asked == []  # of a market made up here nobody else hears
+
+    page.route("**/api/v1/prices/crypto/**", as_coingecko)
+    page.reload()
     page.locator(f"{row_of('BTC')} .logo.has-image").wait_for()
     assert page.locator(f"{row_of('AAPL')} .logo").inner_text() == "A"
     page.locator(f"{row_of('ETH')} .logo img").wait_for(state="detached")
@@ -264,6 +269,10 @@ def test_the_chart_follows_its_period_and_width_of_bars(page: Page, site: Site) 
     # No source has bars of a minute over a year: the nearest that can be had, and it says so.
     page.select_option("select[aria-label='Width of a bar']", "1")
     page.locator(".notes", has_text="1 minute cannot be had").wait_for()
+    assert page.locator("option", has_text="1 minute").is_disabled()
+    page.get_by_role("button", name="1D").click()
+    page.locator("[role=img][aria-label*='5 minutes']").wait_for()
+    assert page.locator("option", has_text="1 minute").is_enabled()
 
 
 def test_the_charts_last_bar_lives(page: Page, site: Site) -> None:
@@ -275,12 +284,13 @@ def test_the_charts_last_bar_lives(page: Page, site: Site) -> None:
     assert "still open" in page.locator(".legend").inner_text()
 
 
-def test_a_source_that_wants_to_be_named_is_named(page: Page, site: Site) -> None:
-    def as_coingecko(route: Route) -> None:
-        answer = route.fetch()
-        body = answer.text().replace('"source":"sandbox"', '"source":"coingecko"')
-        route.fulfill(response=answer, body=body)
+def as_coingecko(route: Route) -> None:
+    answer = route.fetch()
+    body = answer.text().replace('"source":"sandbox"', '"source":"coingecko"')
+    route.fulfill(response=answer, body=body)
 
+
+def test_a_source_that_wants_to_be_named_is_named(page: Page, site: Site) -> None:
     page.route("**/api/v1/prices/**", as_coingecko)
     open_view(page, site, "/discover")
     page.get_by_role("link", name="Data provided by CoinGecko").wait_for()

@@ -47,6 +47,7 @@ export function mount(root, app, named) {
   let plot = null;
   let running = null;
   let cursor = -1;
+  let available = null; // the widths that can be had over this period, where the server said so
   let hasFailed = false; // and may be tried again
   let wasHalted = prices.isHalted;
   let isGone = false;
@@ -80,6 +81,9 @@ export function mount(root, app, named) {
       button.disabled = isCompared && ["candles", "line", "log"].includes(button.dataset.turn);
     }
     ui.resolution.value = chosen.resolution;
+    for (const option of ui.resolution.options) {
+      option.disabled = Boolean(available && option.value) && !available.includes(option.value);
+    }
     ui.chips.replaceChildren(...chosen.compared.map((other, at) => h("span", { class: "chip" }, dot(COMPARED[at]), other,
       h("button", { "aria-label": `Stop comparing ${other}`, onclick: () => {
         chosen.compared = chosen.compared.filter((each) => each !== other);
@@ -117,6 +121,7 @@ export function mount(root, app, named) {
         h("button", { "data-period": period, onclick: () => {
           chosen.period = period;
           chosen.resolution = "";
+          available = null;
           write();
           load();
         } }, text))),
@@ -192,7 +197,8 @@ export function mount(root, app, named) {
     } catch (error) {
       if (error.code === "resolution_unavailable") {
         const wished = RESOLUTIONS[chosen.resolution];
-        chosen.resolution = finest(error.problem.available, chosen.period);
+        ({ available } = error.problem);
+        chosen.resolution = finest(available, chosen.period);
         const got = await askCandles(symbol, chosen.period, chosen.resolution, signal);
         write();
         return { ...got, instead: `Bars of ${wished} cannot be had over this period.` };

@@ -4,7 +4,7 @@ import { ApiError, found, top } from "./api.js";
 import { comparing } from "./board.js";
 import { chartLink, h, logo, say } from "./dom.js";
 import { age, dollars, money, percent, utcTime, way } from "./figures.js";
-import { learn } from "./pictures.js";
+import { learn, pictureOf } from "./pictures.js";
 import { rowOf } from "./searching.js";
 
 const PAGES = [1, 2, 3];
@@ -120,7 +120,7 @@ export function mount(root, { prices, following, announce }) {
         column === "price" ? old(coin) : null);
     });
     return h("tr", {}, h("td", {}, String(coin.market_cap_rank ?? "\u2013")),
-      h("th", { scope: "row" }, chartLink(coin.ref, { class: "who-link" }, logo(coin.symbol, coin.image),
+      h("th", { scope: "row" }, chartLink(coin.ref, { class: "who-link" }, logo(coin.symbol, pictureOf(coin.ref)),
         h("span", { class: "who" }, h("b", {}, coin.symbol), h("span", { class: "faint" }, coin.name)))),
       cells, h("td", {}, star(coin.symbol, name, () => follow(coin))));
   }
@@ -195,7 +195,7 @@ export function mount(root, { prices, following, announce }) {
         const answer = await top(number);
         if (isGone) return;
         lists.push(...answer.cryptos);
-        learn(answer.cryptos);
+        learn(answer);
         answered = answer;
         if (lists.length > coins.length) coins = [...lists];
         if (number === 1) settle();

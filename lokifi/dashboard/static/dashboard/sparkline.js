@@ -2,6 +2,7 @@
 
 import { history } from "./api.js";
 import { svg } from "./dom.js";
+import { percent } from "./figures.js";
 
 const WIDTH = 96;
 const HEIGHT = 28;
@@ -24,7 +25,8 @@ export function sparkline(prices) {
   const y = (price) => (HEIGHT - 2 - ((price - low) / span) * (HEIGHT - 4)).toFixed(1);
   const points = some.map((price, at) => `${x(at)},${y(price)}`).join(" ");
   const way = Math.sign(some.at(-1) - some[0]);
-  return svg("svg", { class: "spark", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "data-way": way, "aria-hidden": "true" },
+  const said = `${percent((100 * (some.at(-1) - some[0])) / some[0])} in 7 days`;
+  return svg("svg", { class: "spark", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "data-way": way, role: "img", "aria-label": said },
     svg("polyline", { points }));
 }
 
