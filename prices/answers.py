@@ -404,11 +404,18 @@ class CoinSearchAnswer(Answer, kw_only=True, frozen=True):
 
 
 class Attribution(msgspec.Struct, frozen=True):
-    """How a source is to be named near its data; `required` is null where its terms do not say."""
+    """How a source is to be named near its data, and what is known of its terms.
+
+    required  whether its terms ask for that; null where nobody read them
+    terms     where that is written; null where nobody read it
+    use       what else is known of what its data may be used for, and how surely
+    """
 
     text: str
     link: str
     required: bool | None
+    terms: str | None
+    use: str | None
 
 
 class Allowance(msgspec.Struct, frozen=True):

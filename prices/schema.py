@@ -263,6 +263,8 @@ MEANINGS = {
     "left": "What is left of the plan's limits, by minute, hour, day and month.",
     "attribution": "How the source is to be named near its data.",
     "required": "Whether its terms ask for that; null where they were not read.",
+    "terms": "Where that is written; null where it was not read.",
+    "use": "What else is known of what its data may be used for; null where nothing is.",
     "chains": "In which order sources are asked, by what they are asked for.",
     "available": "Resolutions that can be had over the period.",
 }

@@ -111,10 +111,13 @@ class HttpProvider:
     name: ClassVar[str]
     offers: ClassVar[frozenset[Capability]]
     # How it is named to people, with a link; `must_be_named` where its terms ask for
-    # that, None where they were not read.
+    # that, None where they were not read; `terms` is where it is written, `use` what else
+    # is known of what its data may be used for, and how surely.
     attribution: ClassVar[str] = ""
     link: ClassVar[str] = ""
     must_be_named: ClassVar[bool | None] = None
+    terms: ClassVar[str | None] = None
+    use: ClassVar[str | None] = None
     has_points: ClassVar[bool] = True
     """Whether it has points of its own; else `points` makes them of its bars."""
     began: ClassVar[datetime] = datetime.fromtimestamp(0, UTC)

@@ -87,6 +87,7 @@ class CoinGecko(HttpProvider):
     attribution = "Data provided by CoinGecko"
     link = "https://www.coingecko.com"
     must_be_named = True
+    terms = "https://brand.coingecko.com/resources/attribution-guide"
     began = datetime(2013, 4, 28, tzinfo=UTC)
     offers = frozenset(
         {

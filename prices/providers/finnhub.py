@@ -112,6 +112,10 @@ class Finnhub(HttpProvider):
     name = "finnhub"
     attribution = "Data provided by Finnhub"
     link = "https://finnhub.io"
+    use = (
+        "The free plan is said to be for personal use, and showing its data to others to need a "
+        "licence; its terms were not read."
+    )
     has_points = False
     began = _BEGINNING
     offers = frozenset(

@@ -61,6 +61,7 @@ class Tiingo(StockSource):
     name = "tiingo"
     attribution = "Data provided by Tiingo"
     link = "https://www.tiingo.com"
+    use = "Said to be for internal use unless licensed; its terms were not read."
     most_bars = _ROWS
     intraday_basis = BAR_SHARES_IEX
     intraday_adjustment = Adjustment.NONE

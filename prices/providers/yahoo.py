@@ -60,6 +60,7 @@ class Yahoo(StockSource):
     name = "yahoo"
     attribution = "Data provided by Yahoo Finance"
     link = "https://finance.yahoo.com"
+    use = "It gives no licence for its data."
     most_bars = 24 * 5000  # what bounds it is days, not bars
     made_of: ClassVar[Mapping[Resolution, Resolution]] = {
         **{width: width for width in _REACH_DAYS},

@@ -85,6 +85,8 @@ def row(name: str, now: datetime) -> SourceRow:
             backend.attribution or f"Data provided by {name}",
             backend.link,
             backend.must_be_named,
+            backend.terms,
+            backend.use,
         ),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,10 +46,28 @@ def test_every_source_says_how_it_is_to_be_named() -> None:
         "text": "Data provided by CoinGecko",
         "link": "https://www.coingecko.com",
         "required": True,
+        "terms": "https://brand.coingecko.com/resources/attribution-guide",
+        "use": None,
     }
     for row in rows.values():
         assert row["attribution"]["text"].startswith("Data provided by ")
         assert row["attribution"]["link"].startswith("https://")
+        is_read = row["attribution"]["terms"] is not None
+        assert row["attribution"]["required"] is (True if is_read else None)
+
+
+def test_what_is_known_of_a_source_s_terms_is_told_and_in_the_docs_too() -> None:
+    rows = listed()
+    page = (Path(__file__).parents[2] / "docs" / "providers.md").read_text()
+
+    told = {name for name, row in rows.items() if row["attribution"]["use"]}
+    assert {"finnhub", "tiingo"} <= told <= {"finnhub", "tiingo", "yahoo"}
+    for row in rows.values():
+        named = row["attribution"]
+        line = next(one for one in page.splitlines() if f"| {named['text']} |" in one)
+        assert named["link"] in line
+        assert (named["terms"] or "not known") in line
+        assert ("| nothing" in line) == (named["use"] is None)
 
 
 def test_a_source_that_fails_is_told_as_open_until_it_is_asked_again() -> None:
