@@ -58,7 +58,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "period": ("1q", '"1q" is not a valid choice.'),
     "date": ("yesterday", "Date has wrong format. Use one of these formats instead: YYYY-MM-DD."),
     "q": (" ", "This field may not be blank."),
-    "page": ("0", "Ensure this value is greater than or equal to 1."),
+    "page": ("0", "At least 1."),
     "symbols": (",", "Name 1 to 100 symbols."),
     "force_refresh": ("perhaps", "Must be a valid boolean."),
 }
