@@ -30,8 +30,11 @@ _Note = tuple[float, Moment, float | None]
 
 
 def note(symbol: str, key: str, end: End | None) -> None:
-    """Note how the series ends that is about to be kept under a key; None where we made it."""
-    name, text = _name(symbol), msgspec.json.encode(end)
+    """Note how the series ends that is about to be kept under a key.
+
+    None where no quote may speak against it: we made it, or two sources overruled a quote by it.
+    """
+    name, text = holdings.ends_name(symbol), msgspec.json.encode(end)
 
     def write(r: redis.Redis) -> None:
         pipe = r.pipeline(transaction=False)
@@ -70,7 +73,7 @@ def _noted(wanted: Sequence[Resolved]) -> list[Mapping[bytes, bytes]]:
     def question(r: redis.Redis) -> list[Any]:
         pipe = r.pipeline(transaction=False)
         for one in wanted:
-            pipe.hgetall(_name(one.symbol))
+            pipe.hgetall(holdings.ends_name(one.symbol))
         return list(pipe.execute())
 
     try:
@@ -85,7 +88,3 @@ def _read(notes: Mapping[bytes, bytes]) -> Iterator[tuple[str, End]]:
             yield key.decode(), End(*msgspec.json.decode(text, type=_Note))
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue  # Not a note of ours.
-
-
-def _name(symbol: str) -> str:
-    return f"ends:{symbol}"

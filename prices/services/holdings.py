@@ -119,11 +119,17 @@ def forget(symbols: Collection[str]) -> None:
         for key in _keys(symbol)
         for prefix in ("", "sent:", "good:", "failed:")
     ]
+    names += map(ends_name, symbols)
     try:
         redis_clients.ask(lambda r: r.delete(*names, cache.list_key("mapping")))
     except RedisAwayError:
         return  # What comes back with Redis says by its ref whose it is, and lapses.
     note_names()
+
+
+def ends_name(symbol: str) -> str:
+    """Return the key under which lies with which prices a symbol's series end; see ends.py."""
+    return f"ends:{symbol}"
 
 
 def note_names() -> None:

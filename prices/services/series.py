@@ -116,6 +116,7 @@ class Measure:
     symbol: str
     now: datetime
     refused: dict[str, float] = field(default_factory=dict)  # closes, by source
+    believed: set[str] = field(default_factory=set)  # sources, against the price we had
 
     def check(
         self,
@@ -136,6 +137,7 @@ class Measure:
             return
         others = [its for name, its in self.refused.items() if name != source]
         if any(doubts.agree(end.price, its) for its in others):
+            self.believed.add(source)
             return
         self.refused[source] = end.price
         raise UpstreamJumpError(
@@ -152,6 +154,13 @@ class Measure:
         if min(end.at, had.at) < since:
             return False
         return self._is_jump(had, end, told) or self._is_off(had, end)
+
+    def end(
+        self, source: str, items: Sequence[Candle] | Sequence[Point], width: Resolution
+    ) -> End | None:
+        """Return how a series ends, for prices to come; None where those say nothing against it."""
+        is_settled = source in self.believed or not items
+        return None if is_settled else End.of(items, width, self.now)
 
     def _price_we_had(self) -> Had | None:
         """Return the newest quote, or where there is none beyond dispute, the list's price."""
@@ -237,7 +246,7 @@ def bars(source: Any, span: Window, resolution: Resolution, measure: Measure) ->
     width = resolution if resolution.is_intraday else Resolution.DAY
     asked = span if resolution.is_intraday else aligned(span, resolution)
     series = _told(source, asked, width, measure)
-    end = End.of(series.candles, width, now) if series.candles else None
+    end = measure.end(source.name, series.candles, width)
 
     def days() -> Candles:
         return _told(source, aligned(span, Resolution.DAY), Resolution.DAY, measure)
@@ -277,7 +286,7 @@ def points(source: Any, span: Window, step: Resolution, measure: Measure) -> Par
         where = pairs.instrument(asset, source.name)
         series = source.history(where, span, step.minutes * 60)
         measure.check(source.name, series.points, step)
-        end = End.of(series.points, step, measure.now) if series.points else None
+        end = measure.end(source.name, series.points, step)
     if not series.points:
         raise NotListedError(source.name, asset.ref)
     return Part(series, step, pairs.quote_currency(asset, source.name), end=end)

@@ -183,7 +183,7 @@ def test_a_stock_s_doubled_history_is_answered_by_the_next_source_and_not_kept(
 
 
 def test_where_two_sources_agree_against_the_price_we_have_it_is_the_price_that_is_wrong(
-    sandbox: Sandbox,
+    sandbox: Sandbox, redis_client: Redis
 ) -> None:
     sandbox.fault("times", source="coingecko", factor=2)
     doubled = ok("/AVAX")["price"]
@@ -192,6 +192,9 @@ def test_where_two_sources_agree_against_the_price_we_have_it_is_the_price_that_
 
     assert skipped(bars) == [("coinbase", "jump")]
     assert last(bars) == pytest.approx(doubled / 2, rel=0.05)
+    redis_client.delete("price:AVAX")
+    assert ok("/AVAX")["price"] == pytest.approx(doubled, rel=0.05)
+    assert ok("/AVAX/ohlcv", period="1d")["cached"]  # The same quote does not drop it again.
 
 
 def test_without_a_price_to_measure_by_a_series_is_taken_at_its_word(sandbox: Sandbox) -> None:
