@@ -196,7 +196,8 @@ export function mount(root, { prices, following, announce }) {
         if (isGone) return;
         lists.push(...answer.cryptos);
         learn(answer);
-        answered = answer;
+        const newest = Math.max(...lists.map((coin) => Date.parse(coin.last_updated) || 0));
+        answered = { ...answer, as_of: newest ? new Date(newest).toISOString() : answer.as_of };
         if (lists.length > coins.length) coins = [...lists];
         if (number === 1) settle();
         show();
