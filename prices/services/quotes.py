@@ -88,9 +88,9 @@ def for_tick(
     ages = _tick_ages(found, eager)
     kept = _kept(found)
     due = _due(found, kept, ages)
-    asked = {symbol: one for symbol, one in found.assets.items() if symbol in due}
+    renewed = {symbol: one for symbol, one in found.assets.items() if symbol in due}
     with spending(Purpose.TICK) as tally:
-        results = _held(asked, ages, Purpose.TICK)
+        results = _held(renewed, ages, Purpose.TICK)
     copies = _as_kept({symbol: one for symbol, one in kept.items() if symbol not in results})
     # What there was no call left for, and no copy either, comes with a later tick.
     results |= {
