@@ -59,7 +59,8 @@ def line_of(send: Any, ended: Callable[[], None]) -> Line:
     request: Any = getattr(send, "__self__", None) or next(iter(getattr(send, "args", ())), None)
     module = type(request).__module__
     if module == "daphne.http_protocol" and request.channel is not None:
-        return DaphneEvents(request)
+        is_plain = hasattr(request.channel.transport, "writeSomeData")
+        return DaphneChunks(request) if request.chunked and is_plain else DaphneEvents(request)
     if module == "uvicorn.protocols.http.httptools_impl" and request.chunked_encoding:
         return UvicornEvents(request)
     return PlainEvents(send, ended)
@@ -185,3 +186,29 @@ class DaphneEvents:
 
     def stopProducing(self) -> None:  # noqa: N802
         self.is_free = False
+
+
+class DaphneChunks(DaphneEvents):
+    """Writes chunks of HTTP/1.1 to the socket itself, as long as that takes them.
+
+    Twisted's own writing costs each event a turn of the event loop.
+    """
+
+    __slots__ = ()
+
+    form = staticmethod(chunk)
+
+    def write(self, made: bytes) -> None:
+        if self._request.channel is None:
+            self.is_free = False
+            return
+        transport = self._request.channel.transport
+        sent = 0
+        if not (transport.dataBuffer or transport._tempDataBuffer):
+            sent = transport.writeSomeData(made)
+            if not isinstance(sent, int):
+                # The connection is lost; Twisted finds that out by reading.
+                self.is_free = False
+                return
+        if sent < len(made):
+            transport.write(made[sent:])
