@@ -76,7 +76,7 @@ def fill(count: int, end_s: int) -> tuple[list[Asset], float]:
         assets.append(asset)
         begun = time.perf_counter()
         for year in range(0, HOURS, YEAR_H):
-            keep(asset, Resolution.H1, hours[year : year + YEAR_H])
+            keep(asset, Resolution.H1, hours[max(0, year - 1) : year + YEAR_H])  # A run in all.
         keep(asset, Resolution.DAY, days)
         seconds += time.perf_counter() - begun
         done += HOURS + DAYS

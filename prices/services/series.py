@@ -301,7 +301,7 @@ def _told(source: Any, span: Window, width: Resolution, measure: Measure) -> Can
     asked = _without_what_is_not_there(span, known)
     try:
         got: Candles = source.candles(where, asked, width, known=known.bars, now=now)
-        if asset.kind == AssetKind.CRYPTO and store.is_restated(asset, known, got.candles):
+        if asset.kind == AssetKind.CRYPTO and store.is_restated(asset, known.bars, got.candles):
             # Sources of stocks look for themselves: a split is nothing rare.
             got = source.candles(where, span, width, now=now)
     except UpstreamError as exc:

@@ -18,6 +18,7 @@ from itertools import pairwise
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
+from django.db.models import QuerySet
 
 from prices.models import Asset, Bar, Series
 from prices.types import AssetKind, Candle, Candles, Resolution, TruncatedBy, Window
@@ -85,8 +86,7 @@ def known(
         rows = Bar.objects.filter(
             series=series, opens__gt=max(since, span[0] - 1), opens__lte=min(until, span[1])
         ).order_by("opens")
-        found = rows.values_list("opens", "open", "high", "low", "close", "volume")
-        return Known([Candle(*row, True) for row in found], span)
+        return Known(_read(rows), span)
     except DatabaseError as exc:
         _outages.begin(exc)
         return Known()
@@ -158,11 +158,11 @@ def keep_part(
         _save(asset, source, resolution, bars, span, known, currency, "")
 
 
-def is_restated(asset: Asset, known: Known, got: Sequence[Candle]) -> bool:
+def is_restated(asset: Asset, held: Sequence[Candle], got: Sequence[Candle]) -> bool:
     """Return whether a source now says otherwise of bars that it gave before."""
     most, new = _RESTATED[AssetKind(asset.kind)], {bar.timestamp: bar.close for bar in got}
     return any(
-        abs(new[old.timestamp] / old.close - 1) > most for old in known.bars if old.timestamp in new
+        abs(new[old.timestamp] / old.close - 1) > most for old in held if old.timestamp in new
     )
 
 
@@ -221,9 +221,6 @@ def _save(
     currency: str,
     adjustment: str,
 ) -> None:
-    held = {bar.timestamp: bar for bar in known.bars}
-    news = [bar for bar in bars if held.get(bar.timestamp) != bar]
-    must_go = is_restated(asset, known, bars)
     try:
         with _soon(), transaction.atomic():
             series, is_new = Series.objects.select_for_update().get_or_create(
@@ -232,12 +229,12 @@ def _save(
                 resolution=resolution,
                 defaults={"currency": currency, "renewed_at": datetime.now(UTC)},
             )
-            if not is_new and (must_go or series.currency != currency):
+            held = [] if is_new else [*known.bars, *_beside(series, bars, known)]
+            if is_restated(asset, held, bars) or series.currency != currency:
                 Bar.objects.filter(series=series).delete()
-                series.spans, news = [], list(bars)
-            write(series.pk, news)
-            runs = _confirmed(_runs(series), known, bars)
-            series.spans = _merged([*runs, (*span, _now())], resolution.minutes * 60)
+                series.spans, held = [], []
+            series.spans = _joined(series, span, bars, held)
+            write(series.pk, _news(bars, held))
             series.currency = currency
             series.adjustment = adjustment or series.adjustment
             series.renewed_at = datetime.now(UTC)
@@ -264,13 +261,46 @@ def _runs(series: Series) -> list[Run]:
     return [(int(since), int(until), int(at[0]) if at else 0) for since, until, *at in series.spans]
 
 
-def _confirmed(runs: Sequence[Run], known: Known, bars: Sequence[Candle]) -> list[Run]:
-    """Return runs with the known one confirmed, where the source told a bar of it once more."""
-    is_told_again = known.span is not None and bars[0].timestamp <= known.span[1]
-    return [
-        (since, until, _now() if is_told_again and (since, until) == known.span else at)
-        for since, until, at in runs
-    ]
+def _beside(series: Series, bars: Sequence[Candle], known: Known) -> list[Candle]:
+    """Return what is kept of the time that bars are of, besides what is known."""
+    rows = Bar.objects.filter(
+        series=series, opens__gte=bars[0].timestamp, opens__lte=bars[-1].timestamp
+    )
+    if known.bars:
+        told = (known.bars[0].timestamp, known.bars[-1].timestamp)
+        rows = rows.exclude(opens__range=told)
+    return _read(rows)
+
+
+def _read(rows: QuerySet[Bar]) -> list[Candle]:
+    found = rows.values_list("opens", "open", "high", "low", "close", "volume")
+    return [Candle(*row, True) for row in found]
+
+
+def _news(bars: Sequence[Candle], held: Sequence[Candle]) -> list[Candle]:
+    old = {bar.timestamp: bar for bar in held}
+    return [bar for bar in bars if old.get(bar.timestamp) != bar]
+
+
+def _joined(
+    series: Series, span: Span, bars: Sequence[Candle], held: Sequence[Candle]
+) -> list[Run]:
+    """Return the runs, oldest first, the new one joined with those that it tells a bar of again.
+
+    These are in the same shares, and confirmed with it. To touch a run proves nothing of it, so
+    it stays by itself; one whose bars are not told any more where it should be is forgotten.
+    """
+    told = {bar.timestamp for bar in bars} & {bar.timestamp for bar in held}
+    since, until = span
+    others: list[Run] = []
+    for run in _runs(series):
+        if any(run[0] <= at <= run[1] for at in told):
+            since, until = min(since, run[0]), max(until, run[1])
+        elif _shared(span, run[:2]) < 0:
+            others.append(run)
+        else:
+            Bar.objects.filter(series=series, opens__gte=run[0], opens__lte=run[1]).delete()
+    return sorted([*others, (since, until, _now())])
 
 
 def _now() -> int:
@@ -279,17 +309,6 @@ def _now() -> int:
 
 def _shared(one: Span, other: Span) -> int:
     return min(one[1], other[1]) - max(one[0], other[0])
-
-
-def _merged(runs: Sequence[Run], width_s: int) -> list[Run]:
-    """Return runs with those made one that touch, oldest first: as sure as its least sure part."""
-    found: list[Run] = []
-    for since, until, at in sorted(runs):
-        if found and since <= found[-1][1] + width_s:
-            found[-1] = (found[-1][0], max(found[-1][1], until), min(found[-1][2], at))
-        else:
-            found.append((since, until, at))
-    return found
 
 
 def _cut_spans(series_id: int, cut: int) -> None:

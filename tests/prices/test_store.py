@@ -251,6 +251,59 @@ def test_a_history_that_was_restated_is_replaced_as_a_whole(stock: Asset) -> Non
     ]
 
 
+def spans(asset: Asset) -> list[tuple[int, int]]:
+    runs = Series.objects.get(asset=asset).spans
+    return [(since // HOUR_S, until // HOUR_S) for since, until, _ in runs]
+
+
+def run(since: int, until: int, close: float) -> Candles:
+    return told(*(bar(at, close) for at in range(since, until)))
+
+
+def test_a_run_that_is_told_otherwise_goes_though_another_one_was_known(stock: Asset) -> None:
+    keep(stock, hours(0, 100), run(0, 100, 1000))
+    keep(stock, hours(150, 200), run(150, 200, 100))
+    assert spans(stock) == [(0, 99), (150, 199)]
+
+    keep(stock, hours(90, 200), run(90, 200, 100))
+
+    assert spans(stock) == [(90, 199)]
+    assert set(Bar.objects.values_list("close", flat=True)) == {100}
+
+
+def test_a_run_that_is_only_touched_stays_by_itself_and_unconfirmed(stock: Asset) -> None:
+    with time_machine.travel(datetime.now(UTC) - timedelta(days=30)):
+        keep(stock, hours(0, 100), run(0, 100, 1000))
+        series = Series.objects.get(asset=stock)
+        before = store.confirmed_at(series, 50 * HOUR_S)
+
+    keep(stock, hours(100, 250), run(100, 250, 100))
+
+    series.refresh_from_db()
+    assert spans(stock) == [(0, 99), (100, 249)]
+    assert store.confirmed_at(series, 50 * HOUR_S) == before
+    assert {one.close for one in kept(stock)} == {100}
+
+
+def test_runs_that_a_source_says_the_same_of_are_one(stock: Asset) -> None:
+    keep(stock, hours(0, 100), run(0, 100, 100))
+    keep(stock, hours(150, 200), run(150, 200, 100))
+
+    keep(stock, hours(90, 200), run(90, 200, 100))
+
+    assert spans(stock) == [(0, 199)]
+
+
+def test_of_a_run_whose_bars_are_not_told_any_more_nothing_is_given(stock: Asset) -> None:
+    keep(stock, hours(100, 110), run(105, 110, 1000))
+    keep(stock, hours(150, 200), run(150, 200, 100))
+
+    keep(stock, hours(100, 200), told(bar(100), *run(120, 200, 100).candles))
+
+    assert spans(stock) == [(100, 199)]
+    assert {one.close for one in kept(stock)} == {100}
+
+
 def test_bars_in_another_currency_replace_those_that_were_kept(stock: Asset) -> None:
     keep(stock, hours(10, 12), told(bar(10), bar(11)), "USDT")
 
