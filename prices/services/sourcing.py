@@ -7,6 +7,7 @@ that stands still, and for what jumped beyond reason against the price before.
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -319,7 +320,7 @@ def from_source(
     """
     with spending(purpose):
         few = wanted if steps_in else second_looks
-        instruments, failed = _instruments(source, wanted, few, second_looks, as_settled)
+        instruments, failed = _instruments(source, wanted, few, as_settled)
         if not instruments:
             return {}, failed
         try:
@@ -345,20 +346,19 @@ def _instruments(
     source: str,
     wanted: Mapping[str, Resolved],
     few: Collection[str],
-    second_looks: Collection[str],
     as_settled: Collection[str],
 ) -> tuple[dict[str, Instrument], dict[str, PricesError]]:
     """Return how a source names what is wanted, or why not; of `few` few pairs are settled."""
     failed: dict[str, PricesError] = {}
     instruments: dict[str, Instrument] = {}
     known = pairs.known([one.asset for one in wanted.values()], source)
-    left, until = MOST_SETTLED, time.monotonic() + SETTLING_S
+    unknown = {key for key, one in wanted.items() if key in few and one.asset.ref not in known}
+    turns = _turns(unknown.difference(as_settled))
+    until = time.monotonic() + SETTLING_S
     for key, one in wanted.items():
-        if key in few and one.asset.ref not in known:
-            left -= key not in as_settled
-            if key in as_settled or left < 0 or time.monotonic() > until:
-                failed[key] = _unsettled(source, one, is_second=key in second_looks)
-                continue
+        if key in unknown and (key not in turns or time.monotonic() > until):
+            failed[key] = _unsettled(source, one, is_doubted=key in as_settled)
+            continue
         try:
             instruments[key] = pairs.instrument(one.asset, source)
         except PricesError as exc:
@@ -366,9 +366,14 @@ def _instruments(
     return instruments, failed
 
 
-def _unsettled(source: str, resolved: Resolved, *, is_second: bool) -> PricesError:
-    """Return why a pair is not settled now: a price that nobody has told yet comes soon."""
-    if is_second:
+def _turns(unsettled: Collection[str]) -> Collection[str]:
+    """Return whose pairs are settled now: by lot, lest those that fail each time keep all turns."""
+    return random.sample(sorted(unsettled), min(MOST_SETTLED, len(unsettled)))
+
+
+def _unsettled(source: str, resolved: Resolved, *, is_doubted: bool) -> PricesError:
+    """Return why a pair is not settled now: one that only had no turn yet has it soon."""
+    if is_doubted:
         return NotListedError(source, resolved.asset.ref)
     detail = f"the pair of {resolved.asset.ref} is not settled yet"
     return BudgetSpentError(source, detail, retry_after_s=SETTLE_LATER_S)

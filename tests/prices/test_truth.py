@@ -11,8 +11,8 @@ import time_machine
 from redis import Redis
 
 from prices import registry
-from prices.models import Asset
-from prices.services import quotes
+from prices.models import Asset, ExchangePair
+from prices.services import quotes, sourcing
 from tests.market import Sandbox
 from tests.prices.replays import COINS, again, age_copy, freeze, settle_pairs
 from tests.prices.rest import ok
@@ -263,3 +263,29 @@ def test_a_market_that_stands_still_does_not_have_hundreds_of_pairs_settled(
 
     assert len(batch.data) > 50
     assert batch.api_calls < 80
+
+
+def test_while_a_market_stands_still_each_load_gives_more_of_its_coins_their_turn(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    rows = Asset.objects.filter(kind="crypto", is_active=True, market_cap_rank__lte=60)
+    wanted = [asset.ref for asset in rows]
+    freeze(sandbox, "coingecko", for_s=1800)
+
+    def live() -> set[str]:
+        batch = quotes.quotes(wanted)
+        return {one.ref for one in batch.data.values() if one.freshness == "live"}
+
+    first = live()
+    waiting = set(wanted) - set(ExchangePair.objects.values_list("asset__ref", flat=True))
+    assert len(waiting) > 30
+    for ref in waiting:
+        assert 0 < redis_client.ttl(f"doubt:stale:{ref}") <= sourcing.SETTLE_LATER_S
+
+    # What lapses within a minute.
+    redis_client.delete(*(f"doubt:stale:{ref}" for ref in waiting))
+    redis_client.delete(*redis_client.scan_iter("price:*"))
+    second = live()
+
+    assert first
+    assert len(second) > len(first)
