@@ -236,6 +236,8 @@ class UpstreamMalformedError(UpstreamError):
 class UpstreamNotFoundError(UpstreamError):
     """The source knows nothing under that id; a service turns it into UnknownSymbolError."""
 
+    passed_over_as = "not_found"
+
 
 class UpstreamJumpError(UpstreamError):
     """The source's newest price lies beyond reason from the one we have; another may confirm it."""

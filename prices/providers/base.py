@@ -237,14 +237,27 @@ class HttpProvider:
 
         Raises PricesError, and nothing else, on any failure.
         """
+        return self.decoded(path, self.answered(path, params, max_bytes, within_s))
+
+    def answered(
+        self,
+        path: str,
+        params: Mapping[str, str | int],
+        max_bytes: int = BODY_LIMIT,
+        within_s: float = CALL_LIMIT_S,
+    ) -> Reply:
+        """GET `path` below the base URL, in what is left of the question's time.
+
+        For who needs more of an answer than its body. Raises PricesError, and nothing else.
+        """
         if not deadline.left_s():
             raise UpstreamTimeoutError(self.name, "its answers take too long together")
         with self.admitted() as call:
             within_s = min(within_s, deadline.left_s())
-            call.reply = self.ask(
+            reply = call.reply = self.ask(
                 self.base_url + path, params, self.auth_headers(), max_bytes, within_s
             )
-        return self.decoded(path, call.reply)
+        return reply
 
     @contextmanager
     def admitted(self) -> Iterator[_Call]:

@@ -20,7 +20,7 @@ import msgspec
 
 from prices.errors import PricesError, UpstreamError, UpstreamNotFoundError
 from prices.providers.bars import read_bars
-from prices.providers.base import BODY_LIMIT, CALL_LIMIT_S, Quotes, Reply
+from prices.providers.base import Quotes, Reply
 from prices.providers.batches import coherent, in_batches, read_each
 from prices.providers.exchange import Exchange
 from prices.providers.values import amount, number, past_moment, price, seconds, stated_price, text
@@ -119,14 +119,10 @@ class Kraken(Exchange):
 
     def _quotes(self, symbols: Sequence[str]) -> Quotes:
         path = "/Ticker"
-        asked = {"pair": ",".join(_checked(symbol) for symbol in symbols)}
-        with self.admitted() as call:
-            call.reply = self.ask(
-                self.base_url + path, asked, self.auth_headers(), BODY_LIMIT, CALL_LIMIT_S
-            )
-        payload = self.decoded(path, call.reply)
+        reply = self.answered(path, {"pair": ",".join(_checked(symbol) for symbol in symbols)})
+        payload = self.decoded(path, reply)
         with self.parsing(path):
-            as_of = past_moment(parsedate_to_datetime(call.reply.headers["date"]).isoformat())
+            as_of = past_moment(parsedate_to_datetime(reply.headers["date"]).isoformat())
             if as_of is None:
                 raise ValueError
             rows = payload["result"]

@@ -28,6 +28,11 @@ def quotes(wanted: Mapping[str, Resolved]) -> dict[str, QuoteAnswer]:
     return {key: quote for key, quote in told.items() if quote is not None}
 
 
+def instead(failed: Mapping[str, Resolved]) -> dict[str, QuoteAnswer]:
+    """Return quotes, by key, in place of those that no source gave: old, and marked so."""
+    return {key: cache.as_copy(quote) for key, quote in quotes(failed).items()}
+
+
 def price(ref: str) -> tuple[float, datetime] | None:
     """Return the price of a coin in the newest list, and when it held."""
     row = _kept([ref])[1].get(ref)

@@ -13,8 +13,8 @@ from prices import asked, cache, registry
 from prices.answers import QuoteAnswer
 from prices.budget import Purpose, spending
 from prices.cache import Held
-from prices.errors import BudgetSpentError, PricesError
-from prices.services import ends, sourcing, symbols
+from prices.errors import BudgetSpentError, PricesError, UpstreamError
+from prices.services import ends, listed, sourcing, symbols
 from prices.services.symbols import Resolved
 from prices.types import AssetKind
 
@@ -251,8 +251,22 @@ def _held(
             heeds_failures=not is_tick,
         )
         results |= {by_key[key].symbol: result for key, result in got.items()}
+    results |= _as_listed(results, wanted)
     ends.compare([(wanted[symbol], quote) for symbol, quote in _new(results)])
     return results
+
+
+def _as_listed(
+    results: Mapping[str, Held[QuoteAnswer] | PricesError], wanted: Mapping[str, Resolved]
+) -> dict[str, Held[QuoteAnswer]]:
+    """Return what the list of coins says of those that were never quoted, while sources fail."""
+    failed = {
+        symbol: wanted[symbol]
+        for symbol, result in results.items()
+        if isinstance(result, UpstreamError) and wanted[symbol].asset.kind == AssetKind.CRYPTO
+    }
+    told = listed.instead(failed)
+    return {symbol: Held(one, cache.encode(one), 0.0, was_hit=True) for symbol, one in told.items()}
 
 
 def _new(

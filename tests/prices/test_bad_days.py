@@ -81,6 +81,22 @@ def test_a_source_that_fails_gives_a_503_and_then_the_last_copy_marked_stale(
     assert (stale["X-Cache"], stale["Cache-Control"]) == ("STALE", "public, max-age=0")
 
 
+def test_a_coin_that_was_never_quoted_has_its_listed_price_while_sources_fail(
+    market: Sandbox, redis_client: Redis
+) -> None:
+    rows = {row["ref"]: row for row in ok("/crypto/top", limit=100)["cryptos"]}
+    row = rows["coingecko:solana"]
+    market.fault("status", status=503)
+
+    alone, several = ok("/SOL"), ok("", symbols="SOL,ETH")
+
+    assert (alone["price"], alone["last_updated"]) == (row["current_price"], row["last_updated"])
+    assert (alone["stale"], alone["cached"]) == (True, True)
+    assert several["failed"] == {}
+    assert several["data"]["SOL"]["price"] == row["current_price"]
+    assert redis_client.get("price:SOL") is None
+
+
 @pytest.mark.parametrize("kind", ["wrong_types", "nulls", "negative", "absurd"])
 @pytest.mark.parametrize("symbol", ["BTC", "AAPL"])
 def test_what_is_not_a_price_is_never_taken_for_one(

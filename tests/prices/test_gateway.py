@@ -12,6 +12,7 @@ from prices.breaker import FAILURES, Standing
 from prices.errors import UpstreamError, UpstreamNotFoundError
 from prices.models import Asset, Bar
 from prices.services import pairs
+from prices.types import AssetKind, Capability
 from tests.market import Sandbox
 from tests.prices.rest import get, ok
 
@@ -109,3 +110,17 @@ def test_pages_that_are_slow_each_are_a_failure_together_and_what_came_is_kept(
     pages = -(-whole["count"] // 300)
     # What was kept is not asked for again; the newest days are.
     assert sandbox.count(candles) - first <= pages - (first - 1) + 1
+
+
+def test_a_source_that_knows_nothing_of_an_asset_is_not_told_to_have_failed() -> None:
+    first = registry.chain(AssetKind.CRYPTO, Capability.CANDLES)[0]
+
+    def question(source: Any) -> str:
+        if source.name == first:
+            raise UpstreamNotFoundError(source.name, "no such pair")
+        return "bars"
+
+    got = gateway.ask(AssetKind.CRYPTO, Capability.CANDLES, question)
+
+    assert got.value == "bars"
+    assert [one.code for one in got.skipped] == ["not_found"]

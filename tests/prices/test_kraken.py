@@ -15,7 +15,9 @@ from prices.errors import (
     UpstreamMalformedError,
     UpstreamNotFoundError,
     UpstreamRateLimitedError,
+    UpstreamTimeoutError,
 )
+from prices.providers import deadline
 from prices.providers.base import Gate
 from prices.providers.kraken import Kraken
 from prices.types import Candle, Origin, Pair, Resolution, TruncatedBy, Window
@@ -289,4 +291,13 @@ def test_what_is_no_name_of_a_pair_is_never_asked_for() -> None:
     for name in ("", "XBTUSD,ETHUSD", "a b"):
         with pytest.raises(UpstreamNotFoundError):
             kraken(site).candles(coin(name), window(hours=3), Resolution.H1)
+    assert site.asked == []
+
+
+def test_prices_are_not_asked_for_either_when_the_question_has_taken_its_time() -> None:
+    site = Site("/0/public", {})
+
+    with deadline.question(0), pytest.raises(UpstreamTimeoutError):
+        kraken(site).quotes([BTC])
+
     assert site.asked == []
