@@ -258,14 +258,16 @@ def _kept_bars(asset: Asset, opens: int) -> dict[str, Bar]:
 
 
 def _of_the_store(resolved: Resolved, day: date, bar: Bar, passed: list[Skipped]) -> PriceAtAnswer:
+    kept = bar.series
     fields = {
-        "source": registry.public_name(bar.series.source),
-        "fetched_at": bar.series.renewed_at,
+        "source": registry.public_name(kept.source),
+        # Other days of the series may have been got since.
+        "fetched_at": store.confirmed_at(kept, bar.opens) or kept.renewed_at,
         "stale": False,
-        "currency": bar.series.currency,
-        "quote_currency": bar.series.currency,
+        "currency": kept.currency,
+        "quote_currency": kept.currency,
         "fallback_from": passed,
-        "adjustment": Adjustment(bar.series.adjustment),
+        "adjustment": Adjustment(kept.adjustment),
         "origin": Origin.PROVIDER,
     }
     was = Candle(bar.opens, bar.open, bar.high, bar.low, bar.close, bar.volume, True)

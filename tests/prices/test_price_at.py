@@ -134,6 +134,19 @@ def test_a_stored_close_tells_whose_is_not_known_to_be_in_today_s_shares(
     assert passed(answer) == [("finnhub", "unconfirmed")]
 
 
+def test_a_stored_close_was_got_when_its_source_last_told_it_and_not_with_other_days() -> None:
+    series = ok("/BTC/ohlcv", period="1y", resolution="D")
+    Series.objects.update(renewed_at=datetime(2030, 1, 1, tzinfo=UTC))  # by bars of other days
+
+    answer = ok("/BTC/at", date="2026-09-13")
+
+    assert answer["cached"]
+    apart = datetime.fromisoformat(answer["fetched_at"]) - datetime.fromisoformat(
+        series["fetched_at"]
+    )
+    assert abs(apart) < timedelta(seconds=60)
+
+
 def test_a_day_is_asked_for_once(sandbox: Sandbox) -> None:
     first = ok("/ETH/at", date="2026-08-01")
     calls = sandbox.count()
