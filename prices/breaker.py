@@ -1,6 +1,6 @@
 """A switch for each source: off for everyone at once when it fails again and again.
 
-Three failures within half a minute open it for 20 seconds; then one call at
+Three failures within a minute and a half open it for 20 seconds; then one call at
 a time tries, and the first that succeeds closes it. A tick tries by a turn of its
 own, so that no request that failed just before it makes the next tick stale. A
 source that refuses us as a whole (Binance, by our place) is left alone as long as
@@ -24,7 +24,8 @@ from prices.redis_clients import RedisAwayError
 logger = logging.getLogger(__name__)
 
 FAILURES = 3
-WITHIN_S = 30
+# Three usual ticks fall within: nobody else may be asking the source.
+WITHIN_S = 90
 # Less than a usual tick: after a source is mended, the next tick may ask it.
 OPEN_S = 20.0
 # A call that tries an open source holds the others back this long at most.

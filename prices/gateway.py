@@ -7,7 +7,6 @@ asset, and where its switch is open.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -31,6 +30,7 @@ from prices.errors import (
     UpstreamJumpError,
     UpstreamNotFoundError,
     UpstreamRateLimitedError,
+    UpstreamTimeoutError,
 )
 from prices.providers import deadline
 from prices.redis_clients import RedisAwayError
@@ -38,11 +38,13 @@ from prices.types import AssetKind, Capability
 
 T = TypeVar("T")
 
-# After so long no further source is tried: who waits is better off with an old
-# copy, or with trying again when the slow sources' switches are open.
-CHAIN_S = 9.0
-# All calls that one source's answer takes, page by page, end after so long: what came is kept.
+# All calls that an answer takes, by whatever sources, end after so long: what came is kept.
 QUESTION_S = 24.0
+# A source has so long of it while another may follow: three of its failures then fall into
+# the time that its switch counts them in.
+SHARE_S = 9.0
+# With less left no further source is tried: it could not answer, and would be blamed for that.
+LEAST_S = 2.0
 
 # What lets the next source of a chain be tried.
 _PASSED_OVER = (
@@ -87,6 +89,7 @@ def ask(
     tells by a code why an answer is not good enough: the next source is tried
     then, and the first such answer given where nobody has a better one.
     `skipped` is filled with the sources that were passed over, also where this raises.
+    Where nobody answers, one whose pages only came too slowly goes on with the time left.
     A plan that refused the capability is not asked again for an hour, unless on purpose.
 
     Raises what says most about why none could answer: that a source failed
@@ -95,25 +98,34 @@ def ask(
     skipped = [] if skipped is None else skipped
     errors: list[PricesError] = []
     second_best: Sourced[T] | None = None
-    give_up = time.monotonic() + CHAIN_S
     names = registry.chain(kind, capability) if sources is None else sources
     refusals = _Refusals(names, kind, capability, purpose)
-    with spending(purpose) as tally:
-        for name in names:
-            if (errors or second_best) and time.monotonic() > give_up:
+    turns = _Turns(names)
+    with spending(purpose) as tally, _in_time(QUESTION_S, capability):
+        for name in turns:
+            if (errors or second_best) and deadline.left_s() < LEAST_S:
+                break
+            if turns.are_second and second_best:
                 break
             try:
-                with _in_time(capability):
+                with _in_time(SHARE_S if turns.others_follow else QUESTION_S, capability):
                     value = refusals.heeded(name, question)
             except ProviderNotConfiguredError as exc:
                 errors.append(exc)
                 continue
             except _PASSED_OVER as exc:
                 errors.append(exc)
+                if turns.are_second:
+                    continue
+                if isinstance(exc, UpstreamTimeoutError) and exc.got and turns.others_follow:
+                    turns.slow.append(name)
                 code = exc.passed_over_as or exc.code
                 skipped.append(Skipped(source=registry.skipped_name(name), code=code))
                 continue
             source, now = registry.public_name(name), datetime.now(UTC)
+            if turns.are_second:
+                first = {registry.skipped_name(one) for one in names[: names.index(name)]}
+                skipped[:] = [one for one in skipped if one.source in first]
             got = Sourced(value, source, now, tally.calls, list(skipped), name)
             short = falls_short(value, name) if falls_short else None
             if short is None:
@@ -125,9 +137,26 @@ def ask(
     raise _telling(errors, kind, capability)
 
 
-def _in_time(capability: Capability) -> AbstractContextManager[None]:
+def _in_time(seconds: float, capability: Capability) -> AbstractContextManager[None]:
     """Limit the time of a question; a catalogue is a few long calls that nobody waits for."""
-    return nullcontext() if capability is Capability.LISTINGS else deadline.question(QUESTION_S)
+    return nullcontext() if capability is Capability.LISTINGS else deadline.question(seconds)
+
+
+@dataclass(slots=True)
+class _Turns:
+    """The sources of a chain in order, then once more those of which pages came too slowly."""
+
+    names: Sequence[str]
+    slow: list[str] = field(default_factory=list)
+    others_follow: bool = False
+    are_second: bool = False
+
+    def __iter__(self) -> Iterator[str]:
+        for at, name in enumerate(self.names):
+            self.others_follow = any(map(registry.has_its_key, self.names[at + 1 :]))
+            yield name
+        self.others_follow, self.are_second = False, True
+        yield from self.slow
 
 
 class _Refusals:

@@ -290,23 +290,29 @@ def _reference(asset: Asset) -> Reference:
 
 
 def _asked_reference(asset: Asset, key: str) -> Reference:
-    source = registry.source_for(AssetKind.CRYPTO)
+    """Ask CoinGecko for a coin's price. What came of it, also that it failed, counts for a while.
+
+    Else each exchange of a chain would wait for it in turn.
+    """
+    source, note = registry.source_for(AssetKind.CRYPTO), f"reference:{asset.ref}"
+    failed = failures.remembered([note]).get(note)
+    if failed is not None:
+        raise failed
     try:
         quote = gateway.call(
             source, lambda provider: provider.quotes([asset.instrument])
         ).found.get(asset.ref)
-    except UpstreamError:
+    except UpstreamError as exc:
         price = _old_price(key, asset)
         if price is None:
+            failures.remember({note: exc})
             raise
-        return Reference(price, is_fresh=False)
+        return _noted_as(asset, Reference(price, is_fresh=False))
     if quote is None:
         raise NotListedError(source, asset.ref)
     # A price whose time stands still proves no more than an old copy.
     is_fresh = _freshness(quote, source) is Freshness.LIVE
-    asked = Reference(float(quote.price), is_fresh=is_fresh)
-    _note_reference(asset, asked)
-    return asked
+    return _noted_as(asset, Reference(float(quote.price), is_fresh=is_fresh))
 
 
 def _noted_reference(asset: Asset) -> Reference | None:
@@ -320,12 +326,14 @@ def _noted_reference(asset: Asset) -> Reference | None:
     return Reference(float(price), is_fresh=is_fresh == "fresh")
 
 
-def _note_reference(asset: Asset, asked: Reference) -> None:
+def _noted_as(asset: Asset, asked: Reference) -> Reference:
+    """Note a price for other exchanges' pairs, and return it."""
     note = f"{asked.price!r} {'fresh' if asked.is_fresh else 'old'}"
     try:
         redis_clients.ask(lambda r: r.set(f"reference:{asset.ref}", note, ex=REFERENCE_S))
     except RedisAwayError:
-        return  # The next pair asks again.
+        logger.debug("a price to compare with is not noted while Redis is away")
+    return asked
 
 
 def _old_price(key: str, asset: Asset) -> float | None:

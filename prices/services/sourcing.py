@@ -30,12 +30,18 @@ from prices.errors import (
     UpstreamRateLimitedError,
 )
 from prices.models import Asset
+from prices.providers import deadline
 from prices.providers.base import Quotes
 from prices.services import doubts, listed, pairs
 from prices.services.doubts import Notes, Suspicion
 from prices.services.symbols import Resolved
 from prices.types import AssetKind, Capability, Freshness, Instrument, Quote
 
+# After so long no further source is tried: who waits is better off with an old
+# copy, or with trying again when the slow sources' switches are open.
+CHAIN_S = 9.0
+# A source has so long of it while another may follow.
+SHARE_S = 6.0
 # A load settles so many pairs at a source that steps in, and so long: each takes calls of its own.
 MOST_SETTLED = 5
 SETTLING_S = 3.0
@@ -106,7 +112,7 @@ class _Load:
         return one is not None and key in self.before and one.is_just_looked_at(now)
 
     def _ask(self, keys: Collection[str]) -> None:
-        give_up = time.monotonic() + gateway.CHAIN_S
+        give_up = time.monotonic() + CHAIN_S
         chain = registry.chain(self.kind, Capability.QUOTES)
         for source in chain:
             if (self.errors or self.source_of) and time.monotonic() > give_up:
@@ -116,15 +122,16 @@ class _Load:
             missing = {key: self.by_key[key] for key in keys if self._is_wanting(key)}
             if not missing:
                 break
-            found, failed = from_source(
-                source,
-                missing,
-                self.skipped,
-                self.purpose,
-                second_looks=self.source_of,
-                as_settled=self.jumped,
-                steps_in=source != chain[0],
-            )
+            with deadline.question(SHARE_S if _is_followed(source, chain) else math.inf):
+                found, failed = from_source(
+                    source,
+                    missing,
+                    self.skipped,
+                    self.purpose,
+                    second_looks=self.source_of,
+                    as_settled=self.jumped,
+                    steps_in=source != chain[0],
+                )
             for key, answer in found.items():
                 self._take(key, source, answer)
             for key, error in failed.items():
@@ -284,6 +291,11 @@ class _Load:
 
     def _skip(self, key: str, source: str, code: str) -> None:
         self.skipped[key].append(Skipped(source=registry.skipped_name(source), code=code))
+
+
+def _is_followed(source: str, chain: Sequence[str]) -> bool:
+    """Whether another source may be asked after this one."""
+    return any(map(registry.has_its_key, chain[chain.index(source) + 1 :]))
 
 
 def _split_between(asset: Asset, earlier: datetime, later: datetime) -> float:

@@ -167,6 +167,25 @@ def test_a_quote_comes_from_an_exchange_where_coingecko_fails_and_says_so(
     assert quote["market_cap"] is None
 
 
+def test_a_source_that_drips_leaves_the_next_one_time_to_answer(
+    sandbox: Sandbox, redis_client: Redis, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    chain = ["coingecko", "coinbase"]
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_quotes": chain}
+    ok("/BTC")
+    assert pairs.settled(Asset.objects.get(ref="coingecko:bitcoin"), "coinbase").is_settled
+    redis_client.delete("price:BTC")
+    monkeypatch.setattr(sourcing, "SHARE_S", 0.5)
+    monkeypatch.setattr(sourcing, "CHAIN_S", 3.0)
+    sandbox.fault("slow_drip", bytes_per_s=100, source="coingecko")
+
+    quote = ok("/BTC")
+
+    assert (quote["stale"], quote["freshness"]) == (False, "live")
+    assert skipped(quote) == ["coingecko"]
+    assert redis_client.get("breaker:coingecko:failures") == "1"
+
+
 def test_a_price_in_tether_is_told_in_dollars(sandbox: Sandbox, settings: Any) -> None:
     ok("/USDT")
     held = cache.read(cache.price_key("USDT"), QuoteAnswer)

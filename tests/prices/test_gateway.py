@@ -124,3 +124,49 @@ def test_a_source_that_knows_nothing_of_an_asset_is_not_told_to_have_failed() ->
 
     assert got.value == "bars"
     assert [one.code for one in got.skipped] == ["not_found"]
+
+
+QUARTER = {"period": "3m", "resolution": "60"}  # 8 pages at Coinbase
+
+
+def test_a_source_whose_pages_are_slow_hides_no_other_and_its_switch_opens(
+    sandbox: Sandbox, redis_client: Redis, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_candles": ["coinbase", "binance"]}
+    ok("/LTC/ohlcv", period="1d")  # settles the pair
+    monkeypatch.setattr(gateway, "SHARE_S", 0.4)
+    sandbox.fault("delay", delay_s=0.25, path="/coinbase/products/LTC-USD/candles")
+
+    for _ in range(FAILURES):
+        series = ok("/LTC/ohlcv", **QUARTER)
+        assert series["fallback_from"] == [
+            {"source": "sandbox:coinbase", "code": "upstream_unavailable"}
+        ]
+        redis_client.delete("ohlcv:LTC:3m:60")
+
+    assert registry.breaker("coinbase").standing().is_open
+
+
+def test_a_source_whose_pages_are_slow_goes_on_where_no_other_answers(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_candles": ["coinbase", "kraken"]}
+    ok("/LTC/ohlcv", period="1d")
+    monkeypatch.setattr(gateway, "SHARE_S", 0.4)
+    sandbox.fault("delay", delay_s=0.12, path="/coinbase/products/LTC-USD/candles")
+
+    series = ok("/LTC/ohlcv", **QUARTER)
+
+    assert series["fallback_from"] == []
+    assert series["count"] in (90 * 24, 90 * 24 + 1)
+
+
+def test_a_price_to_compare_pairs_with_is_waited_for_once(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    sandbox.fault("status", status=503, source="coingecko")
+    before = sandbox.count("/coingecko/api/v3/coins/markets")
+
+    get("/XLM/ohlcv", period="1d")
+
+    assert sandbox.count("/coingecko/api/v3/coins/markets") <= before + 1
