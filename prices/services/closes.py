@@ -20,8 +20,8 @@ from prices.errors import (
     UpstreamNotFoundError,
 )
 from prices.models import Asset, Bar, StockSplit
+from prices.services import ends, past, store
 from prices.services import history as series
-from prices.services import past, store
 from prices.services import series as bars_of
 from prices.services.series import Measure, Part
 from prices.services.symbols import Resolved
@@ -65,7 +65,10 @@ def price_at(resolved: Resolved, day: date) -> Held[PriceAtAnswer]:
         lambda: _stored_close(resolved, day) or _close(resolved, day),
         PriceAtAnswer,
         AT_NEW if is_new else AT,
-        fits=lambda _, value: value.ref == resolved.asset.ref,
+        fits=lambda _, value: (
+            value.ref == resolved.asset.ref
+            and not ends.is_doubted(resolved.symbol, value.fetched_at)
+        ),
     )
     # Out of the store, or of a series that was held: no source was asked.
     return replace(held, was_hit=held.was_hit or held.value.cached)
@@ -241,7 +244,7 @@ def _stored_close(resolved: Resolved, day: date) -> PriceAtAnswer | None:
     passed: list[Skipped] = []
     for source in registry.chain(kind, Capability.CANDLES):
         bar = kept.get(source)
-        if bar is not None and (kind is AssetKind.CRYPTO or _is_adjusted(bar)):
+        if bar is not None and _is_confirmed(kind, bar):
             return _of_the_store(resolved, day, bar, passed)
         if registry.has_its_key(source):
             code = "not_kept" if bar is None else "unconfirmed"
@@ -287,16 +290,20 @@ def _trading_day(kind: AssetKind, day: date) -> date:
     return latest.day
 
 
-def _is_adjusted(bar: Bar) -> bool:
-    """Whether a stock's bar is in today's shares: adjusted, and no split came after.
+def _is_confirmed(kind: AssetKind, bar: Bar) -> bool:
+    """Whether its source stands by a bar: a coin's unless the series was contradicted since.
 
-    Not all sources tell of splits: theirs is known by what they say of bars they gave before.
+    A stock's must be in today's shares too: adjusted, and no split came after. Not all
+    sources tell of splits: theirs is known by what they say of bars they gave before.
     """
     kept = bar.series
-    if kept.adjustment != Adjustment.SPLITS:
-        return False
     confirmed_at = store.confirmed_at(kept, bar.opens)
-    if confirmed_at is None or confirmed_at < latest_session(datetime.now(UTC)).opens:
+    if kind is AssetKind.CRYPTO or confirmed_at is None:
+        return confirmed_at is not None
+    if (
+        kept.adjustment != Adjustment.SPLITS
+        or confirmed_at < latest_session(datetime.now(UTC)).opens
+    ):
         return False
     return not StockSplit.objects.filter(asset=kept.asset_id, day__gte=confirmed_at).exists()
 

@@ -1,7 +1,9 @@
 """With which price each cached series ends, so that a quote that comes later can contradict it.
 
-ends:SYMBOL, a hash by the keys of the cache, lives as long as a series. A series that would
-be passed over, were it told now, is dropped; the next to ask for it has it made anew.
+ends:SYMBOL, a hash by the keys of the cache, lives as long as what is made of a series. A
+series that would be passed over, were it told now, is dropped; the next to ask for it has it
+made anew. What the store has of its source until then counts as said by nobody, and closes
+of days that were got until then as not held: doubt:until:SYMBOL has that moment.
 """
 
 from __future__ import annotations
@@ -17,16 +19,18 @@ import redis
 from prices import cache, redis_clients
 from prices.answers import Moment, QuoteAnswer
 from prices.redis_clients import RedisAwayError
-from prices.services import holdings
+from prices.services import holdings, store
 from prices.services.series import End, Had, Measure
 from prices.services.symbols import Resolved
-from prices.types import Freshness, TradingSession
+from prices.types import Freshness, Resolution, TradingSession
 
 logger = logging.getLogger(__name__)
 
 # What a quote may be to say something of the present.
 _FRESH = (Freshness.LIVE, Freshness.DELAYED, Freshness.CLOSED)
-_Note = tuple[float, Moment, float | None]
+_Note = tuple[float, Moment, float | None, str, Resolution]
+# As long as a close of a day that was made of a series.
+_NOTED_S = cache.LIST.fresh_s
 
 
 def note(symbol: str, key: str, end: End | None) -> None:
@@ -34,7 +38,7 @@ def note(symbol: str, key: str, end: End | None) -> None:
 
     None where no quote may speak against it: we made it, or two sources overruled a quote by it.
     """
-    name, text = holdings.ends_name(symbol), msgspec.json.encode(end)
+    name, text = holdings.ends_name(symbol), msgspec.json.encode((end, datetime.now(UTC)))
 
     def write(r: redis.Redis) -> None:
         pipe = r.pipeline(transaction=False)
@@ -42,7 +46,7 @@ def note(symbol: str, key: str, end: End | None) -> None:
             pipe.hdel(name, key)
         else:
             pipe.hset(name, key, text)
-            pipe.expire(name, cache.CANDLES.fresh_s)
+            pipe.expire(name, _NOTED_S)
         pipe.execute()
 
     try:
@@ -58,10 +62,39 @@ def compare(quotes: Sequence[tuple[Resolved, QuoteAnswer]]) -> None:
     for (resolved, quote), notes in zip(sure, _noted([one for one, _ in sure]), strict=True):
         measure = Measure(resolved.asset, resolved.symbol, now)
         had = Had(quote.price, quote.last_updated)
-        wrong = {key: end for key, end in _read(notes) if measure.is_contradicted(end, had)}
+        wrong = {key: one for key, one in _read(notes) if measure.is_contradicted(one[0], had)}
+        if wrong:
+            _doubt(resolved, list(wrong.values()))
         if wrong and holdings.drop(list(wrong)):
-            said = ", ".join(f"{key} at {end.price:g}" for key, end in wrong.items())
+            said = ", ".join(f"{key} at {end.price:g}" for key, (end, _) in wrong.items())
             logger.warning("dropped what ends beyond reason from %g: %s", quote.price, said)
+
+
+def is_doubted(symbol: str, fetched_at: datetime) -> bool:
+    """Whether something that was got then may be made of a series that was contradicted since."""
+    try:
+        until: Any = redis_clients.ask(lambda r: r.get(_until_name(symbol)))
+    except RedisAwayError:
+        return False
+    return until is not None and fetched_at.timestamp() <= float(until)
+
+
+def _doubt(resolved: Resolved, wrong: Sequence[tuple[End, datetime]]) -> None:
+    """Let nothing be made any more of what the sources of wrong series said until then: once."""
+    until = str(max(told_at for _, told_at in wrong).timestamp())
+    name = _until_name(resolved.symbol)
+    try:
+        before: Any = redis_clients.ask(lambda r: r.set(name, until, ex=_NOTED_S, get=True))
+    except RedisAwayError:
+        return  # What is held lapses.
+    if before != until.encode():
+        for end, told_at in wrong:
+            store.doubt(resolved.asset, end.source, end.width, told_at)
+        holdings.note_dropped()
+
+
+def _until_name(symbol: str) -> str:
+    return f"doubt:until:{symbol}"
 
 
 def _is_sure(quote: QuoteAnswer) -> bool:
@@ -82,9 +115,10 @@ def _noted(wanted: Sequence[Resolved]) -> list[Mapping[bytes, bytes]]:
         return [{} for _ in wanted]
 
 
-def _read(notes: Mapping[bytes, bytes]) -> Iterator[tuple[str, End]]:
+def _read(notes: Mapping[bytes, bytes]) -> Iterator[tuple[str, tuple[End, datetime]]]:
     for key, text in notes.items():
         try:
-            yield key.decode(), End(*msgspec.json.decode(text, type=_Note))
+            end, told_at = msgspec.json.decode(text, type=tuple[_Note, Moment])
+            yield key.decode(), (End(*end), told_at)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue  # Not a note of ours.

@@ -153,11 +153,16 @@ def drop(keys: Collection[str]) -> bool:
     """Let go of what is not to be given any more, everywhere; return whether anything was."""
     if not kept.drop(keys):
         return False
+    note_dropped()
+    return True
+
+
+def note_dropped() -> None:
+    """Let whoever keeps answers know that some are not to be given any more."""
     try:
         redis_clients.ask(lambda r: r.set(_DROPPED, secrets.token_hex(6)))
     except RedisAwayError:
-        return True  # What others keep lapses.
-    return True
+        return  # What they keep lapses.
 
 
 def dropped_version() -> bytes:

@@ -88,7 +88,7 @@ class Had(NamedTuple):
 
 
 class End(NamedTuple):
-    """How a series ends: with which price, of when, and how far it goes within a step.
+    """How a source's series ends: with which price, of when, and how far it goes within a step.
 
     The last is in percent; None where there are few steps, or some are missing.
     """
@@ -96,16 +96,23 @@ class End(NamedTuple):
     price: float
     at: datetime
     moved: float | None
+    source: str
+    width: Resolution
 
     @classmethod
     def of(
-        cls, items: Sequence[Candle] | Sequence[Point], width: Resolution, now: datetime
+        cls,
+        source: str,
+        items: Sequence[Candle] | Sequence[Point],
+        width: Resolution,
+        now: datetime,
     ) -> Self:
         last = items[-1]
         at = datetime.fromtimestamp(last.timestamp, UTC)
         if isinstance(last, Candle):
             at += timedelta(minutes=width.minutes)
-        return cls(_ends_at(last), min(at, now), _moved_percent(items[-_STEPS:], width))
+        moved = _moved_percent(items[-_STEPS:], width)
+        return cls(_ends_at(last), min(at, now), moved, source, width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +138,7 @@ class Measure:
         """
         if not items:
             return
-        end = End.of(items, width, self.now)
+        end = End.of(source, items, width, self.now)
         had = self._price_we_had()
         if had is None or not self.is_contradicted(end, had, told):
             return
@@ -160,7 +167,7 @@ class Measure:
     ) -> End | None:
         """Return how a series ends, for prices to come; None where those say nothing against it."""
         is_settled = source in self.believed or not items
-        return None if is_settled else End.of(items, width, self.now)
+        return None if is_settled else End.of(source, items, width, self.now)
 
     def _price_we_had(self) -> Had | None:
         """Return the newest quote, or where there is none beyond dispute, the list's price."""

@@ -113,6 +113,26 @@ def confirmed_at(series: Series, opens: int) -> datetime | None:
     return datetime.fromtimestamp(max(times), UTC) if times else None
 
 
+def doubt(asset: Asset, source: str, resolution: Resolution, until: datetime) -> None:
+    """Let what a source said of its bars up to a moment count as said by nobody.
+
+    They stay, for the source to say the same of them again, or otherwise.
+    """
+    at_latest = int(until.timestamp())
+    try:
+        with _soon(), transaction.atomic():
+            rows = Series.objects.select_for_update().filter(
+                asset=asset, source=source, resolution=resolution
+            )
+            for series in rows:
+                series.spans = [
+                    (since, last, at if at > at_latest else 0) for since, last, at in _runs(series)
+                ]
+                series.save(update_fields=["spans"])
+    except DatabaseError as exc:
+        _outages.begin(exc)
+
+
 def has_given(asset: Asset, source: str, since: datetime) -> bool:
     """Return whether bars of a source came, of whatever width, at or after a moment."""
     return Series.objects.filter(asset=asset, source=source, renewed_at__gte=since).exists()

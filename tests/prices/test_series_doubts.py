@@ -318,3 +318,45 @@ def test_a_quote_in_dispute_drops_no_chart(sandbox: Sandbox) -> None:
     assert ok("/AVAX")["disputed"]
 
     assert ok("/AVAX/ohlcv", period="1d")["cached"]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "source", "day"),
+    [("AVAX", "coinbase", "2026-08-01"), ("MSFT", "finnhub", "2026-08-03")],
+)
+def test_a_close_made_of_a_chart_that_a_later_quote_contradicts_is_got_anew(
+    sandbox: Sandbox, redis_client: Redis, symbol: str, source: str, day: str
+) -> None:
+    true = ok(f"/{symbol}/at", date=day)["price"]
+    redis_client.flushdb()
+    Series.objects.all().delete()
+    sandbox.fault("times", source=source, factor=2)
+    ok(f"/{symbol}/ohlcv", period="1y", resolution="D")
+    wrong = ok(f"/{symbol}/at", date=day)
+    sandbox.heal()
+
+    ok(f"/{symbol}")
+
+    assert wrong["price"] == pytest.approx(2 * true)
+    assert ok(f"/{symbol}/at", date=day)["price"] == pytest.approx(true)
+    again = ok(f"/{symbol}/at", date=day)
+    assert (again["price"], again["cached"]) == (pytest.approx(true), True)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "source", "day"),
+    [("AVAX", "coinbase", "2026-08-01"), ("MSFT", "finnhub", "2026-08-03")],
+)
+def test_no_close_comes_out_of_the_store_of_a_source_whose_chart_a_quote_contradicts(
+    sandbox: Sandbox, symbol: str, source: str, day: str
+) -> None:
+    sandbox.fault("times", source=source, factor=2)
+    wrong = ok(f"/{symbol}/ohlcv", period="1y", resolution="D")
+    sandbox.heal()
+    ok(f"/{symbol}")
+
+    price = ok(f"/{symbol}/at", date=day)["price"]
+
+    at = datetime.fromisoformat(f"{day}T00:00Z").timestamp()
+    told = next(bar["close"] for bar in wrong["candles"] if bar["timestamp"] == at)
+    assert price == pytest.approx(told / 2)
