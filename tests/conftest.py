@@ -59,6 +59,14 @@ def pytest_configure(config: pytest.Config) -> None:
     django.setup()
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fail where tests that share a running product would be spread over several processes."""
+    if not session.config.getoption("loadgroup", None):
+        return
+    if not all("@" in one.nodeid for one in session.items if one.get_closest_marker("xdist_group")):
+        raise pytest.UsageError("this pytest-xdist does not see groups in this pytest")
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     server = config.stash.get(_redis_server, None)
     if server is not None:

@@ -48,7 +48,7 @@ async def candles(request: Request) -> Response:
 
 
 async def top(request: Request) -> Response:
-    return await held(f"crypto:top:{int(request.query_params.get('limit', 100))}")
+    return await held(f"bench:top:{int(request.query_params.get('limit', 100))}")
 
 
 async def batch(request: Request) -> Response:
