@@ -24,9 +24,9 @@ from prices.errors import (
     NotListedError,
     PricesError,
     UpstreamError,
-    UpstreamRateLimitedError,
 )
 from prices.models import Asset, ExchangePair
+from prices.providers import deadline
 from prices.redis_clients import RedisAwayError
 from prices.services import doubts, ranking, settling, symbols
 from prices.types import AssetKind, Capability, Freshness, Instrument, Pair, Quote
@@ -43,10 +43,12 @@ REFUSED_FOR = timedelta(minutes=15)
 REFUSED_AT_MOST = timedelta(days=7)
 # A look that finds no pair a second time is at a list no older than this.
 LIST_S = 3600
-# When settling a pair is tried again that could not be settled, and how long a price
+# When settling a pair is tried again that was not found or not proved, and how long a price
 # that was fetched to compare with is good for that.
 UNSETTLED_S = 60
 REFERENCE_S = 60
+# How long CoinGecko is waited for with such a price: the exchange that steps in needs time too.
+REFERENCE_WITHIN_S = 3.0
 # Dollars, then what is kept at a dollar, the busier first.
 QUOTES = ("USD", "USDT", "USDC")
 # What is further from a dollar than this is no stand-in for one, or the source errs.
@@ -124,10 +126,8 @@ def _settle_now_and_then(asset: Asset, source: str, row: ExchangePair | None) ->
     try:
         return _settle(asset, source, row)
     except (NotListedError, UpstreamError) as exc:
-        life_s: float = UNSETTLED_S
-        if isinstance(exc, UpstreamRateLimitedError):
-            life_s = max(1.0, min(life_s, exc.retry_after_s))
-        failures.remember({key: exc}, life_s)
+        # An outage is over sooner than a price comes to be another.
+        failures.remember({key: exc}, UNSETTLED_S if isinstance(exc, NotListedError) else None)
         raise
 
 
@@ -299,9 +299,8 @@ def _asked_reference(asset: Asset, key: str) -> Reference:
     if failed is not None:
         raise failed
     try:
-        quote = gateway.call(
-            source, lambda provider: provider.quotes([asset.instrument])
-        ).found.get(asset.ref)
+        with deadline.question(REFERENCE_WITHIN_S):
+            quote = gateway.call(source, partial(_quote_of, asset.instrument))
     except UpstreamError as exc:
         price = _old_price(key, asset)
         if price is None:

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from redis import Redis
 
-from prices import cache, registry
+from prices import cache, failures, registry
 from prices.answers import PairsAnswer, QuoteAnswer
+from prices.breaker import Standing
 from prices.errors import NotListedError
 from prices.models import Asset, ExchangePair
 from prices.services import history, pairs, quotes, sourcing
@@ -184,6 +185,34 @@ def test_a_source_that_drips_leaves_the_next_one_time_to_answer(
     assert (quote["stale"], quote["freshness"]) == (False, "live")
     assert skipped(quote) == ["coingecko"]
     assert redis_client.get("breaker:coingecko:failures") == "1"
+
+
+def test_a_pair_that_an_outage_left_unsettled_is_settled_seconds_after_it(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    sandbox.fault("status", status=500)
+    problem(get("/FIL/ohlcv", period="1d"), 503, "upstream_unavailable")
+
+    notes = list(redis_client.scan_iter("failed:pair:*"))
+    assert notes
+    assert all(0 < redis_client.ttl(note) <= failures.FAILED_S for note in notes)
+
+
+def test_an_exchange_waits_shortly_for_coingecko_s_price_and_takes_that_of_the_list(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_quotes": ["coingecko", "coinbase"]}
+    ok("/crypto/top", limit=10)
+    monkeypatch.setattr(sourcing, "SHARE_S", 0.3)
+    monkeypatch.setattr(pairs, "REFERENCE_WITHIN_S", 0.3)
+    sandbox.fault("delay", delay_s=6, source="coingecko")
+    before = sandbox.count("/coingecko")
+
+    quote = ok("/LTC")
+
+    assert (quote["freshness"], skipped(quote)) == ("live", ["coingecko"])
+    assert registry.breaker("coinbase").standing() == Standing()
+    assert sandbox.count("/coingecko") <= before + 2
 
 
 def test_a_price_in_tether_is_told_in_dollars(sandbox: Sandbox, settings: Any) -> None:
@@ -366,17 +395,17 @@ def test_a_settled_pair_that_became_another_coin_is_refused_within_a_week(
     assert (row.is_settled, row.refusals) == (False, 1)
 
 
-def test_a_pair_that_cannot_be_settled_is_tried_once_a_minute(
-    sandbox: Sandbox, redis_client: Redis
+def test_a_pair_that_cannot_be_settled_is_not_tried_by_each_request(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # However slow the machine is.
+    monkeypatch.setattr(failures, "_failure_life_s", lambda error: 60.0)
     sandbox.fault("status", status=503, source="coinbase", path="/coinbase/products/DOGE-USD")
 
     for resolution in ("5", "15", "60", "D"):
         series = ok("/DOGE/ohlcv", period="1d", resolution=resolution)
         assert series["fallback_from"][0]["source"] == "sandbox:coinbase"
 
-    key = f"failed:pair:coinbase:{series['ref']}"
-    assert 50 < redis_client.ttl(key) <= 60
     assert sandbox.count("/coinbase/products/DOGE-USD") == 1
     assert sandbox.count("/coingecko/api/v3/coins/markets") == 1
 
