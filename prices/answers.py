@@ -112,7 +112,7 @@ class Answer(msgspec.Struct, kw_only=True, frozen=True):
         return None
 
     def fresh_until(self, cadence: Cadence) -> datetime | None:
-        """Return when its freshness, judged as it was fetched, is another: it is then renewed."""
+        """Return until when it is the newest there is to tell, as far as time alone decides."""
         return None
 
 
@@ -240,9 +240,11 @@ class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
     def fresh_until(self, cadence: Cadence) -> datetime | None:
         if self.to is None:
             return None
-        return freshness.series_holds_until(
-            self._judge, self._kind, self._last, self.resolution, self.fetched_at, cadence
-        )
+        of_what = (self._kind, self._last, self.resolution, self.fetched_at)
+        ends = [freshness.series_holds_until(self._judge, *of_what, cadence)]
+        if self.freshness is not Freshness.STALE:
+            ends.append(freshness.worth_renewing_at(*of_what))
+        return min((at for at in ends if at is not None), default=None)
 
     @property
     def _judge(self) -> SeriesJudge:

@@ -11,7 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from prices.sessions import Session, latest_session, next_session, phase, post_closes, pre_opens
+from prices.sessions import (
+    Session,
+    is_open,
+    latest_session,
+    next_session,
+    phase,
+    post_closes,
+    pre_opens,
+)
 from prices.types import AssetKind, Freshness, MarketState, Resolution, TradingSession
 
 # So many of a source's usual steps may its time stand still before it counts as frozen.
@@ -23,6 +31,8 @@ LAST_TRADE = timedelta(minutes=15)
 # What a series may lag beside the width of its bars: sources take a while to make them.
 MAKING = timedelta(minutes=10)
 LONGEST_WAIT = timedelta(minutes=30)
+# A series whose newest bar is over is asked for again, though no more often than this.
+SOONEST = timedelta(minutes=1)
 
 
 # What is so much later is later, as far as answers tell their times.
@@ -165,6 +175,18 @@ def series_holds_until(
         if at >= now and judge(kind, last, step, at + _NEXT, cadence).freshness is not told:
             return at
     return None
+
+
+def worth_renewing_at(
+    kind: AssetKind, last: datetime, step: Resolution, fetched_at: datetime
+) -> datetime | None:
+    """Return when there is more to be had than the bar or point of `last`; None without trade.
+
+    Not before a twentieth of a bar: wide ones are not worth a call a minute.
+    """
+    soonest = max(SOONEST, timedelta(minutes=step.minutes) / 20)
+    at = max(_ends(last, step), fetched_at + soonest)
+    return at if kind is AssetKind.CRYPTO or is_open(at) else None
 
 
 def _behind(behind: timedelta, width: timedelta, cadence: Cadence) -> Verdict:

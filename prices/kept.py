@@ -91,7 +91,7 @@ def read_here(names: Sequence[str], answer: type[A]) -> dict[str, Held[A]]:
 
 
 def _given(value: A, body: bytes, life_s: float) -> Held[A]:
-    """Return what is held as it can be given: where its freshness is another by now, that one.
+    """Return what is held as it can be given: where it is to be renewed, as fresh as it is by now.
 
     Such a copy has no life left, though its key has: it is for where it cannot be renewed.
     """
@@ -103,7 +103,7 @@ def _given(value: A, body: bytes, life_s: float) -> Held[A]:
 
 
 def _left_s(value: Answer, life_s: float) -> float:
-    """Return how much of a life the answer's freshness holds for; 0 where it is over."""
+    """Return for how much of a life there is nothing newer to be had; 0 where that is over."""
     until = value.fresh_until(cadences.of(value.source))
     if until is None:
         return life_s

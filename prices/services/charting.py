@@ -10,17 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from prices import cache
 from prices.answers import CandlesAnswer, QuoteAnswer
 from prices.cache import Held
 from prices.errors import PricesError, ResolutionUnavailableError, UpstreamError
-from prices.providers.bars import bar_end
+from prices.providers.bars import bar_end, midnight
 from prices.providers.stock_source import closing
 from prices.services import history, past, quotes
 from prices.services.symbols import Resolved
-from prices.sessions import is_open
+from prices.sessions import is_open, next_session
 from prices.types import (
     AssetKind,
     Candle,
@@ -45,8 +45,6 @@ _USUAL: dict[Resolution, Period] = {
 _PERIODS = list(Period)
 _DAY_S = 86_400
 _SESSION_MINUTES = 390
-# A series whose newest bar is over is asked for again, though no more often than this.
-_SOONEST_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +78,11 @@ def chart(resolved: Resolved, width: Resolution, wanted: Wanted) -> Chart:
     nothing could be asked, and what services/history.py raises.
     """
     now = datetime.now(UTC)
-    held, period = _reaching(resolved, width, wanted, now)
+    held, period = _reaching(resolved, width, wanted)
     bars, quote = held.value.candles, None
     if bars and wanted.until > bars[-1].timestamp:
         bars, quote = _up_to_date(resolved, width, held, now)
-    found, before = _part(bars, wanted)
+    found, before = _part(_charted(resolved, width, bars), wanted)
     if not found and held.value.stale:
         # There may be such bars, and nobody could be asked.
         raise UpstreamError(held.value.source, "its newest bars cannot be had now")
@@ -93,6 +91,18 @@ def chart(resolved: Resolved, width: Resolution, wanted: Wanted) -> Chart:
         return Chart(found, before, held, held.life_s, keys)
     keys[cache.price_key(quote.value.symbol)] = quote.value.fetched_at
     return Chart(found, before, held, min(held.life_s, quote.life_s), keys)
+
+
+def _charted(resolved: Resolved, width: Resolution, bars: Sequence[Candle]) -> Sequence[Candle]:
+    """Return bars as charts stamp them, and so cut them: a stock's month begins with a session."""
+    if width is not Resolution.MONTH or resolved.asset.kind != AssetKind.STOCK:
+        return bars
+    return [replace(bar, timestamp=_first_session(bar.timestamp)) for bar in bars]
+
+
+def _first_session(month: int) -> int:
+    before = datetime.fromtimestamp(month, UTC) - timedelta(seconds=1)
+    return midnight(next_session(before).day)
 
 
 def _part(bars: Sequence[Candle], wanted: Wanted) -> tuple[list[Candle], int | None]:
@@ -108,13 +118,15 @@ def _part(bars: Sequence[Candle], wanted: Wanted) -> tuple[list[Candle], int | N
 
 
 def _reaching(
-    resolved: Resolved, width: Resolution, wanted: Wanted, now: datetime
+    resolved: Resolved, width: Resolution, wanted: Wanted
 ) -> tuple[Held[CandlesAnswer], Period]:
     """Return the series of the shortest period that has the bars, or of the longest there is."""
-    held, number = _first(resolved, width, _start(resolved, width, wanted, now))
-    while number + 1 < len(_PERIODS) and _is_short(held.value, wanted):
+    held, number = _first(resolved, width, _start(resolved, width, wanted))
+    while number + 1 < len(_PERIODS) and _is_short(
+        held.value, _charted(resolved, width, held.value.candles), wanted
+    ):
         try:
-            held = _series(resolved, width, _PERIODS[number + 1], now)
+            held = past.candles(resolved, _PERIODS[number + 1], width)
         except ResolutionUnavailableError:
             break
         number += 1
@@ -123,28 +135,27 @@ def _reaching(
 
 def _first(resolved: Resolved, width: Resolution, number: int) -> tuple[Held[CandlesAnswer], int]:
     """Return the series of a period, or of the next shorter one that has bars of that width."""
-    now = datetime.now(UTC)
     while True:
         try:
-            return _series(resolved, width, _PERIODS[number], now), number
+            return past.candles(resolved, _PERIODS[number], width), number
         except ResolutionUnavailableError:
             if number == 0:
                 raise
             number -= 1
 
 
-def _is_short(answer: CandlesAnswer, wanted: Wanted) -> bool:
+def _is_short(answer: CandlesAnswer, bars: Sequence[Candle], wanted: Wanted) -> bool:
     """Whether bars are missing that a longer period may have."""
     if answer.truncated:
         return False
     if wanted.count is None:
-        return not answer.candles or answer.candles[0].timestamp > wanted.since
-    return sum(bar.timestamp < wanted.until for bar in answer.candles) < wanted.count
+        return not bars or bars[0].timestamp > wanted.since
+    return sum(bar.timestamp < wanted.until for bar in bars) < wanted.count
 
 
-def _start(resolved: Resolved, width: Resolution, wanted: Wanted, now: datetime) -> int:
+def _start(resolved: Resolved, width: Resolution, wanted: Wanted) -> int:
     """Return the number of the period to begin with: no shorter than what charts open with."""
-    usual = _PERIODS.index(_USUAL[width])
+    now, usual = datetime.now(UTC), _PERIODS.index(_USUAL[width])
     if resolved.asset.is_gone:
         return max(usual, _PERIODS.index(Period.ALL))
     kind = AssetKind(resolved.asset.kind)
@@ -166,29 +177,6 @@ def _span_s(kind: AssetKind, width: Resolution, count: int) -> int:
     a_session = math.ceil(_SESSION_MINUTES / width.minutes) if width.is_intraday else 1
     sessions = math.ceil(count / a_session)
     return (sessions * 7 // 5 + (4 if sessions > 1 else 0)) * _DAY_S
-
-
-def _series(
-    resolved: Resolved, width: Resolution, period: Period, now: datetime
-) -> Held[CandlesAnswer]:
-    """Return a stored series, renewed where its newest bar is over and there is trade."""
-    held = past.candles(resolved, period, width)
-    bars = held.value.candles
-    kind = AssetKind(resolved.asset.kind)
-    if not bars or resolved.asset.is_gone or held.value.stale:
-        return held
-    goes_on = kind is AssetKind.CRYPTO or is_open(now)
-    if goes_on and _ends(kind, bars[-1], width) <= now.timestamp():
-        # A twentieth of a bar: wide ones are not worth a call a minute.
-        age_s = max(_SOONEST_S, width.minutes * 60 / 20)
-        return past.candles(resolved, period, width, max_age_s=age_s)
-    return held
-
-
-def _ends(kind: AssetKind, bar: Candle, width: Resolution) -> int:
-    if kind is AssetKind.STOCK and width.is_intraday:
-        return closing(bar.timestamp, width)
-    return bar_end(bar.timestamp, width)
 
 
 # --- The bar that is open --------------------------------------------------------------
@@ -221,3 +209,9 @@ def _fits(quote: QuoteAnswer, bar: Candle, series: CandlesAnswer, ends: int) -> 
     is_of_session = quote.session in {None, TradingSession.REGULAR}
     is_news = at >= series.fetched_at and bar.timestamp <= at.timestamp() < ends
     return is_sure and is_of_session and is_news
+
+
+def _ends(kind: AssetKind, bar: Candle, width: Resolution) -> int:
+    if kind is AssetKind.STOCK and width.is_intraday:
+        return closing(bar.timestamp, width)
+    return bar_end(bar.timestamp, width)

@@ -87,13 +87,11 @@ def candles(
     resolution: Resolution | None = None,
     *,
     force: bool = False,
-    max_age_s: float | None = None,
 ) -> Held[CandlesAnswer]:
     """Return bars over `period`, oldest first.
 
     A named resolution is given exactly. Without one the usual width of the
-    period is given, or the nearest coarser that can be had. What is held and
-    older than `max_age_s` is renewed.
+    period is given, or the nearest coarser that can be had.
 
     Raises ResolutionUnavailableError, NoPriceError, PlanRestrictedError, UpstreamError.
     """
@@ -102,7 +100,7 @@ def candles(
         lambda: _candles(resolved, period, resolution, Purpose.of(force)),
         CandlesAnswer,
         cache.CANDLES,
-        max_age_s=cache.FORCED_AGE_S if force else max_age_s,
+        max_age_s=cache.FORCED_AGE_S if force else None,
         fits=lambda _, value: value.ref == resolved.asset.ref,
     )
 

@@ -63,14 +63,13 @@ def candles(
     resolution: Resolution | None = None,
     *,
     force: bool = False,
-    max_age_s: float | None = None,
 ) -> Held[CandlesAnswer]:
     """Return bars over `period`: of what is gone days and wider ones, back from its last day.
 
     Raises what services/history.py raises.
     """
     if not resolved.asset.is_gone:
-        return series.candles(resolved, period, resolution, force=force, max_age_s=max_age_s)
+        return series.candles(resolved, period, resolution, force=force)
     width = resolution or Resolution.DAY
     if width not in _WIDTHS:
         raise ResolutionUnavailableError(width, _WIDTHS)

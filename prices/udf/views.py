@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.http import HttpResponse
@@ -15,11 +14,9 @@ from prices import cache
 from prices.answers import QuoteAnswer
 from prices.errors import PricesError, UpstreamError
 from prices.models import Asset
-from prices.providers.bars import midnight
 from prices.rest import QUOTE_AGE_S, Negotiation, PricesView, answered, sent
 from prices.services import charting, discovery, quotes
-from prices.sessions import next_session
-from prices.types import AssetKind, Candle, Resolution
+from prices.types import AssetKind, Candle
 from prices.udf import asking, instruments, schema
 from prices.udf.asking import COINS, RESOLUTIONS, STOCKS
 from prices.udf.shapes import (
@@ -115,8 +112,7 @@ class HistoryView(UdfView):
         width, wanted = asking.resolution(query), asking.wanted(query)
         resolved = asking.resolve(query.get("symbol", ""))
         chart = charting.chart(resolved, width, wanted)
-        is_stock = resolved.asset.kind == AssetKind.STOCK
-        told = _bars(chart.bars, chart.before, width if is_stock else None)
+        told = _bars(chart.bars, chart.before)
         held = cache.Held(chart.held.value, cache.encode(told), chart.life_s, chart.held.was_hit)
         return answered(request, held, chart.keys, at_most_s=QUOTE_AGE_S)
 
@@ -158,26 +154,19 @@ def _sent(request: Request, told: object, life_s: float) -> HttpResponse:
     return sent(request, cache.encode(told), cache_control=control)
 
 
-def _bars(bars: Sequence[Candle], before: int | None, width: Resolution | None) -> object:
-    """Return bars by field; `width` is named for stocks, whose months begin with a session."""
+def _bars(bars: Sequence[Candle], before: int | None) -> object:
+    """Return bars by field, or where the nearest one before them is."""
     if not bars:
-        return UdfNoData(next_time=UNSET if before is None else _stamp(before, width))
+        return UdfNoData(next_time=UNSET if before is None else before)
     volumes = [bar.volume for bar in bars if bar.volume is not None]
     return UdfBars(
-        t=[_stamp(bar.timestamp, width) for bar in bars],
+        t=[bar.timestamp for bar in bars],
         o=[bar.open for bar in bars],
         h=[bar.high for bar in bars],
         l=[bar.low for bar in bars],
         c=[bar.close for bar in bars],
         v=volumes if len(volumes) == len(bars) else UNSET,
     )
-
-
-def _stamp(opens: int, width: Resolution | None) -> int:
-    if width is not Resolution.MONTH:
-        return opens
-    first = datetime.fromtimestamp(opens, UTC) - timedelta(seconds=1)
-    return midnight(next_session(first).day)
 
 
 def _kinds(query: Mapping[str, str]) -> list[AssetKind]:

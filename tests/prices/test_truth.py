@@ -10,12 +10,13 @@ import pytest
 import time_machine
 from redis import Redis
 
-from prices import registry
+from prices import freshness, registry
 from prices.models import Asset, ExchangePair
 from prices.services import quotes, sourcing
+from prices.types import AssetKind, Resolution
 from tests.market import Sandbox
 from tests.prices.replays import COINS, again, age_copy, freeze, settle_pairs
-from tests.prices.rest import ok
+from tests.prices.rest import get, max_age, ok
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
 
@@ -91,6 +92,48 @@ def test_a_series_that_cannot_be_renewed_says_how_fresh_it_is_by_now(
     told = ok("/BTC/ohlcv", **asked)
 
     assert (told["freshness"], told["cached"]) == ("stale", True)
+
+
+@pytest.mark.parametrize("name", ["ohlcv", "history"])
+def test_a_series_whose_newest_bar_is_over_is_renewed_and_no_cache_keeps_it_so_long(
+    sandbox: Sandbox, redis_client: Redis, name: str
+) -> None:
+    path = f"/BTC/{name}"
+    new = get(path, period="1d")
+    assert new.json()["resolution"] == "5"
+    assert 0 < max_age(new) <= 300
+    assert 0 < redis_client.ttl(f"sent:{name}:BTC:1d") <= 300
+    before = sandbox.count()
+    assert ok(path, period="1d")["cached"] is True
+    assert sandbox.count() == before
+    _age_series(redis_client, f"{name}:BTC:1d", minutes=6)
+
+    again = ok(path, period="1d")
+
+    assert (again["cached"], again["to"] >= new.json()["to"]) == (False, True)
+    # Where that fails it is as good as it was: it is within its life, and fresh.
+    _age_series(redis_client, f"{name}:BTC:1d", minutes=6)
+    sandbox.fault("status", status=500)
+    told = ok(path, period="1d")
+    assert (told["freshness"], told["stale"], told["cached"]) == ("live", False, True)
+
+
+def test_a_series_is_worth_a_call_once_a_minute_or_a_twentieth_of_a_bar_while_there_is_trade() -> (
+    None
+):
+    def wait(kind: AssetKind, opened: str, width: Resolution, fetched: str) -> str | None:
+        last, at = (datetime.fromisoformat(f"2026-{text}Z") for text in (opened, fetched))
+        due = freshness.worth_renewing_at(kind, last, width, at)
+        return due and f"{due:%m-%dT%H:%M}"
+
+    coin, stock = AssetKind.CRYPTO, AssetKind.STOCK
+    assert wait(coin, "11-25T12:00", Resolution.M5, "11-25T12:01") == "11-25T12:05"
+    assert wait(coin, "11-25T12:00", Resolution.M5, "11-25T12:09") == "11-25T12:10"
+    assert wait(coin, "11-25T11:00", Resolution.H1, "11-25T12:09") == "11-25T12:12"
+    assert wait(coin, "11-01T00:00", Resolution.MONTH, "11-25T12:09") == "12-01T00:00"
+    assert wait(stock, "11-25T15:00", Resolution.M5, "11-25T15:02") == "11-25T15:05"
+    # The session's last bar; what comes next comes when the market opens.
+    assert wait(stock, "11-25T20:55", Resolution.M5, "11-25T20:58") is None
 
 
 def _age_series(redis_client: Redis, key: str, minutes: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -203,6 +204,19 @@ def test_two_bars_are_told_of_a_stock_at_the_weekend_and_none_is_of_the_weekend(
     months = bars("AAPL", "1M", countback=24)["t"]
     days = bars("AAPL", countback=250)["t"]
     assert {datetime.fromtimestamp(at, UTC).weekday() for at in [*days, *months]} <= set(range(5))
+
+
+@pytest.mark.parametrize("symbol", ["BTC", "stock:AAPL"])
+def test_a_bar_s_own_time_as_to_leaves_it_out_and_as_from_begins_with_it(symbol: str) -> None:
+    for resolution in ("60", "1D", "1W", "1M"):
+        times = bars(symbol, resolution, countback=8)["t"]
+        # Of eight months in a row at least one begins on a day without trade.
+        for before, at in pairwise(times):
+            paged = bars(symbol, resolution, to=at, countback=2)["t"]
+            assert (paged[-1], len(paged)) == (before, 2)
+            assert bars(symbol, resolution, **{"from": at, "to": at + 1})["t"] == [at]
+        gap = {"from": times[3] + 1, "to": times[4]}
+        assert bars(symbol, resolution, **gap) == {"s": "no_data", "nextTime": times[3]}
 
 
 def test_no_bars_in_a_span_are_told_with_the_time_of_the_nearest_before() -> None:
