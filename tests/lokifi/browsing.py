@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.lokifi.site import Site
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 LIVE = "#state[data-state=live]"
 ELSEWHERE = re.compile("^https://")
@@ -49,11 +49,29 @@ def add(page: Page, words: str) -> None:
     page.keyboard.press("Enter")
 
 
+def add_compared(page: Page, words: str) -> None:
+    page.get_by_role("combobox", name="Compare with").fill(words)
+    page.locator("#compare-results [aria-selected=true]").wait_for()
+    page.keyboard.press("Enter")
+
+
+def as_coingecko(route: Route) -> None:
+    """Let an answer of the sandbox have come from CoinGecko."""
+    answer = route.fetch()
+    body = answer.text().replace('"source":"sandbox"', '"source":"coingecko"')
+    route.fulfill(response=answer, body=body)
+
+
 def said_of(page: Page) -> str:
     """Return what the drawn chart tells a screen reader."""
     page.locator(".over").wait_for(state="hidden")
     text: str = page.locator("[role=img]").get_attribute("aria-label") or ""
     return text
+
+
+def drawn(page: Page) -> None:
+    """Wait until the page has drawn what it was last told."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")
 
 
 def wait_for_another(page: Page, symbol: str, price: str) -> None:

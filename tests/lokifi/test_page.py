@@ -15,6 +15,8 @@ from tests.lokifi.browsing import (
     ELSEWHERE,
     LIVE,
     add,
+    add_compared,
+    as_coingecko,
     cell,
     nameless,
     open_view,
@@ -72,7 +74,7 @@ def test_a_view_fits_every_screen_and_can_be_read_dark_and_light(
     open_view(page, site, address)
     page.locator(drawn).first.wait_for()
     page.fill("#search", "stx")
-    page.locator("#results li[role]").first.wait_for()
+    page.locator("#results [aria-selected]").first.wait_for()
     for width in (360, 1280, 2560):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -284,12 +286,6 @@ def test_the_charts_last_bar_lives(page: Page, site: Site) -> None:
     assert "still open" in page.locator(".legend").inner_text()
 
 
-def as_coingecko(route: Route) -> None:
-    answer = route.fetch()
-    body = answer.text().replace('"source":"sandbox"', '"source":"coingecko"')
-    route.fulfill(response=answer, body=body)
-
-
 def test_a_source_that_wants_to_be_named_is_named(page: Page, site: Site) -> None:
     page.route("**/api/v1/prices/**", as_coingecko)
     open_view(page, site, "/discover")
@@ -340,12 +336,6 @@ def test_a_chart_says_how_it_is_drawn_and_shows_gaps(page: Page, site: Site) -> 
     page.get_by_role("button", name="Stop comparing ETH").click()
     page.locator("[role=img][aria-label*='log scale']").wait_for()
     page.unroute_all(behavior="ignoreErrors")
-
-
-def add_compared(page: Page, words: str) -> None:
-    page.get_by_role("combobox", name="Compare with").fill(words)
-    page.locator("#compare-results [aria-selected=true]").wait_for()
-    page.keyboard.press("Enter")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ import hashlib
 import json
 import re
 import shutil
+import socket
 import subprocess
-from contextlib import closing
+from contextlib import closing, suppress
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -136,3 +138,72 @@ def test_figures_have_the_digits_that_their_size_wants() -> None:
         "1",
         "-1",
     ]
+
+
+def test_a_live_bar_takes_only_what_its_series_does_not_say_better() -> None:
+    last = {"timestamp": 600, "open": 1, "high": 3, "low": 1, "close": 2, "volume": 5}
+    quote = {"ref": "coingecko:x", "price": 4, "freshness": "live", "stale": False}
+
+    def with_quote(at: int, **told: Any) -> Any:
+        fields = {**quote, "last_updated": f"1970-01-01T00:{at // 60:02}:{at % 60:02}Z", **told}
+        fetched_at = "1970-01-01T00:12:00Z"
+        return of_module("bars.js", "m.barWith(...given)", last, fields, "5", fetched_at)
+
+    assert with_quote(800) == {**last, "high": 4, "close": 4, "closed": False}
+    assert (with_quote(900)["timestamp"], with_quote(1199)["open"]) == (900, 4)
+    # A bar between was never seen here: it is asked for, not left out.
+    assert with_quote(1200) is None
+    assert with_quote(700) is None  # of before the series was fetched
+    for doubt in ({"stale": True}, {"disputed": True}, {"freshness": "unknown"}):
+        assert with_quote(800, **doubt) is None
+
+
+def test_a_table_of_prices_makes_no_bars_of_them() -> None:
+    bars = [{"timestamp": 60, "open": 7, "high": 7, "low": 7, "close": 7, "volume": None}]
+    head = "timestamp,open,high,low,close,volume\n"
+
+    assert of_module("bars.js", "m.csv(given[0], true)", bars) == f"{head}60,,,,7,\n"
+    assert of_module("bars.js", "m.csv(given[0])", bars) == f"{head}60,7,7,7,7,\n"
+
+
+def test_an_answer_that_breaks_off_hangs_or_is_let_go_is_told_for_what_it_is() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        Thread(target=_half_an_answer, args=[server], daemon=True).start()
+        told = of_module(
+            "api.js",
+            """await (async () => {
+              const real = fetch;
+              globalThis.fetch = (path, init) => real(given[0] + path, init);
+              const said = ({ name, code, message }) => [name, code ?? null, message];
+              const broken = await m.ask("/broken").catch(said);
+              const caller = new AbortController();
+              const asked = m.ask("/hangs", {}, caller.signal).catch(said);
+              setTimeout(() => caller.abort(), 200);
+              const letGo = await asked;
+              const patience = globalThis.setTimeout;
+              globalThis.setTimeout = (done, ms, ...more) =>
+                patience(done, Math.min(ms, 200), ...more);
+              const hung = await m.ask("/hangs").catch(said);
+              return [broken, letGo[0], hung];
+            })()""",
+            f"http://127.0.0.1:{server.getsockname()[1]}",
+        )
+    assert told == [
+        ["Error", "unreachable", "The server cannot be reached."],
+        "AbortError",
+        ["Error", "unreachable", "The server does not answer."],
+    ]
+
+
+def _half_an_answer(server: socket.socket) -> None:
+    """Answer each request with half of what its head promises; only /broken is then closed."""
+    kept = []
+    with suppress(OSError):
+        while True:
+            line, _ = server.accept()
+            asked = line.recv(65_536)
+            line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+            if b"/broken" in asked:
+                line.close()
+            else:
+                kept.append(line)

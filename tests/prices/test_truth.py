@@ -124,7 +124,7 @@ def test_a_series_is_worth_a_call_once_a_minute_or_a_twentieth_of_a_bar_while_th
     def wait(kind: AssetKind, opened: str, width: Resolution, fetched: str) -> str | None:
         last, at = (datetime.fromisoformat(f"2026-{text}Z") for text in (opened, fetched))
         due = freshness.worth_renewing_at(kind, last, width, at)
-        return due and f"{due:%m-%dT%H:%M}"
+        return f"{due:%m-%dT%H:%M}" if due else None
 
     coin, stock = AssetKind.CRYPTO, AssetKind.STOCK
     assert wait(coin, "11-25T12:00", Resolution.M5, "11-25T12:01") == "11-25T12:05"

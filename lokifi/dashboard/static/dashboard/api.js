@@ -1,6 +1,7 @@
 // The REST API. A failure is an ApiError with the problem's code; the server's absence is one too.
 
 const BASE = "/api/v1/prices";
+const PATIENCE_MS = 20_000;
 
 export class ApiError extends Error {
   constructor(problem) {
@@ -12,22 +13,45 @@ export class ApiError extends Error {
 
 export async function ask(path, query = {}, signal = undefined) {
   const words = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== ""));
-  let response;
+  const { isOk, status, text } = await fetched(`${BASE}${path}${words.size ? `?${words}` : ""}`, signal);
+  const body = parsed(text);
+  if (isOk && body) return body;
+  throw new ApiError(body ?? { code: "internal_error", detail: `The server answered ${status}.` });
+}
+
+// An answer whole. What breaks off, or takes too long, is the server's absence; an abort is the caller's.
+async function fetched(address, signal) {
+  signal?.throwIfAborted();
+  const stop = new AbortController();
+  const abort = () => stop.abort();
+  const timer = setTimeout(abort, PATIENCE_MS);
+  signal?.addEventListener("abort", abort);
   try {
-    response = await fetch(`${BASE}${path}${words.size ? `?${words}` : ""}`, { signal });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new ApiError({ code: "unreachable", detail: "The server cannot be reached." });
+    const response = await fetch(address, { signal: stop.signal });
+    return { isOk: response.ok, status: response.status, text: await response.text() };
+  } catch {
+    signal?.throwIfAborted();
+    const detail = stop.signal.aborted ? "The server does not answer." : "The server cannot be reached.";
+    throw new ApiError({ code: "unreachable", detail });
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
   }
-  const body = await response.json().catch(() => null);
-  if (response.ok && body) return body;
-  throw new ApiError(body ?? { code: "internal_error", detail: `The server answered ${response.status}.` });
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }
 
 // {source: {text, link}}: whom each source wants named.
 export async function attributions() {
-  const response = await fetch("/api/v1/sources");
-  const { sources = [] } = response.ok ? await response.json() : {};
+  const { isOk, text } = await fetched("/api/v1/sources");
+  if (!isOk) throw new ApiError({ code: "internal_error", detail: "The sources are not known." });
+  const { sources } = JSON.parse(text);
   return Object.fromEntries(sources.map(({ name, attribution }) => [name, attribution]));
 }
 

@@ -13,6 +13,8 @@ const VIEWS = {
   chart: { title: "Chart", module: () => import("./chart.js") },
   discover: { title: "Discover", module: () => import("./discover.js") },
 };
+const TOAST_MS = 8000;
+const AGAIN_MS = 60_000;
 const WORDS = {
   [State.CREATED]: "connecting",
   [State.CONNECTED]: "connecting",
@@ -24,10 +26,26 @@ const scheme = location.protocol === "https:" ? "wss:" : "ws:";
 const prices = new Prices(`${scheme}//${location.host}/api/ws/prices?client_id=dashboard`);
 const { stream } = prices;
 const following = new Following(part("view").dataset.symbols.split(",").filter(Boolean));
-const app = { prices, following, navigate, rename, announce: (text) => say(part("said"), text), title };
+const app = { prices, following, navigate, rename, announce, warn, title };
 
 let shown = null; // what the view that is mounted gave to leave it by
 let turn = 0;
+let isMissing = false; // the view's module could not be had
+let toastTimer = 0;
+
+function announce(text) {
+  say(part("said"), text);
+}
+
+// What went wrong is shown too, for some seconds.
+function warn(text) {
+  if (!text) return;
+  announce(text);
+  say(part("toast"), text);
+  part("toast").hidden = false;
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => { part("toast").hidden = true; }, TOAST_MS);
+}
 
 function viewOf(path) {
   const [, first = "", second = ""] = path.split("/");
@@ -53,13 +71,33 @@ async function show() {
     else link.removeAttribute("aria-current");
   }
   title(view.title);
-  const { mount } = await view.module();
+  const module = await view.module().catch(unloaded);
   if (mine !== turn) return;
   shown?.();
+  shown = null;
   const root = part("view");
   root.replaceChildren();
   root.className = name;
-  shown = mount(root, app, symbol);
+  isMissing = !module;
+  if (isMissing) return root.append(missing(view.title));
+  shown = module.mount(root, app, symbol);
+}
+
+// A TypeError is what a browser says of a file that it could not fetch.
+function unloaded(error) {
+  if (!(error instanceof TypeError)) throw error;
+  return null;
+}
+
+function missing(name) {
+  return h("div", { class: "empty" }, h("p", {}, h("b", {}, `${name} cannot be shown now.`)),
+    h("p", { class: "faint" }, "A part of the page could not be loaded."), h("button", { onclick: showAgain }, "Try again"));
+}
+
+// Some browsers never ask again for a file that they once could not have, but with the whole page.
+function showAgain() {
+  if (prices.isLive) location.reload();
+  else show();
 }
 
 function title(text) {
@@ -97,7 +135,9 @@ document.addEventListener("keydown", (event) => {
 // On the board a result is followed, elsewhere it is charted.
 searching(part("search"), part("results"), part("said"), (result) => {
   if (viewOf(location.pathname).name !== "board") return navigate(`/chart/${encodeURIComponent(result.symbol)}`);
-  app.announce(following.add(result.symbol) || `${result.symbol} is on the board.`);
+  const refusal = following.add(result.symbol);
+  if (refusal) warn(refusal);
+  else announce(`${result.symbol} is on the board.`);
 });
 
 const THEMES = ["auto", "dark", "light"];
@@ -122,22 +162,25 @@ function refresh() {
   const pill = part("state");
   pill.dataset.state = isDown ? "waiting" : WORDS[stream.state];
   const wait = Math.max(0, Math.ceil((stream.retryAt - performance.now()) / 1000));
-  say(part("state-word"), isDown ? `reconnecting, try ${stream.tries}` : WORDS[stream.state]);
+  const isOver = isDown && stream.isClosed; // for good: the server wants no more of this page
+  say(part("state-word"), isOver ? "closed" : isDown ? `reconnecting, try ${stream.tries}` : WORDS[stream.state]);
   const next = stream.msToNextTick();
   const isLive = stream.state === State.ACTIVE && next !== null;
-  part("hurry").hidden = !isDown;
-  say(part("next"), isDown ? `in ${wait} s` : isLive ? `next in ${Math.ceil(next / 1000)} s` : "");
+  part("hurry").hidden = !isDown || isOver;
+  say(part("next"), isOver ? "" : isDown ? `in ${wait} s` : isLive ? `next in ${Math.ceil(next / 1000)} s` : "");
   const all = following.symbols.map((symbol) => prices.of(symbol)).filter(Boolean);
-  const isMadeUp = all.some(({ source }) => source === "sandbox") || part("view").dataset.source === "sandbox";
-  part("sandbox").hidden = !isMadeUp;
+  const told = [...all.map(({ source }) => source), part("view").dataset.source ?? ""];
+  const sources = new Set(told.flatMap((source) => source.split("+")));
+  part("sandbox").hidden = !sources.has("sandbox");
   const trouble = [];
-  if (isDown) trouble.push("Prices are not being updated: the connection is down. It is tried again by itself.");
+  if (isOver) trouble.push("Prices are not being updated: the server has closed the connection for good.");
+  else if (isDown) trouble.push("Prices are not being updated: the connection is down. It is tried again by itself.");
   else if (stream.isSilent) trouble.push("Prices are not being updated: the server has nothing new to tell.");
   const old = all.filter(({ stale }) => stale).map(({ symbol }) => symbol);
   if (old.length) trouble.push(`Old, since no source could be asked: ${old.join(", ")}.`);
   part("stale").hidden = !trouble.length;
   say(part("stale"), trouble.join(" "));
-  credit(new Set([...all.map(({ source }) => source), part("view").dataset.source]));
+  credit(sources);
   dispatchEvent(new Event("second"));
 }
 
@@ -151,9 +194,13 @@ function credit(sources) {
   part("credits").replaceChildren(...named.map((one) => (one.link?.startsWith("https://")
     ? h("a", { href: one.link, rel: "noopener noreferrer" }, one.text) : h("span", {}, one.text))));
 }
-attributions().then((known) => { wanted = known; }, () => {}); // without them nothing is named
+function learnWanted() {
+  attributions().then((known) => { wanted = known; }, () => setTimeout(learnWanted, AGAIN_MS));
+}
+learnWanted();
 
 prices.onState(refresh);
+prices.onState(() => isMissing && prices.isLive && showAgain()); // the server is back
 setInterval(refresh, 1000);
 part("hurry").addEventListener("click", () => stream.hurry());
 addEventListener("online", () => stream.hurry());

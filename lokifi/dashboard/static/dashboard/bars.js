@@ -23,14 +23,17 @@ function endOf(bar, resolution) {
   return Date.UTC(start.getUTCFullYear(), start.getUTCMonth() + 1, 1) / 1000;
 }
 
-// The newest bar with this quote in it, or a new one; null where the quote belongs to none.
-export function barWith(last, quote, resolution) {
+// The newest bar with this quote in it, or the next one; null where the quote belongs to none, or
+// says nothing that its series, fetched at that time, does not say better.
+export function barWith(last, quote, resolution, fetchedAt) {
   const at = Math.floor(Date.parse(quote.last_updated) / 1000);
   const { price } = quote;
   const isStock = quote.ref.startsWith("stock:");
   // The last price of a day is stamped with its close: it begins no bar.
   const isOut = isStock && (quote.freshness === "closed" || (quote.session ?? "regular") !== "regular");
-  if (quote.stale || at < last.timestamp || isOut) return null;
+  const isUnsure = quote.stale || quote.disputed || quote.freshness === "unknown";
+  const isOld = at < last.timestamp || Date.parse(quote.last_updated) < Date.parse(fetchedAt);
+  if (isUnsure || isOld || isOut) return null;
   if (at < endOf(last, resolution)) {
     return { ...last, close: price, high: Math.max(last.high, price), low: Math.min(last.low, price), closed: false };
   }
@@ -38,6 +41,8 @@ export function barWith(last, quote, resolution) {
   // Of a stock only the running session's bars can be known here; of weeks and months none.
   if (step === null || step > DAY_S || (isStock && (step === DAY_S || at - last.timestamp > SESSION_S))) return null;
   const timestamp = last.timestamp + Math.floor((at - last.timestamp) / step) * step;
+  // Nor what lies between: it is asked for, and no hole is made of it.
+  if (timestamp > last.timestamp + step) return null;
   return { timestamp, open: price, high: price, low: price, close: price, volume: null, closed: false };
 }
 
@@ -90,8 +95,10 @@ export function strength(bars, length) {
   return made;
 }
 
-export function csv(bars) {
+// Of points there is the close alone.
+export function csv(bars, isPoints = false) {
   const fields = ["timestamp", "open", "high", "low", "close", "volume"];
-  const lines = bars.map((bar) => fields.map((field) => bar[field] ?? "").join(","));
+  const told = fields.filter((field) => !isPoints || ["timestamp", "close", "volume"].includes(field));
+  const lines = bars.map((bar) => fields.map((field) => (told.includes(field) ? bar[field] ?? "" : "")).join(","));
   return `${[fields.join(","), ...lines].join("\n")}\n`;
 }

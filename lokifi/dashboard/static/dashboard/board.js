@@ -4,7 +4,7 @@ import { badges, chartLink, h, logo, say } from "./dom.js";
 import { age, compact, dollars, localTime, money, percent, volume, way } from "./figures.js";
 import { keep, recall } from "./kept.js";
 import { pictureInto } from "./pictures.js";
-import { weekInto } from "./sparkline.js";
+import { sourceOfWeek, weekAgain, weekInto } from "./sparkline.js";
 
 const COLUMNS = [
   { name: "symbol", title: "Symbol", of: (quote, symbol) => symbol },
@@ -19,7 +19,7 @@ const COLUMNS = [
 const NAMES_MS = 10_000;
 const SORTED = COLUMNS.filter(({ of }) => of);
 
-export function mount(root, { prices, following, announce }) {
+export function mount(root, { prices, following, announce, warn }) {
   const rows = new Map(); // symbol -> {row, cells}
   let sort = checked(recall("sort", { by: "", down: false }));
 
@@ -84,7 +84,7 @@ export function mount(root, { prices, following, announce }) {
     const link = chartLink(symbol, { class: "who-link" }, cells.logo,
       h("span", { class: "who" }, h("b", {}, symbol), cells.name));
     const button = h("button", { class: "plain remove", "aria-label": `Remove ${symbol}`, title: "Remove", onclick: () => {
-      following.remove(symbol);
+      remove(rows.get(symbol).row, ".remove");
       announce(`${symbol} was removed.`);
     } }, "\u00d7");
     const row = h("tr", { "data-symbol": symbol }, h("th", { scope: "row" }, link),
@@ -157,7 +157,7 @@ export function mount(root, { prices, following, announce }) {
       askAt = performance.now() + 1000;
       following.rename(resolved);
     } catch (error) {
-      announce(error.message);
+      warn(error.message);
     }
   }
 
@@ -170,11 +170,16 @@ export function mount(root, { prices, following, announce }) {
       const next = body.children[[...body.children].indexOf(row) + step];
       next?.querySelector("a").focus();
     } else if (event.key === "Delete") {
-      const beside = row.nextElementSibling ?? row.previousElementSibling;
-      following.remove(row.dataset.symbol);
-      beside?.querySelector("a").focus();
+      remove(row, "a");
     }
   });
+
+  // The focus goes on to the row beside.
+  function remove(row, focused) {
+    const beside = row.nextElementSibling ?? row.previousElementSibling;
+    following.remove(row.dataset.symbol);
+    beside?.querySelector(focused).focus();
+  }
 
   const leave = [
     following.listen(refill),
@@ -187,7 +192,11 @@ export function mount(root, { prices, following, announce }) {
   const second = () => {
     if (wasHalted !== prices.isHalted) rows.forEach((_, symbol) => paint(symbol, prices.of(symbol), null));
     wasHalted = prices.isHalted;
-    rows.forEach((_, symbol) => tick(symbol));
+    rows.forEach(({ cells }, symbol) => {
+      tick(symbol);
+      if (!document.hidden) weekAgain(cells.week, symbol);
+    });
+    root.dataset.source = [...rows.keys()].map(sourceOfWeek).filter(Boolean).join("+");
     if (isUnsorted) order();
     isUnsorted = false;
     named();
@@ -197,6 +206,7 @@ export function mount(root, { prices, following, announce }) {
   return () => {
     leave.forEach((go) => go());
     removeEventListener("second", second);
+    delete root.dataset.source;
   };
 }
 

@@ -30,12 +30,12 @@ function dot(color) {
 }
 
 export function mount(root, app, named) {
-  const { prices, following, announce } = app;
+  const { prices, following, announce, warn } = app;
   const symbol = named || recall("charted", "") || following.symbols[0] || "BTC";
   const words = new URLSearchParams(location.search);
   const chosen = {
-    period: words.get("period") in PERIODS ? words.get("period") : "1m",
-    resolution: words.get("resolution") in RESOLUTIONS ? words.get("resolution") : "",
+    period: Object.hasOwn(PERIODS, words.get("period")) ? words.get("period") : "1m",
+    resolution: Object.hasOwn(RESOLUTIONS, words.get("resolution")) ? words.get("resolution") : "",
     isLine: words.get("mode") === "line",
     isLog: words.has("log"),
     averages: Object.keys(AVERAGES).filter((length) => (words.get("ma") ?? "").split(",").includes(length)),
@@ -43,11 +43,13 @@ export function mount(root, app, named) {
     compared: (words.get("compare") ?? "").split(",").filter(Boolean).slice(0, COMPARED.length),
   };
   let answer = null; // the answer that is drawn, its candles growing with live bars
-  let compared = []; // [{symbol, bars, isCoin, color}]
+  let compared = []; // what is drawn beside it: [{symbol, bars, isCoin, color, source}]
+  let missed = {}; // why what is to be compared is not: by symbol
   let plot = null;
   let running = null;
   let cursor = -1;
   let available = null; // the widths that can be had over this period, where the server said so
+  let isLoading = false; // other bars than those that are drawn
   let hasFailed = false; // and may be tried again
   let wasHalted = prices.isHalted;
   let isGone = false;
@@ -72,7 +74,7 @@ export function mount(root, app, named) {
       button.setAttribute("aria-pressed", String(button.dataset.period === chosen.period));
     }
     // What is compared is drawn as lines in percent.
-    const isCompared = chosen.compared.length > 0;
+    const isCompared = others().length > 0;
     const isOn = { candles: !isCompared && !chosen.isLine, line: isCompared || chosen.isLine, log: !isCompared && chosen.isLog,
       rsi: chosen.hasStrength };
     for (const length of Object.keys(AVERAGES)) isOn[`ma${length}`] = chosen.averages.includes(length);
@@ -85,7 +87,7 @@ export function mount(root, app, named) {
       option.disabled = Boolean(available && option.value) && !available.includes(option.value);
     }
     ui.chips.replaceChildren(...chosen.compared.map((other, at) => h("span", { class: "chip" }, dot(COMPARED[at]), other,
-      h("button", { "aria-label": `Stop comparing ${other}`, onclick: () => {
+      missed[other] ? h("span", { class: "faint" }, missed[other]) : null, h("button", { "aria-label": `Stop comparing ${other}`, onclick: () => {
         chosen.compared = chosen.compared.filter((each) => each !== other);
         write();
         compare();
@@ -101,14 +103,14 @@ export function mount(root, app, named) {
     const made = {
       logo: h("span", {}, logo(symbol, null)), name: h("span", { class: "faint" }), price: h("span", { class: "headline" }), change: h("span"),
       badges: h("span", { class: "badges" }), chips: h("span", { class: "bar" }),
-      star: h("button", { class: "plain star", onclick: () => announce(following.toggle(symbol)) }),
+      star: h("button", { class: "plain star", onclick: () => warn(following.toggle(symbol)) }),
       resolution: h("select", { "aria-label": "Width of a bar", onchange: () => {
         chosen.resolution = made.resolution.value;
         write();
         load();
       } }, h("option", { value: "" }, "fitting bars"),
       Object.entries(RESOLUTIONS).map(([value, text]) => h("option", { value }, text))),
-      drawing: h("div", { role: "img", tabindex: "0", "aria-label": `Chart of ${symbol}`, onkeydown: walk }),
+      drawing: h("div", { role: "img", tabindex: "0", "aria-label": `Chart of ${symbol}`, onkeydown: walk, onblur: forget, onpointerleave: forget }),
       legend: h("div", { class: "legend" }), over: h("div", { class: "over" }), notes: h("div", { class: "notes" }),
     };
     // The order of RESOLUTIONS: whole numbers come first in any object, which is the finest first.
@@ -147,32 +149,49 @@ export function mount(root, app, named) {
 
   function addCompared(result) {
     if (result.symbol === symbol || chosen.compared.includes(result.symbol)) return;
-    if (chosen.compared.length >= COMPARED.length) return announce(`${COMPARED.length} can be compared at once.`);
+    if (chosen.compared.length >= COMPARED.length) return warn(`${COMPARED.length} can be compared at once.`);
     chosen.compared.push(result.symbol);
     write();
     compare();
   }
 
+  // Quietly: the bars that are drawn, once more.
   async function load(isQuiet = false) {
+    if (isQuiet && isLoading) return;
     running?.abort();
     running = new AbortController();
     const { signal } = running;
-    if (!isQuiet) cover(h("span", { class: "bone" }), h("p", { class: "faint", role: "status" }, "Loading bars\u2026"));
+    if (!isQuiet) begin();
     try {
       const got = await bars(signal);
-      if (isGone) return;
-      answer = got;
-      hasFailed = false;
-      ui.over.hidden = true;
-      if (!answer.candles.length) return cover(h("p", {}, h("b", {}, "Nothing was traded in this period.")));
-      if (prices.of(symbol)) live(prices.of(symbol), true);
-      draw(isQuiet);
-      if (chosen.compared.length) compare();
+      if (!isGone) take(got, isQuiet && !hasFailed);
     } catch (error) {
       if (error.name === "AbortError" || isGone || (isQuiet && error instanceof ApiError)) return;
       if (!(error instanceof ApiError)) throw error;
       failed(error);
+    } finally {
+      if (signal === running.signal) isLoading = false;
     }
+  }
+
+  function begin() {
+    isLoading = true;
+    compared = [];
+    forget();
+    cover(h("span", { class: "bone" }), h("p", { class: "faint", role: "status" }, "Loading bars\u2026"));
+  }
+
+  function take(got, isSameView) {
+    const pointed = cursor < 0 ? null : answer.candles[cursor].timestamp;
+    answer = got;
+    cursor = answer.candles.findIndex(({ timestamp }) => timestamp === pointed);
+    hasFailed = false;
+    ui.over.hidden = true;
+    if (!answer.candles.length) return cover(h("p", {}, h("b", {}, "Nothing was traded in this period.")));
+    if (prices.of(symbol)) live(prices.of(symbol), true);
+    draw(isSameView);
+    if (cursor >= 0) plot.point(cursor);
+    if (chosen.compared.length) compare();
   }
 
   function failed({ code, message, problem }) {
@@ -213,27 +232,44 @@ export function mount(root, app, named) {
 
   async function compare() {
     if (!answer) return;
+    const beside = answer;
     const asked = [...chosen.compared];
     const drawn = answer.isPoints ? "" : answer.resolution;
     const got = await Promise.allSettled(asked.map((other) => askCandles(other, chosen.period, drawn)));
-    if (isGone || asked.join() !== chosen.compared.join()) return;
+    // Other bars may be drawn by now, or others be wished beside them.
+    if (isGone || answer !== beside || isLoading || asked.join() !== chosen.compared.join()) return;
     compared = [];
+    missed = {};
     got.forEach(({ value, reason }, at) => {
-      if (value?.candles.length) compared.push({ symbol: asked[at], bars: value.candles, isCoin: !value.ref.startsWith("stock:"), color: COMPARED[at] });
-      else announce(`${asked[at]}: ${reason?.message ?? "nothing was traded in this period"}`);
+      const name = asked[at];
+      const isCoin = !value?.ref.startsWith("stock:");
+      if (value?.candles.length) compared.push({ symbol: name, bars: value.candles, isCoin, color: COMPARED[at], source: value.source });
+      else missed[name] = reason?.message ?? "Nothing was traded in this period.";
     });
+    if (Object.keys(missed).length) announce(Object.entries(missed).map((one) => one.join(": ")).join(" "));
     draw(false);
   }
 
   function draw(isSameView) {
     if (!answer?.candles.length) return;
     plot ??= new Plot(ui.drawing, legend);
-    const others = compared.filter((other) => chosen.compared.includes(other.symbol));
     plot.draw({ bars: answer.candles, resolution: answer.resolution, isCoin: !answer.ref.startsWith("stock:") && !answer.isPoints,
       isLine: chosen.isLine || Boolean(answer.isPoints), isLog: chosen.isLog, averages: chosen.averages,
-      hasStrength: chosen.hasStrength, compared: others }, isSameView);
+      hasStrength: chosen.hasStrength, compared: others() }, isSameView);
+    press();
     describe();
+    credit();
     legend(null);
+  }
+
+  function others() {
+    return compared.filter(({ symbol: name }) => chosen.compared.includes(name));
+  }
+
+  // Whose bars and price are shown, for whom it wants named.
+  function credit() {
+    const shown = [prices.of(symbol), answer, ...others()];
+    root.dataset.source = shown.map((one) => one?.source).filter(Boolean).join("+");
   }
 
   function describe() {
@@ -241,9 +277,9 @@ export function mount(root, app, named) {
     const low = Math.min(...candles.map((bar) => bar.low));
     const high = Math.max(...candles.map((bar) => bar.high));
     const at = (bar) => barTime(bar.timestamp, isDaily(resolution));
-    const others = compared.filter((other) => chosen.compared.includes(other.symbol)).map((other) => other.symbol);
-    const scale = others.length ? ` Compared in percent with ${others.join(", ")}.` : chosen.isLog ? " On a log scale." : "";
-    const holes = plot.holes ? ` ${plot.holes} bars are missing.` : "";
+    const named = others().map((other) => other.symbol);
+    const scale = named.length ? ` Compared in percent with ${named.join(", ")}.` : chosen.isLog ? " On a log scale." : "";
+    const holes = plot.holes ? ` ${plot.holes} ${plot.holes === 1 ? "bar is" : "bars are"} missing.` : "";
     ui.drawing.setAttribute("aria-label", `${symbol}, ${candles.length} bars of ${RESOLUTIONS[resolution] ?? resolution} from ${at(candles[0])} `
       + `to ${at(candles.at(-1))}: last ${money(candles.at(-1).close)}, low ${money(low)}, high ${money(high)}.${scale}${holes} Left and right move between bars.`);
     const notes = [answer.instead ?? null, `Source: ${answer.source}`, `as of ${utcTime(answer.as_of)}`];
@@ -285,7 +321,7 @@ export function mount(root, app, named) {
 
   function live(quote, isSilent = false) {
     if (!answer?.candles.length || answer.ref !== quote.ref || answer.isPoints || answer.currency !== "USD") return;
-    const bar = barWith(answer.candles.at(-1), quote, answer.resolution);
+    const bar = barWith(answer.candles.at(-1), quote, answer.resolution, answer.fetched_at);
     if (!bar) return;
     if (plot && !isSilent) plot.update(bar);
     else if (bar.timestamp === answer.candles.at(-1).timestamp) answer.candles[answer.candles.length - 1] = bar;
@@ -304,7 +340,7 @@ export function mount(root, app, named) {
     say(ui.change, percent(quote.change_percent));
     ui.change.dataset.way = way(quote.change_percent);
     badge(quote);
-    root.dataset.source = quote.source;
+    credit();
     app.title(`${symbol} ${money(quote.price)}`);
     const direction = before ? Math.sign(quote.price - before.price) : 0;
     ui.price.classList.remove("up", "down");
@@ -331,6 +367,14 @@ export function mount(root, app, named) {
     cursor = Math.min(last, Math.max(0, (cursor < 0 ? last + (step < 0 ? 1 : 0) : cursor) + step));
     plot.point(cursor);
     announce(ui.legend.innerText);
+  }
+
+  // Nothing is pointed at any more, and the legend is of the newest bar again.
+  function forget() {
+    if (cursor < 0) return;
+    cursor = -1;
+    plot.leave();
+    legend(null);
   }
 
   function cover(...children) {
@@ -362,13 +406,13 @@ export function mount(root, app, named) {
   // What a picture says of itself, once it is without this page.
   function heading() {
     const told = [symbol, PERIODS[chosen.period], answer.isPoints ? "prices" : `bars of ${RESOLUTIONS[answer.resolution]}`];
-    const main = chosen.compared.length ? getComputedStyle(document.documentElement).getPropertyValue("--accent").trim() : null;
+    const main = others().length ? getComputedStyle(document.documentElement).getPropertyValue("--accent").trim() : null;
     return [{ text: told.join("  "), color: main }, ...plot.newest().map(({ name, color }) => ({ text: name, color })),
-      { text: `${answer.source}, ${utcTime(answer.as_of)}${chosen.compared.length ? ", in percent" : ""}` }];
+      { text: `${answer.source}, ${utcTime(answer.as_of)}${others().length ? ", in percent" : ""}` }];
   }
 
   function saveTable() {
-    if (answer) save(new Blob([csv(answer.candles)], { type: "text/csv" }), "csv");
+    if (answer) save(new Blob([csv(answer.candles, answer.isPoints)], { type: "text/csv" }), "csv");
   }
 
   function save(blob, ending) {
@@ -389,7 +433,7 @@ export function mount(root, app, named) {
     () => followed.close(),
     following.listen(star),
     prices.listen({ changed: (told, quote, before) => isOurs(told) && headline(quote, before),
-      renamed: (names) => symbol in names && app.rename(names[symbol]) }),
+      renamed: (names) => Object.hasOwn(names, symbol) && app.rename(names[symbol]) }),
     prices.onState(() => prices.isLive && hasFailed && load()), // the server is back
   ];
   const second = () => {
@@ -401,7 +445,7 @@ export function mount(root, app, named) {
   star();
   headline(prices.of(symbol), null);
   if (!prices.of(symbol)?.name) {
-    prices.load([symbol]).then(({ resolved }) => symbol in resolved && app.rename(resolved[symbol]), () => {});
+    prices.load([symbol]).then(({ resolved }) => !isGone && Object.hasOwn(resolved, symbol) && app.rename(resolved[symbol]), () => {});
   }
   load();
   return () => {

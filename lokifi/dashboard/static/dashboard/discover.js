@@ -10,6 +10,8 @@ import { rowOf } from "./searching.js";
 const PAGES = [1, 2, 3];
 const A_PAGE = 50;
 const PAUSE_MS = 200;
+const AGAIN_MS = 300_000; // after which the list is asked for again
+const LIVE_MS = 300_000; // what is older says so, whatever it was when it came
 const COLUMNS = [
   { name: "rank", title: "#", of: (coin) => coin.market_cap_rank },
   { name: "symbol", title: "Coin", of: (coin) => coin.symbol },
@@ -26,19 +28,21 @@ const FILTERS = {
   followed: { title: "On the board", keeps: (coin, following) => following.has(followedAs(coin, following)) },
 };
 let coins = []; // kept between visits of this view
-let answered = null;
+let answered = null; // what the shown list came with
+let loadedAt = 0;
 
 // A ticker may mean another asset than this coin, so what is kept is the unique name where they differ.
 function followedAs(coin, following) {
   return following.has(coin.ref) || !coin.settled ? coin.ref : coin.settled;
 }
 
-export function mount(root, { prices, following, announce }) {
+export function mount(root, { prices, following, announce, warn }) {
   let sort = { by: "rank", down: false };
   let filter = "all";
   let page = 1;
   let timer = 0;
   let running = null;
+  let isLoading = false;
   let isGone = false;
 
   const heads = COLUMNS.map(({ name, title }) => h("th", { scope: "col", "data-column": name },
@@ -96,7 +100,7 @@ export function mount(root, { prices, following, announce }) {
       else cell.removeAttribute("aria-sort");
     });
     [...filters.children].forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.filter === filter)));
-    body.replaceChildren(...list.slice((page - 1) * A_PAGE, page * A_PAGE).map(row));
+    fill(list.slice((page - 1) * A_PAGE, page * A_PAGE));
     const isSome = list.length > 0;
     table.hidden = !isSome;
     note.hidden = isSome || !coins.length;
@@ -112,6 +116,15 @@ export function mount(root, { prices, following, announce }) {
     }
   }
 
+  // The rows are new, and what had the focus has it again.
+  function fill(list) {
+    const had = body.contains(document.activeElement) ? document.activeElement : null;
+    const ref = had?.closest("tr").dataset.ref;
+    body.replaceChildren(...list.map(row));
+    const again = [...body.children].find((one) => ref && one.dataset.ref === ref);
+    again?.querySelector(had.matches(".star") ? ".star" : "a").focus();
+  }
+
   function row(coin) {
     const name = followedAs(coin, following);
     const cells = COLUMNS.slice(2).map(({ name: column, of, text }) => {
@@ -119,7 +132,7 @@ export function mount(root, { prices, following, announce }) {
       return h("td", { "data-name": column, "data-way": isChange ? way(of(coin)) : null }, text(of(coin)),
         column === "price" ? old(coin) : null);
     });
-    return h("tr", {}, h("td", {}, String(coin.market_cap_rank ?? "\u2013")),
+    return h("tr", { "data-ref": coin.ref }, h("td", {}, String(coin.market_cap_rank ?? "\u2013")),
       h("th", { scope: "row" }, chartLink(coin.ref, { class: "who-link" }, logo(coin.symbol, pictureOf(coin.ref)),
         h("span", { class: "who" }, h("b", {}, coin.symbol), h("span", { class: "faint" }, coin.name)))),
       cells, h("td", {}, star(coin.symbol, name, () => follow(coin))));
@@ -127,8 +140,21 @@ export function mount(root, { prices, following, announce }) {
 
   // The list lives longer than a price: what is no longer live says how old it is.
   function old({ freshness, last_updated: at }) {
-    if (freshness === "live" || !at) return null;
-    return h("span", { class: "origin" }, `${age(prices.stream.now() - Date.parse(at))} old`);
+    if (!at) return null;
+    const cell = h("span", { class: "origin", "data-at": at, "data-freshness": freshness });
+    tick(cell);
+    return cell;
+  }
+
+  function tick(cell) {
+    const { at, freshness } = cell.dataset;
+    const ms = prices.stream.now() - Date.parse(at);
+    say(cell, freshness === "live" && ms < LIVE_MS ? "" : `${age(ms)} old`);
+  }
+
+  function second() {
+    body.querySelectorAll("[data-at]").forEach(tick);
+    if (!document.hidden && !isLoading && Date.now() - loadedAt > AGAIN_MS) load();
   }
 
   function star(label, name, onclick) {
@@ -145,9 +171,11 @@ export function mount(root, { prices, following, announce }) {
       try {
         const { data } = await prices.load([coin.ref]);
         coin.settled = Object.keys(data)[0] ?? coin.ref;
-        announce(following.add(coin.settled) || `${coin.settled} is on the board.`);
+        const refusal = following.add(coin.settled);
+        if (refusal) warn(refusal);
+        else announce(`${coin.settled} is on the board.`);
       } catch (error) {
-        announce(error.message);
+        warn(error.message);
       }
     }
     if (!isGone) show();
@@ -171,7 +199,7 @@ export function mount(root, { prices, following, announce }) {
       const list = h("ul", { class: "also" }, results.map((result) => h("li", {},
         chartLink(result.symbol, {}, rowOf(result, results)),
         star(result.symbol, result.symbol, () => {
-          announce(following.toggle(result.symbol));
+          warn(following.toggle(result.symbol));
           search();
         }))));
       also.replaceChildren(results.length ? list : h("p", { class: "faint" }, `Nothing else is listed under \u201c${text}\u201d.`));
@@ -189,6 +217,8 @@ export function mount(root, { prices, following, announce }) {
 
   async function load() {
     note.hidden = true;
+    isLoading = true;
+    loadedAt = Date.now();
     try {
       const lists = [];
       for (const number of PAGES) {
@@ -197,18 +227,19 @@ export function mount(root, { prices, following, announce }) {
         lists.push(...answer.cryptos);
         learn(answer);
         const newest = Math.max(...lists.map((coin) => Date.parse(coin.last_updated) || 0));
-        answered = { ...answer, as_of: newest ? new Date(newest).toISOString() : answer.as_of };
-        if (lists.length > coins.length) coins = [...lists];
-        if (number === 1) settle();
+        const told = { ...answer, as_of: newest ? new Date(newest).toISOString() : answer.as_of };
+        const isLast = !answer.has_more || number === PAGES.at(-1);
+        // Half a list takes the place of no whole one.
+        if (isLast || lists.length > coins.length) [coins, answered] = [[...lists], told];
+        settle();
         show();
-        if (!answer.has_more) break;
+        if (isLast) break;
       }
-      coins = lists;
-      settle();
-      show();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       if (!coins.length && !isGone) failed(error);
+    } finally {
+      isLoading = false;
     }
   }
 
@@ -227,10 +258,12 @@ export function mount(root, { prices, following, announce }) {
     following.listen(() => coins.length && show()),
     prices.onState(() => prices.isLive && !coins.length && load()), // the server is back
   ];
+  addEventListener("second", second);
   if (coins.length) show();
   load();
   return () => {
     isGone = true;
+    removeEventListener("second", second);
     leave.forEach((go) => go());
     clearTimeout(timer);
     running?.abort();

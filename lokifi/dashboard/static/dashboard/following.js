@@ -48,8 +48,8 @@ export class Following {
 
   // What was kept may go by another name by now.
   rename(names) {
-    if (!this.#symbols.some((symbol) => symbol in names)) return;
-    this.#set([...new Set(this.#symbols.map((symbol) => names[symbol] ?? symbol))]);
+    if (!this.#symbols.some((symbol) => Object.hasOwn(names, symbol))) return;
+    this.#set([...new Set(this.#symbols.map((symbol) => (Object.hasOwn(names, symbol) ? names[symbol] : symbol)))]);
   }
 
   #set(symbols) {

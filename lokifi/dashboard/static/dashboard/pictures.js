@@ -11,6 +11,7 @@ const SEARCHES = 12; // a page asks for so many pictures one by one
 const AGAIN_MS = 60_000;
 const PREFIX = "coingecko:";
 
+let since = Date.now(); // of when the oldest of them are
 const known = fromBefore(); // ref -> address, null where the coin has none
 const waiting = new Map(); // ref -> those who want to hear of it
 const asked = new Set();
@@ -20,9 +21,11 @@ let isMadeUp = false; // the sandbox's coins are real in name alone: no other ho
 let timer = 0; // until they are asked for, and while they are
 
 function fromBefore() {
-  const { at, of } = recall(KEPT, { at: Date.now(), of: {} });
+  const { at, of } = recall(KEPT, {});
   const isYoung = Date.now() - at < LIFE_MS;
-  return new Map(isYoung && of && typeof of === "object" ? Object.entries(of) : []);
+  if (!isYoung || !of || typeof of !== "object") return new Map();
+  since = at;
+  return new Map(Object.entries(of));
 }
 
 // Coins as an answer lists them.
@@ -36,7 +39,7 @@ export function learn({ source, cryptos, results }) {
     waiting.delete(ref);
   }
   const of = Object.fromEntries([...known].slice(-MOST));
-  keep(KEPT, { at: recall(KEPT, { at: Date.now() }).at, of });
+  keep(KEPT, { at: since, of });
 }
 
 // Put the asset's picture into `place`, or its letter; what is not known yet is asked for.
@@ -63,6 +66,7 @@ async function ask() {
       searched += 1;
       learn(await coins(ref.slice(PREFIX.length)));
       asked.add(ref);
+      if (waiting.delete(ref)) known.set(ref, null); // no list has it
     }
     timer = 0;
   } catch {

@@ -91,6 +91,10 @@ export class Plot {
     this.#told(this.#valuesAt(bar.timestamp, new Map(lines)));
   }
 
+  leave() {
+    this.#chart.clearCrosshairPosition();
+  }
+
   // The newest value of each line, for when nothing is pointed at.
   newest() {
     return this.#lines.map(({ name, data, color: own }) => ({ name, color: own, value: data.at(-1)?.value ?? null }));

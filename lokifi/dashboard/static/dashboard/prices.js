@@ -67,7 +67,9 @@ export class Prices {
 
   take(told) {
     if (!isQuote(told)) return;
-    const before = this.#quotes.get(told.symbol) ?? null;
+    const known = this.#quotes.get(told.symbol);
+    // The name may have come to mean another asset, of which nothing was known.
+    const before = known?.ref === told.ref ? known : null;
     // REST and the socket may cross: what the source said later counts, unless nothing new is had.
     const isOlder = before && Date.parse(before.last_updated) > Date.parse(told.last_updated);
     if (isOlder && !told.stale) return;

@@ -7,6 +7,8 @@ import { pictureOf } from "./pictures.js";
 const PAUSE_MS = 150;
 const AGAIN_MS = 3000; // after which a search that failed is tried again
 const MOST = 12;
+// What stands in a listbox is an option, though there is nothing to choose.
+const NOTE = { class: "note", role: "option", "aria-disabled": "true" };
 
 const bare = (symbol) => symbol.replace(/^[a-z]+:/, "");
 
@@ -70,7 +72,7 @@ export function searching(input, list, status, take) {
 
   function show() {
     if (!results.length) {
-      open(h("li", { class: "note" }, `Nothing is listed under \u201c${asked}\u201d.`));
+      open(h("li", NOTE, `Nothing is listed under \u201c${asked}\u201d.`));
       return say(status, "No results.");
     }
     const rows = results.map((result, at) => h("li", {
@@ -91,7 +93,7 @@ export function searching(input, list, status, take) {
     running?.abort();
     if (!text) return close();
     running = new AbortController();
-    if (list.hidden) open(h("li", { class: "note" }, "Searching\u2026"));
+    if (list.hidden) open(h("li", NOTE, "Searching\u2026"));
     try {
       ({ results } = await found(text, MOST, running.signal));
       show();
@@ -99,7 +101,7 @@ export function searching(input, list, status, take) {
       if (error.name === "AbortError") return;
       asked = "";
       results = [];
-      open(h("li", { class: "note" }, error.message));
+      open(h("li", NOTE, error.message));
       say(status, error.message);
       timer = setTimeout(search, AGAIN_MS);
     }

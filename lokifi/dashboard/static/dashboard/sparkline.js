@@ -10,7 +10,7 @@ const POINTS = 56;
 const LIFE_MS = 1_800_000;
 const REST_MS = 20_000;
 
-const known = new Map(); // symbol -> {at, prices}, prices null where there are none
+const known = new Map(); // symbol -> {at, prices, source}, prices null where there are none
 const queue = [];
 let isBusy = false;
 let restUntil = 0;
@@ -38,6 +38,17 @@ export function weekInto(cell, symbol) {
   next();
 }
 
+// Ask again for a week that was told long ago.
+export function weekAgain(cell, symbol) {
+  const held = known.get(symbol);
+  if (!held || Date.now() - held.at < LIFE_MS) return;
+  held.at = Date.now(); // once: what fails stays in the queue
+  queue.push({ cell, symbol });
+  next();
+}
+
+export const sourceOfWeek = (symbol) => known.get(symbol)?.source;
+
 function draw(cell, prices) {
   if (prices && prices.length > 1) cell.replaceChildren(sparkline(prices));
 }
@@ -59,9 +70,9 @@ async function next() {
 
 async function load(cell, symbol) {
   try {
-    const { data } = await history(symbol, "1w");
+    const { data, source } = await history(symbol, "1w");
     const prices = data.map(({ price }) => price);
-    known.set(symbol, { at: Date.now(), prices });
+    known.set(symbol, { at: Date.now(), prices, source });
     draw(cell, prices);
   } catch (error) {
     const mayPass = error.code?.startsWith("upstream") || error.code === "unreachable";
