@@ -20,6 +20,7 @@ from prices.errors import (
     UpstreamError,
     UpstreamJumpError,
 )
+from prices.freshness import AUCTION
 from prices.models import Asset
 from prices.providers.bars import DAY_S, aligned, bar_end, roll_up, why_later
 from prices.providers.stock_source import closing
@@ -42,6 +43,8 @@ _SLACK_S = 5 * DAY_S  # no two sessions are further apart but in a crisis
 _A_DAY = timedelta(days=1)
 # While New York is closed a stock's price has no more room than this to move.
 _ROOM_OF_STOCKS = timedelta(hours=1)
+# So long after a session a source that lags has its close too.
+_LAGS_AT_MOST = timedelta(minutes=30)
 # Against a price no older than this a coin's series is held more closely.
 _JUST_NOW = timedelta(minutes=3)
 # By so many of its last steps a series shows how far it moves.
@@ -102,15 +105,17 @@ class End(NamedTuple):
     @classmethod
     def of(
         cls,
+        kind: AssetKind,
         source: str,
         items: Sequence[Candle] | Sequence[Point],
         width: Resolution,
         now: datetime,
     ) -> Self:
         last = items[-1]
-        at = datetime.fromtimestamp(last.timestamp, UTC)
-        if isinstance(last, Candle):
-            at += timedelta(minutes=width.minutes)
+        is_bar = isinstance(last, Candle)
+        at = datetime.fromtimestamp(
+            ends(kind, last.timestamp, width) if is_bar else last.timestamp, UTC
+        )
         moved = _moved_percent(items[-_STEPS:], width)
         return cls(_ends_at(last), min(at, now), moved, source, width)
 
@@ -138,7 +143,7 @@ class Measure:
         """
         if not items:
             return
-        end = End.of(source, items, width, self.now)
+        end = self._end(source, items, width)
         had = self._price_we_had()
         if had is None or not self.is_contradicted(end, had, told):
             return
@@ -160,14 +165,23 @@ class Measure:
         since = self._since()
         if min(end.at, had.at) < since:
             return False
-        return self._is_jump(had, end, told) or self._is_off(had, end)
+        return (
+            self._is_jump(had, end, told)
+            or self._is_off(had, end)
+            or self._is_another_close(had, end, told)
+        )
 
     def end(
         self, source: str, items: Sequence[Candle] | Sequence[Point], width: Resolution
     ) -> End | None:
         """Return how a series ends, for prices to come; None where those say nothing against it."""
         is_settled = source in self.believed or not items
-        return None if is_settled else End.of(source, items, width, self.now)
+        return None if is_settled else self._end(source, items, width)
+
+    def _end(
+        self, source: str, items: Sequence[Candle] | Sequence[Point], width: Resolution
+    ) -> End:
+        return End.of(AssetKind(self.asset.kind), source, items, width, self.now)
 
     def _price_we_had(self) -> Had | None:
         """Return the newest quote, or where there is none beyond dispute, the list's price."""
@@ -209,13 +223,37 @@ class Measure:
             age = min(age, _ROOM_OF_STOCKS)
         if price <= 0 or not doubts.is_beyond_reason(had.price, price, age):
             return False
-        if self.asset.kind != AssetKind.STOCK:
-            return True
+        shares = self._shares(had, end, told) if self.asset.kind == AssetKind.STOCK else [1.0]
+        return all(doubts.is_beyond_reason(had.price * by, price, age) for by in shares)
+
+    def _is_another_close(self, had: Had, end: End, told: Sequence[Split]) -> bool:
+        """Whether a stock's series ends with another close than a quote of that very moment.
+
+        No time lies between them, so two sources differ. Asked only once the session is over
+        for a while: a source that lags has the close by then.
+        """
+        if self.asset.kind != AssetKind.STOCK or not (
+            settings.DISPUTE_PERCENT and settings.JUMP_PERCENT
+        ):
+            return False
+        closes = latest_session(self.now).closes
+        is_close = closes - _JUST_NOW <= had.at <= closes + AUCTION and end.at == closes
+        if not is_close or self.now < closes + _LAGS_AT_MOST:
+            return False
+        if any(
+            doubts.apart_percent(end.price, had.price * by) <= settings.DISPUTE_PERCENT
+            for by in self._shares(had, end, told)
+        ):
+            return False
+        return not doubts.noted([self.asset.ref]).is_any  # Else it is the price that is in doubt.
+
+    def _shares(self, had: Had, end: End, told: Sequence[Split]) -> list[float]:
+        """Return how many of a stock's shares may stand for one, by splits of these days."""
         days = (min(end.at, had.at) - _A_DAY).date(), self.now.date()
         known = dict(self.asset.splits.filter(day__range=days).values_list("day", "ratio"))
         known |= {one.day: one.ratio for one in told if days[0] <= one.day <= days[1]}
         ratio = math.prod(known.values())
-        return all(doubts.is_beyond_reason(had.price * by, price, age) for by in (ratio, 1 / ratio))
+        return [ratio, 1 / ratio]
 
 
 def _ends_at(one: Candle | Point) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
+import time_machine
 from redis import Redis
 
 from prices import cache, registry
@@ -180,6 +181,60 @@ def test_a_stock_s_doubled_history_is_answered_by_the_next_source_and_not_kept(
 
     assert skipped(healed) == []
     assert healed["data"][-1]["price"] == pytest.approx(price, rel=0.1)
+
+
+@pytest.fixture
+def closed(sandbox: Sandbox) -> Iterator[None]:
+    """Let it be a Saturday: every price is of Friday's close."""
+    at = datetime(2026, 11, 14, 15, 0, tzinfo=UTC)
+    sandbox.control("POST", "clock", {"now": at.timestamp()})
+    with time_machine.travel(at):
+        yield
+    sandbox.control("POST", "clock", {"shift_s": 0})
+
+
+@pytest.mark.usefixtures("closed")
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/MSFT/history", {"period": "1m"}),
+        ("/MSFT/ohlcv", {"period": "1y", "resolution": "D"}),
+        ("/MSFT/ohlcv", {"period": "1w", "resolution": "60"}),
+    ],
+)
+def test_while_the_market_is_closed_a_stock_s_chart_ends_with_its_quote(
+    sandbox: Sandbox, settings: Any, path: str, asked: dict[str, str]
+) -> None:
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"stock_candles": ["finnhub", "yahoo"]}
+    price = ok("/MSFT")["price"]
+    sandbox.fault("times", source="finnhub", factor=1.2)
+
+    chart, day = ok(path, **asked), ok("/MSFT/at", date="2026-11-13")
+
+    assert skipped(chart)[0] == ("finnhub", "jump")
+    assert end(chart) == pytest.approx(price, rel=0.01)
+    assert day["price"] == pytest.approx(price, rel=0.01)
+
+
+@pytest.mark.usefixtures("closed")
+def test_a_stock_s_kept_chart_that_ends_with_another_close_than_a_later_quote_is_made_anew(
+    sandbox: Sandbox,
+) -> None:
+    sandbox.fault("times", source="finnhub", factor=1.2)
+    ok("/MSFT/history", period="1y")
+    sandbox.heal()
+
+    price = ok("/MSFT")["price"]
+
+    assert end(ok("/MSFT/history", period="1y")) == pytest.approx(price, rel=0.01)
+
+
+@pytest.mark.usefixtures("closed")
+def test_a_stock_s_chart_that_ends_with_its_quote_stays(sandbox: Sandbox) -> None:
+    ok("/MSFT/history", period="1y")
+    ok("/MSFT")
+
+    assert ok("/MSFT/history", period="1y")["cached"]
 
 
 def test_where_two_sources_agree_against_the_price_we_have_it_is_the_price_that_is_wrong(
