@@ -20,7 +20,7 @@ from prices.answers import QuoteAnswer, Skipped
 from prices.budget import Limits, Purpose
 from prices.models import Dispute
 from prices.redis_clients import RedisAwayError
-from prices.services import doubts, sourcing, symbols
+from prices.services import doubts, pairs, sourcing, symbols
 from prices.services.symbols import Resolution, Resolved
 from prices.types import AssetKind, Capability, Freshness
 
@@ -69,7 +69,12 @@ def check(wanted: Collection[str]) -> int:
             asked = {symbol: own.resolved for symbol, own in chosen.items()}
             nothing: dict[str, list[Skipped]] = {symbol: [] for symbol in asked}
             answers, _ = sourcing.from_source(
-                source, asked, nothing, Purpose.ANSWER, second_looks=asked
+                source,
+                asked,
+                nothing,
+                Purpose.ANSWER,
+                second_looks=asked,
+                not_by={own.source for own in chosen.values()},
             )
             for symbol, second in answers.items():
                 if _are_comparable(chosen[symbol].quote, second):
@@ -86,18 +91,11 @@ def _held(found: Resolution, kind: AssetKind) -> dict[str, _Own]:
     }
     held = {}
     for key, one in cache.read_many(wanted, QuoteAnswer).items():
-        resolved, source = wanted[key], _source_of(one.value)
+        resolved, source = wanted[key], pairs.source_of(one.value)
         is_fitting = one.value.ref == resolved.asset.ref and source is not None
         if is_fitting and source and one.value.freshness is Freshness.LIVE:
             held[resolved.symbol] = _Own(resolved, one.value, source)
     return held
-
-
-def _source_of(quote: QuoteAnswer) -> str | None:
-    """Return the name of the source of a quote: the first that was not passed over."""
-    passed = {one.source for one in quote.fallback_from}
-    chain = registry.chain(quote.kind, Capability.QUOTES)
-    return next((name for name in chain if registry.skipped_name(name) not in passed), None)
 
 
 def _chosen(source: str, left: Mapping[str, _Own], disputed: Collection[str]) -> dict[str, _Own]:

@@ -9,11 +9,11 @@ best-ranked coin of its ticker, and of one coin.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
@@ -52,7 +52,7 @@ REFERENCE_WITHIN_S = 3.0
 # Dollars, then what is kept at a dollar, the busier first.
 QUOTES = ("USD", "USDT", "USDC")
 # What is further from a dollar than this is no stand-in for one, or the source errs.
-MOST_OFF = 0.15
+MOST_OFF = 0.05
 RATE_S = 60
 _STAND_INS = {"USDC": "usd-coin", "USDT": "tether"}
 
@@ -171,8 +171,23 @@ def _bearers(ticker: str) -> list[Asset]:
     return settling.bearers([ticker]).get(ticker, [])
 
 
-def dollars(currency: str) -> float:
+def source_of(quote: QuoteAnswer) -> str | None:
+    """Return the name of the source of a quote: the first of its chain that was not passed over.
+
+    None where that cannot be told: what was kept beside a source that lagged may be anyone's.
+    """
+    if any(one.code == "older" for one in quote.fallback_from):
+        return None
+    passed = {one.source for one in quote.fallback_from}
+    chain = registry.chain(quote.kind, Capability.QUOTES)
+    return next((name for name in chain if registry.skipped_name(name) not in passed), None)
+
+
+def dollars(currency: str, not_by: Collection[str] = ()) -> float:
     """Return what a stand-in for the dollar is worth, by a price that is live.
+
+    `not_by` are the sources that what is told in dollars is to be held against: one that is
+    wrong in everything would be found right by its own rate.
 
     Raises NotListedError or UpstreamError where that cannot be told: then nothing
     priced in it can be told in dollars.
@@ -181,17 +196,29 @@ def dollars(currency: str) -> float:
     if asset is None:
         raise NotListedError("settings", currency)
     held = cache.read(cache.price_key(symbols.names([asset])[asset.ref]), QuoteAnswer)
-    is_ours = held is not None and held.value.ref == asset.ref and not held.value.disputed
-    if held and is_ours and _is_a_rate(held.value.price, held.value.freshness):
+    if held and _is_fit(held.value, asset, not_by):
         return held.value.price
-    rate = _noted_rate(currency)
-    if rate is None:
-        rate = _asked_rate(asset)
-        if rate is None:
-            raise NotListedError("every source", currency)
-        # Only what was asked: a note renewed by each reader would outlast an outage.
-        _note_rate(currency, rate)
-    return rate
+    noted = _noted_rate(currency)
+    if noted is not None and noted.source not in not_by:
+        return noted.price
+    asked = _asked_rate(asset, not_by)
+    if asked is None:
+        raise NotListedError("every source", currency)
+    # Only what was asked: a note renewed by each reader would outlast an outage.
+    _note_rate(currency, asked)
+    return asked.price
+
+
+class _Rate(NamedTuple):
+    price: float
+    source: str
+
+
+def _is_fit(quote: QuoteAnswer, asset: Asset, not_by: Collection[str]) -> bool:
+    """Whether a quote that is held is a rate, and of a source that may tell one."""
+    if quote.ref != asset.ref or quote.disputed or not _is_a_rate(quote.price, quote.freshness):
+        return False
+    return not not_by or source_of(quote) not in {None, *not_by}
 
 
 def _is_a_rate(price: float, fresh: Freshness) -> bool:
@@ -199,7 +226,7 @@ def _is_a_rate(price: float, fresh: Freshness) -> bool:
     return fresh is Freshness.LIVE and abs(price - 1) <= MOST_OFF
 
 
-def _asked_rate(asset: Asset) -> float | None:
+def _asked_rate(asset: Asset, not_by: Collection[str]) -> _Rate | None:
     """Return a stand-in's price by the first source that has a likely one.
 
     Exchanges come first: they differ from whoever's price is looked at a second time,
@@ -208,6 +235,8 @@ def _asked_rate(asset: Asset) -> float | None:
     first = registry.source_for(AssetKind.CRYPTO)
     chain = registry.chain(AssetKind.CRYPTO, Capability.QUOTES)
     for source in [*(name for name in chain if name != first), first]:
+        if source in not_by:
+            continue
         try:
             if quote_currency(asset, source) != "USD":
                 continue
@@ -215,7 +244,7 @@ def _asked_rate(asset: Asset) -> float | None:
         except PricesError:
             continue
         if quote is not None and _is_a_rate(quote.price, _freshness(quote, source)):
-            return float(quote.price)
+            return _Rate(float(quote.price), source)
     return None
 
 
@@ -225,18 +254,19 @@ def _freshness(quote: Quote, source: str) -> Freshness:
     return freshness.of_quote(kind, quote.as_of, now, cadence, is_timed=is_timed).freshness
 
 
-def _noted_rate(currency: str) -> float | None:
+def _noted_rate(currency: str) -> _Rate | None:
     try:
-        rate: Any = redis_clients.ask(lambda r: r.get(f"rate:{currency}"))
+        note: Any = redis_clients.ask(lambda r: r.get(f"rate:{currency}"))
     except RedisAwayError:
         return None
-    rate = float(rate) if rate else 0.0
-    return rate if _is_a_rate(rate, Freshness.LIVE) else None
+    price, _, source = (note or b"0").decode().partition(" ")
+    return _Rate(float(price), source) if _is_a_rate(float(price), Freshness.LIVE) else None
 
 
-def _note_rate(currency: str, rate: float) -> None:
+def _note_rate(currency: str, rate: _Rate) -> None:
+    note = f"{rate.price!r} {rate.source}"
     try:
-        redis_clients.ask(lambda r: r.set(f"rate:{currency}", rate, ex=RATE_S))
+        redis_clients.ask(lambda r: r.set(f"rate:{currency}", note, ex=RATE_S))
     except RedisAwayError:
         return  # The next price asks again.
 

@@ -131,6 +131,7 @@ class _Load:
                     second_looks=self.source_of,
                     as_settled=self.jumped,
                     steps_in=source != chain[0],
+                    not_by=set(self.source_of.values()),
                 )
             for key, answer in found.items():
                 self._take(key, source, answer)
@@ -323,12 +324,13 @@ def from_source(
     second_looks: Collection[str] = (),
     as_settled: Collection[str] = (),
     steps_in: bool = False,
+    not_by: Collection[str] = (),
 ) -> tuple[dict[str, QuoteAnswer], dict[str, PricesError]]:
     """Return what one source gives and why it does not give the rest, by key.
 
     For `second_looks`, and where it `steps_in` for another, few pairs that were never
     settled are settled; for `as_settled` none, since a price that is in doubt is no
-    measure for them.
+    measure for them. What `not_by` said is in question, and so is their rate of a stand-in.
     """
     with spending(purpose):
         few = wanted if steps_in else second_looks
@@ -341,7 +343,7 @@ def from_source(
             return {}, failed | dict.fromkeys(instruments, exc)
         fetched_at = datetime.now(UTC)
         answers = {}
-        rates: dict[str, float | PricesError] = {"USD": 1.0}
+        rates = _Rates(not_by)
         for key, instrument in instruments.items():
             quote = got.found.get(instrument.ref)
             if quote is None:
@@ -409,12 +411,12 @@ def _answer(
     source: str,
     fetched_at: datetime,
     skipped: list[Skipped],
-    rates: dict[str, float | PricesError],
+    rates: _Rates,
 ) -> QuoteAnswer:
     is_coin = resolved.asset.kind == AssetKind.CRYPTO
     volume_basis = "24h_currency" if is_coin else "session_shares"
     currency = pairs.quote_currency(resolved.asset, source)
-    rate = _rate(currency, rates)
+    rate = rates.of(currency)
     kind = AssetKind(resolved.asset.kind)
     cadence = registry.cadence(source)
     verdict = freshness.of_quote(kind, quote.as_of, fetched_at, cadence, is_timed=quote.is_timed)
@@ -448,17 +450,23 @@ def _answer(
     )
 
 
-def _rate(currency: str, taken: dict[str, float | PricesError]) -> float:
-    """Return what a currency is worth in dollars, looked up once for all coins of an answer."""
-    if currency not in taken:
-        try:
-            taken[currency] = pairs.dollars(currency)
-        except PricesError as exc:
-            taken[currency] = exc
-    rate = taken[currency]
-    if isinstance(rate, PricesError):
-        raise rate
-    return rate
+@dataclass(slots=True)
+class _Rates:
+    """What currencies are worth in dollars, each looked up once for all coins of an answer."""
+
+    not_by: Collection[str]
+    taken: dict[str, float | PricesError] = field(default_factory=lambda: {"USD": 1.0})
+
+    def of(self, currency: str) -> float:
+        if currency not in self.taken:
+            try:
+                self.taken[currency] = pairs.dollars(currency, self.not_by)
+            except PricesError as exc:
+                self.taken[currency] = exc
+        rate = self.taken[currency]
+        if isinstance(rate, PricesError):
+            raise rate
+        return rate
 
 
 def _times(value: float | None, rate: float) -> float | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from prices.models import Asset, Dispute
-from prices.services import disputes, quotes
+from prices.services import disputes, pairs, quotes
 from streaming import demand, tasks
 from tests.market import Sandbox
 from tests.prices.replays import again, freeze, settle_pairs
@@ -91,3 +92,31 @@ def test_a_dispute_that_nobody_could_look_at_for_an_hour_is_over(sandbox: Sandbo
     disputes.check([])
 
     assert not Dispute.objects.filter(ended_at=None).exists()
+
+
+@pytest.mark.parametrize("factor", [1.04, 1.1])
+def test_a_source_that_is_wrong_in_everything_is_not_found_right_by_its_own_rate(
+    sandbox: Sandbox, redis_client: Redis, factor: float
+) -> None:
+    settle_pairs()
+    pairs.settled(Asset.objects.get(ref=ok("/USDT")["ref"]), "coinbase")
+    redis_client.flushdb()
+    sandbox.fault("times", source="coingecko", factor=factor)
+    wrong = ok("/BTC"), ok("/USDT")
+    assert wrong[1]["price"] == pytest.approx(factor, rel=0.01)
+
+    disputes.check(["BTC"])
+
+    assert again(redis_client)["disputed"] is True
+    row = Dispute.objects.get()
+    assert (row.asset.ticker, row.against) == ("BTC", "binance")
+
+
+def test_where_only_the_source_in_question_knows_a_rate_nothing_is_compared_by_it(
+    sandbox: Sandbox, settings: Any
+) -> None:
+    settle_pairs()
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_quotes": ["coingecko", "binance"]}
+    quotes.quotes(["BTC", "USDT"])
+
+    assert disputes.check(["BTC"]) == 0
