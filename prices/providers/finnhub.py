@@ -243,7 +243,7 @@ class Finnhub(HttpProvider):
         now: datetime,
     ) -> Candles:
         end = window.end
-        start = window.start or end - timedelta(days=_INTRADAY_DAYS * _MOST_CALLS)
+        start = window.start or _as_far_back(known, end)
         sessions = sessions_between(start, end)
         if not sessions:
             return Candles([], Origin.PROVIDER, 0, None, BAR_SHARES)
@@ -377,6 +377,12 @@ def _read_bars(payload: Mapping[str, Any]) -> tuple[list[Candle], int]:
     if dropped and not found:
         raise ValueError
     return [found[start] for start in sorted(found)], dropped
+
+
+def _as_far_back(known: Sequence[Candle], end: datetime) -> datetime:
+    """Return from when on intraday bars are asked for without a start: all that is known is in."""
+    start = end - timedelta(days=_INTRADAY_DAYS * _MOST_CALLS)
+    return min([start, *(datetime.fromtimestamp(bar.timestamp, UTC) for bar in known[:1])])
 
 
 @dataclass(slots=True)

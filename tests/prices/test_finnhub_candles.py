@@ -253,6 +253,20 @@ def test_intraday_bars_beyond_the_limit_of_calls_come_with_the_next_request() ->
     assert first.candles[0].timestamp - second.candles[0].timestamp > 22 * 29 * DAY_S
 
 
+def test_all_there_is_is_no_less_than_what_a_period_brought() -> None:
+    site = far_end({CANDLE: bars(1800)})
+    five_years = Window(NOW - timedelta(days=1825), NOW)
+    first = finnhub(site).candles(AAPL, five_years, Resolution.H4)
+    second = finnhub(site).candles(AAPL, five_years, Resolution.H4, known=first.candles[:-1])
+    calls = len(site.asked)
+
+    known = second.candles[:-1]
+    whole = finnhub(site).candles(AAPL, Window(None, NOW), Resolution.H4, known=known)
+
+    assert whole.candles == second.candles
+    assert len(site.asked) == calls + 1
+
+
 def test_what_came_before_a_call_failed_is_kept() -> None:
     served = iter([bars(1800), bars(1800)])
 
