@@ -220,8 +220,10 @@ class SeriesAnswer(Answer, kw_only=True, frozen=True, rename={"from_": "from"}):
     coverage: float | None
 
     def is_second_best(self) -> bool:
-        """A source failed that would have come first, or there was no call left for the rest."""
-        has_failed = any(one.code.startswith("upstream") for one in self.fallback_from)
+        """A source failed, or erred, that would have come first, or calls were left for less."""
+        has_failed = any(
+            one.code.startswith("upstream") or one.code == "jump" for one in self.fallback_from
+        )
         # Only what has no volume grows: days made call by call of points, and what we record.
         is_growing = self.truncated_by is TruncatedBy.LIMIT and self.volume_basis is None
         return has_failed or is_growing

@@ -152,13 +152,16 @@ def test_a_coin_s_known_bars_outlive_a_source_that_doubles(
     assert highest_kept("AVAX") < 1.2 * kept
 
 
-def test_a_coin_s_doubled_points_are_answered_by_the_next_source(sandbox: Sandbox) -> None:
+def test_a_coin_s_doubled_points_are_answered_by_the_next_source(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
     price = ok("/AVAX")["price"]
     sandbox.fault("times", source="coingecko", factor=2)
 
     points = ok("/AVAX/history", period="1d")
 
     assert skipped(points) == [("coingecko", "jump")]
+    assert 0 < redis_client.ttl("history:AVAX:1d") <= 60  # As after a failure.
     assert points["data"][-1]["price"] == pytest.approx(price, rel=0.05)
 
 
