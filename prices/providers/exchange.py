@@ -67,8 +67,11 @@ class Exchange(HttpProvider):
     """Which width is asked for to give a width: itself, or one that divides it."""
     rows_a_call: ClassVar[int]
     calls_a_request: ClassVar[int] = MOST_CALLS
-    empty_pages: ClassVar[int] = 1
-    """How many pages without a bar, one behind the other, are the end of the pair's past."""
+    empty_pages: ClassVar[int] = 2
+    """How many pages without a bar, one behind the other, are the end of the pair's past.
+
+    What the end is taken to be is kept in the store, so one, which may be a slip, is not enough.
+    """
     has_assets_whole = False  # It lists a coin some time after it began, or much later.
 
     def pairs(self) -> list[Pair]:

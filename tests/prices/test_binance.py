@@ -152,7 +152,20 @@ def test_all_there_is_begins_with_the_listing() -> None:
 
     assert everything.candles[0].timestamp == years.candles[0].timestamp == listed
     assert (everything.truncated_by, years.truncated_by) == (None, TruncatedBy.LISTING)
-    assert len(site.asked) == 3 + 2
+    # An emptiness is believed when the page before it has it too.
+    assert len(site.asked) == 4 + 2
+
+
+def test_one_empty_page_is_not_the_end_of_a_coin_s_past() -> None:
+    def page(params: Mapping[str, str]) -> Any:
+        return [] if len(site.asked) == 2 else rows(params)
+
+    site = Site("/api/v3", {KLINES: page})
+
+    series = binance(site).candles(BTC, window(days=3000), Resolution.DAY)
+
+    assert len(site.asked) == 4
+    assert series.candles[0].timestamp < NOW_S - 2900 * DAY_S
 
 
 def test_a_kept_year_of_hours_costs_one_call_an_hour_later() -> None:
