@@ -34,6 +34,7 @@ from prices.providers.stock_source import Read, StockSource, new_york_day, sessi
 from prices.providers.values import (
     amount,
     price,
+    reckoned,
     said,
     seconds,
     text,
@@ -181,7 +182,7 @@ def _adjusted(
         found.append(
             (
                 day,
-                [value and value / factor for value in map(price, _ohlc(row))],
+                [value and reckoned(value / factor) for value in map(price, _ohlc(row))],
                 None if volume is None else volume * factor,
             )
         )

@@ -28,6 +28,11 @@ def price(value: object) -> float | None:
     return number if number is not None and 0 < number < ABSURD_PRICE else None
 
 
+def reckoned(number: float) -> float:
+    """Return a product or quotient: behind the twelfth digit there is its noise alone."""
+    return float(f"{number:.12g}")
+
+
 def stated_price(value: object) -> float | None:
     """Return a price, or None where the source says it has none: null, or a zero.
 

@@ -32,6 +32,7 @@ from prices.errors import (
 from prices.models import Asset
 from prices.providers import deadline
 from prices.providers.base import Quotes
+from prices.providers.values import reckoned
 from prices.services import doubts, listed, pairs
 from prices.services.doubts import Notes, Suspicion
 from prices.services.symbols import Resolved
@@ -474,5 +475,4 @@ def _times(value: float | None, rate: float) -> float | None:
 
 
 def _converted(value: float, rate: float) -> float:
-    # Behind the twelfth digit there is the noise of the product alone.
-    return value if rate == 1.0 else float(f"{value * rate:.12g}")
+    return value if rate == 1.0 else reckoned(value * rate)

@@ -18,6 +18,7 @@ from statistics import median
 from prices.errors import PricesError
 from prices.models import Asset, Bar, StockSplit
 from prices.providers.bars import midnight
+from prices.providers.values import reckoned
 from prices.types import (
     Adjustment,
     AssetKind,
@@ -206,10 +207,10 @@ def _in_new_shares(bar: Candle, splits: Collection[Split]) -> Candle:
         return bar
     return Candle(
         bar.timestamp,
-        bar.open / factor,
-        bar.high / factor,
-        bar.low / factor,
-        bar.close / factor,
+        reckoned(bar.open / factor),
+        reckoned(bar.high / factor),
+        reckoned(bar.low / factor),
+        reckoned(bar.close / factor),
         None if bar.volume is None else bar.volume * factor,
         bar.closed,
     )

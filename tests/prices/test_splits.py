@@ -97,6 +97,15 @@ def steps(series: Candles) -> list[float]:
     return [max(ratio, 1 / ratio) for ratio in ratios]
 
 
+def test_what_a_split_divides_has_no_more_digits_than_a_price_has(stock: Asset) -> None:
+    splits.learn(stock, [Split(SPLIT_DAY, 3.0)], "tiingo")
+
+    got = splits.adjusted(stock, hourly(stepped(3.0)), days=never).candles[0]
+
+    prices = [got.open, got.high, got.low, got.close]
+    assert prices == [float(f"{price:.12g}") for price in prices]
+
+
 @pytest.mark.parametrize("ratio", [25.0, 2.0, 1.5, 0.1, 1.05])
 def test_a_split_that_is_told_of_is_adjusted_for(stock: Asset, ratio: float) -> None:
     splits.learn(stock, [Split(SPLIT_DAY, ratio)], "tiingo")

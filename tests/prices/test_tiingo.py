@@ -158,6 +158,18 @@ def test_splits_are_told_and_which_bars_are_adjusted_for_them() -> None:
     assert (fives.splits, fives.adjustment) == ((), Adjustment.NONE)
 
 
+def test_a_price_in_today_s_shares_has_no_more_digits_than_a_price_has() -> None:
+    answer = [
+        fields | {"low": 2125.01, "high": 2125.01, "open": 2125.01, "close": 2125.01}
+        for fields in daily({"startDate": "2025-09-01"}, splits={"2025-10-07": 25.0})
+    ]
+
+    days = tiingo({DAILY: answer}).candles(AAPL, window(days=30), Resolution.DAY)
+
+    assert days.candles[0].close == 85.0004
+    assert 2125.01 / 25.0 != 85.0004
+
+
 def test_a_split_that_is_none_spoils_the_answer() -> None:
     for factor in (0, None, "4", -2):
         answer = [fields | {"splitFactor": factor} for fields in daily({"startDate": "2025-10-01"})]
