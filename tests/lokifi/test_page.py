@@ -205,7 +205,7 @@ def test_of_what_a_browser_kept_symbols_alone_are_taken_each_once(page: Page, si
 def test_what_is_not_listed_is_said_and_stays_text(page: Page, site: Site) -> None:
     open_view(page, site)
     page.fill("#search", EVIL)
-    page.locator("#results .note", has_text=EVIL).wait_for()
+    page.locator("#results [role=option][aria-disabled=true]", has_text=EVIL).wait_for()
     assert page.locator("#results img").count() == 0
 
 
