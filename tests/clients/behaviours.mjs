@@ -112,8 +112,18 @@ export async function behaviours({ library, url, restarted, WebSocket }) {
     await until(() => live(updates).slice(-2).every(({ data }) => "ETH" in data), "the others");
   });
 
+  const away = { told: [] };
   await show("restart", async () => {
     const before = states.length;
+    const left = stream.subscribe(["DOGE"]);
+    await until(() => stream.quote("DOGE"), "a price to be left");
+    const off = stream.on("state", (state) => {
+      if (state !== State.DISCONNECTED) return;
+      off();
+      left.close();
+      away.user = stream.subscribe(["DOGE"], (tick, update) => away.told.push(update));
+      away.quote = stream.quote("DOGE");
+    });
     await restarted();
     truth(states.slice(before).includes(State.DISCONNECTED), `was ${states.slice(before)}`);
     const came = live(updates).length;
@@ -123,7 +133,15 @@ export async function behaviours({ library, url, restarted, WebSocket }) {
     const all = updates.filter(({ snapshot }) => !snapshot);
     truth(all.some(({ replay }) => replay), "nothing was replayed");
     consecutive(all);
-    equal(Object.keys(updates.at(-1).data).sort(), ["BTC", "ETH"]);
+    equal(Object.keys(updates.at(-1).data).sort(), ["BTC", "DOGE", "ETH"]);
+  });
+
+  await show("left", async () => {
+    equal(away.quote, null);
+    await until(() => away.told.length >= 2, "what is known now");
+    const last = updates.find(({ replay }) => replay).prev_seq; // that was had before the outage
+    equal([away.told[0].snapshot, away.told[0].seq > last], [true, true]);
+    away.user.close();
   });
 
   await show("closing", async () => {

@@ -57,6 +57,7 @@ class _Shown:
             "latecomer": self.latecomer,
             "counting": self.counting,
             "restart": self.restart,
+            "left": self.left,
             "closing": self.closing,
         }
         self.mine = self.stream.subscribe("BTC", "eth")
@@ -153,6 +154,17 @@ class _Shown:
 
     async def restart(self) -> None:
         before = len(self.states)
+        left = self.stream.subscribe("DOGE")
+        await until(lambda: self.stream.quote("DOGE"))
+
+        def leave(state: State) -> None:
+            if state is State.DISCONNECTED:
+                off()
+                left.close()
+                self.away_user, self.away = self.read("DOGE")
+                self.away_quote = self.stream.quote("DOGE")
+
+        off = self.stream.on("state", leave)
         await self.restarted()
         assert State.DISCONNECTED in self.states[before:]
         came = len(self.live)
@@ -163,7 +175,15 @@ class _Shown:
         ticks = [update for update in self.updates if "snapshot" not in update]
         assert any("replay" in update for update in ticks)
         assert_consecutive(ticks)
-        assert sorted(self.updates[-1]["data"]) == ["BTC", "ETH"]
+        assert sorted(self.updates[-1]["data"]) == ["BTC", "DOGE", "ETH"]
+
+    async def left(self) -> None:
+        assert self.away_quote is None
+        await until(lambda: len(self.away) >= 2)
+        last = next(one for one in self.updates if "replay" in one)["prev_seq"]
+        assert self.away[0].is_snapshot
+        assert self.away[0].seq > last
+        self.away_user.close()
 
     async def closing(self) -> None:
         stream = self.stream

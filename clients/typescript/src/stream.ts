@@ -139,8 +139,9 @@ export class PriceStream {
 
   /** The newest price known of a symbol, marked stale where it may be old; null where none is. */
   quote(symbol: string): Tick | null {
-    const known = this.#quotes.get(this.#nameOf(symbol));
-    return known ? { ...known, stale: known.stale || this.isStale } : null;
+    const name = this.#nameOf(symbol);
+    const known = this.#quotes.get(name);
+    return known ? { ...known, stale: known.stale || this.isStale || !this.#had.has(name) } : null;
   }
 
   /** Call `listener` at each event of a kind, until the function that is returned is called. */
@@ -220,6 +221,7 @@ export class PriceStream {
       if (left > 0) this.#wanted.set(symbol, left);
       else this.#wanted.delete(symbol);
     }
+    if (!this.#isWelcome) this.#forget();
     this.#plan();
   }
 
@@ -281,7 +283,10 @@ export class PriceStream {
     this.#waiting.delete(frame.id);
     this.#isOurs = true;
     const rejected: Record<string, string> = frame.rejected;
+    this.#lose(asked.filter((name) => name in rejected));
     this.#learn(asked.filter((name) => !(name in rejected)), frame.symbols, frame.resolved);
+    // Ticks were missed, and nothing is known in their place.
+    if (!frame.recovered) for (const symbol of frame.pending ?? []) this.#quotes.delete(symbol);
     const final: Record<string, string> = {};
     const later: string[] = [];
     for (const [name, code] of Object.entries(rejected)) {
@@ -303,9 +308,16 @@ export class PriceStream {
     }
   }
 
+  // What is refused misses ticks from now on: asked again, it begins with a snapshot.
+  #lose(names: string[]): void {
+    const kept = this.#named([...this.#sent].filter((name) => !names.includes(name)));
+    for (const symbol of this.#named(names)) if (!kept.has(symbol)) this.#had.delete(symbol);
+  }
+
   #failed(frame: Frame): void {
     const asked = this.#waiting.get(frame.id);
     this.#waiting.delete(frame.id);
+    this.#lose(asked ?? []);
     if (asked && frame.retry_after_ms) this.#askAgain(asked, frame.retry_after_ms);
     else this.#tell("error", { code: frame.code, error: frame.error });
     this.#settle();
@@ -343,6 +355,7 @@ export class PriceStream {
   }
 
   #keep(tick: Tick): void {
+    if (!this.#had.has(tick.symbol)) return; // it was left while this was on its way
     const before = this.#quotes.get(tick.symbol);
     // With chosen fields a message has a part of a price; of another asset nothing is kept.
     const isSame = before && (tick.ref === undefined || tick.ref === before.ref);
@@ -378,6 +391,7 @@ export class PriceStream {
     come.forEach((name) => this.#sent.add(name));
     const back = this.#last ? come.filter((name) => this.#had.has(this.#nameOf(name))) : [];
     const fresh = come.filter((name) => !back.includes(name));
+    for (const symbol of this.#named(fresh)) if (!this.#had.has(symbol)) this.#quotes.delete(symbol);
     const since = this.#last && { since: this.#last.seq, epoch: this.#last.epoch };
     for (const symbols of this.#parts(back)) this.#subscribe({ symbols, ...since });
     for (const symbols of this.#parts(fresh)) this.#subscribe({ symbols });
@@ -389,14 +403,22 @@ export class PriceStream {
     const asking = new Set([...this.#waiting.values()].flat());
     const gone = [...this.#sent].filter((name) => !this.#wanted.has(name) && !asking.has(name));
     gone.forEach((name) => this.#sent.delete(name));
-    const kept = new Set([...this.#sent].map((name) => this.#nameOf(name)));
-    const symbols = [...new Set(gone.map((name) => this.#nameOf(name)))];
-    const left = symbols.filter((symbol) => this.#had.has(symbol) && !kept.has(symbol));
-    for (const symbol of left) {
-      this.#had.delete(symbol);
-      this.#quotes.delete(symbol);
+    const kept = this.#named(this.#sent);
+    const left = [...this.#named(gone)].filter((symbol) => !kept.has(symbol));
+    for (const symbol of left) this.#quotes.delete(symbol);
+    return left.filter((symbol) => this.#had.delete(symbol));
+  }
+
+  // Without a connection nobody need be told; what is left then misses all that comes meanwhile.
+  #forget(): void {
+    const kept = this.#named(this.#wanted.keys());
+    for (const known of [this.#had, this.#quotes]) {
+      for (const symbol of known.keys()) if (!kept.has(symbol)) known.delete(symbol);
     }
-    return left;
+  }
+
+  #named(written: Iterable<string>): Set<string> {
+    return new Set([...written].map((name) => this.#nameOf(name)));
   }
 
   #subscribe(fields: { symbols: string[] }): void {
@@ -445,6 +467,7 @@ export class PriceStream {
     this.#isWelcome = this.#isOurs = false;
     this.#sent.clear();
     this.#waiting.clear();
+    this.#forget();
     if (code === NO_KEY) {
       this.close();
       this.#tell("error", { code: "unauthorized", error: "The server wants a key; this stream is closed." });

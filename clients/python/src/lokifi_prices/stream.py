@@ -163,10 +163,12 @@ class PriceStream:
 
     def quote(self, symbol: str) -> Tick | None:
         """Return the newest price known, marked stale where it may be old."""
-        known = self._quotes.get(self._name(symbol))
+        name = self._name(symbol)
+        known = self._quotes.get(name)
         if known is None:
             return None
-        return cast("Tick", {**known, "stale": known.get("stale", False) or self.is_stale})
+        is_stale = known.get("stale", False) or self.is_stale or name not in self._had
+        return cast("Tick", {**known, "stale": is_stale})
 
     def on(self, kind: Kind, listener: Callable[[Any], None]) -> Callable[[], None]:
         """Call `listener` at each event of a kind, until what is returned is called.
@@ -217,6 +219,8 @@ class PriceStream:
         if user in self._users:
             self._users.remove(user)
             self._wanted -= Counter(user.symbols)
+            if self._is_away:
+                self._forget()
             self._changed.set()
 
     def _catch_up(self, user: Subscription) -> None:
@@ -226,6 +230,10 @@ class PriceStream:
             if name in self._had and (known := self.quote(name)) is not None:
                 epoch, seq = self._last["epoch"], self._last["since"]
                 user._give(Update(known, epoch, seq, is_snapshot=True))
+
+    @property
+    def _is_away(self) -> bool:
+        return self.state in {State.CREATED, State.DISCONNECTED}
 
     def _names_of(self, user: Subscription) -> Iterator[str]:
         yield from dict.fromkeys(self._name(symbol) for symbol in user.symbols)
@@ -291,6 +299,7 @@ class PriceStream:
         self._is_ours = False
         self._sent.clear()
         self._waiting.clear()
+        self._forget()
         self.state = State.DISCONNECTED
         self._tell("state", self.state)  # each failed try is news
 
@@ -333,7 +342,11 @@ class PriceStream:
         asked = self._waiting.pop(frame.get("id", 0), [])
         self._is_ours = True
         rejected: dict[str, str] = frame["rejected"]
+        self._lose([name for name in asked if name in rejected])
         self._learn([name for name in asked if name not in rejected], frame)
+        if not frame.get("recovered"):  # Ticks were missed; nothing is known in their place.
+            for symbol in frame.get("pending", []):
+                self._quotes.pop(symbol, None)
         final = {n: code for n, code in rejected.items() if code != "upstream_unavailable"}
         if later := [name for name in rejected if name not in final]:
             self._ask_again(later, frame.get("retry_after_ms", 1000))
@@ -351,8 +364,14 @@ class PriceStream:
             self._names[name] = symbol
             self._had.add(symbol)
 
+    def _lose(self, names: list[str]) -> None:
+        """Take it that these miss ticks from now on: asked again, they begin with a snapshot."""
+        kept = self._named(name for name in self._sent if name not in names)
+        self._had -= self._named(names) - kept
+
     def _failed(self, frame: dict[str, Any]) -> None:
-        asked = self._waiting.pop(frame.get("id", 0), None)
+        asked = self._waiting.pop(frame.get("id", 0), [])
+        self._lose(asked)
         if asked and "retry_after_ms" in frame:
             self._ask_again(asked, frame["retry_after_ms"])
         else:
@@ -398,6 +417,8 @@ class PriceStream:
                     user._give(Update(tick, frame["epoch"], frame["seq"], is_snapshot, is_replay))
 
     def _remember(self, tick: Tick) -> None:
+        if tick["symbol"] not in self._had:
+            return  # It was left while this was on its way.
         before = self._quotes.get(tick["symbol"])
         # With chosen fields a message has a part of a price; of another asset nothing is kept.
         is_same = before is not None and tick.get("ref", before["ref"]) == before["ref"]
@@ -423,7 +444,7 @@ class PriceStream:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                if self.state not in {State.CREATED, State.DISCONNECTED} and self._connection:
+                if self._connection and not self._is_away:
                     for message in self._messages():
                         await self._connection.send(json.dumps(message))
 
@@ -435,6 +456,8 @@ class PriceStream:
         self._sent.update(dict.fromkeys(come))
         back = [n for n in come if self._last is not None and self._name(n) in self._had]
         fresh = [name for name in come if name not in set(back)]
+        for symbol in self._named(fresh) - self._had:
+            self._quotes.pop(symbol, None)
         for part in self._parts(back):
             messages.append(self._subscription(part, self._last or {}))
         for part in self._parts(fresh):
@@ -448,13 +471,21 @@ class PriceStream:
         gone = [name for name in self._sent if name not in self._wanted and name not in asking]
         for name in gone:
             del self._sent[name]
-        kept = {self._name(name) for name in self._sent}
-        symbols = dict.fromkeys(self._name(name) for name in gone)
-        left = [symbol for symbol in symbols if symbol in self._had and symbol not in kept]
+        left = self._named(gone) - self._named(self._sent)
         for symbol in left:
-            self._had.discard(symbol)
             self._quotes.pop(symbol, None)
-        return left
+        told = sorted(left & self._had)
+        self._had -= left
+        return told
+
+    def _forget(self) -> None:
+        """Without a connection, drop what nobody wants: it misses all that comes meanwhile."""
+        kept = self._named(self._wanted)
+        self._had &= kept
+        self._quotes = {symbol: self._quotes[symbol] for symbol in self._quotes if symbol in kept}
+
+    def _named(self, written: Iterable[str]) -> set[str]:
+        return {self._name(name) for name in written}
 
     def _subscription(self, symbols: list[str], since: dict[str, Any]) -> dict[str, Any]:
         self._asks += 1
