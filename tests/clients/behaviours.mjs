@@ -112,6 +112,25 @@ export async function behaviours({ library, url, restarted, WebSocket }) {
     await until(() => live(updates).slice(-2).every(({ data }) => "ETH" in data), "the others");
   });
 
+  await show("listeners", async () => {
+    const failing = () => { throw new Error("of the listener"); };
+    const other = new PriceStream(socketUrl, options);
+    const [told, reached] = [[], []];
+    const reported = await uncaught(async () => {
+      other.on("state", failing);
+      other.on("state", (state) => reached.push(state));
+      other.on("update", failing);
+      const first = other.subscribe(["BTC", "ETH"], failing);
+      other.subscribe(["BTC"], (tick, { snapshot }) => { if (!snapshot) told.push(tick); });
+      other.open();
+      await until(() => told.length >= 2, "ticks behind a listener that fails");
+      first.close();
+    });
+    other.close();
+    equal(reached, [State.CONNECTED, State.SUBSCRIBING, State.ACTIVE, State.DISCONNECTED]);
+    truth(reported.length >= 6 && reported.every((text) => /of the listener/.test(text)), `${reported}`);
+  });
+
   const away = { told: [] };
   await show("restart", async () => {
     const before = states.length;
@@ -172,6 +191,25 @@ const many = (count) => Array.from({ length: count }, (_, n) => `NOPE${n}`);
 
 async function failure(promise) {
   return promise.then(() => { throw new Error("it succeeded"); }, (error) => error);
+}
+
+// What is thrown meanwhile and caught by nobody, in a browser or in Node.
+async function uncaught(meanwhile) {
+  const reported = [];
+  const note = (error) => {
+    error.preventDefault?.();
+    reported.push(error.message);
+  };
+  const [on, off, kind] = globalThis.window
+    ? [window.addEventListener.bind(window), window.removeEventListener.bind(window), "error"]
+    : [process.on.bind(process), process.off.bind(process), "uncaughtException"];
+  on(kind, note);
+  try {
+    await meanwhile();
+  } finally {
+    off(kind, note);
+  }
+  return reported;
 }
 
 async function until(holds, what) {

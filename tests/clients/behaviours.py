@@ -56,6 +56,7 @@ class _Shown:
             "names": self.names,
             "latecomer": self.latecomer,
             "counting": self.counting,
+            "listeners": self.listeners,
             "restart": self.restart,
             "left": self.left,
             "closing": self.closing,
@@ -152,6 +153,29 @@ class _Shown:
         await until(lambda: all("DOGE" not in update["data"] for update in self.live[-2:]))
         await until(lambda: all("ETH" in update["data"] for update in self.live[-2:]))
 
+    async def listeners(self) -> None:
+        reported: list[BaseException] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+        reached: list[State] = []
+        async with self.client.stream() as other:
+            other.on("state", failing)
+            other.on("state", reached.append)
+            other.on("update", failing)
+            told = other.subscribe("BTC")
+            async for update in told:
+                if not update.is_snapshot:
+                    break
+        loop.set_exception_handler(None)
+        assert reached == [
+            State.CONNECTED,
+            State.SUBSCRIBING,
+            State.ACTIVE,
+            State.DISCONNECTED,
+        ]
+        assert len(reported) >= 6
+        assert {repr(one) for one in reported} == {"ValueError('of the listener')"}
+
     async def restart(self) -> None:
         before = len(self.states)
         left = self.stream.subscribe("DOGE")
@@ -210,6 +234,10 @@ class _Shown:
 async def read(user: Subscription, got: list[Update]) -> None:
     async for update in user:
         got.append(update)
+
+
+def failing(told: object) -> None:
+    raise ValueError("of the listener")
 
 
 async def failure(call: Awaitable[Any]) -> PriceError:

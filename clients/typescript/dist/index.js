@@ -1,2 +1,2 @@
 export { PriceClient, PriceError } from "./rest.js";
-export { PriceStream, State, } from "./stream.js";
+export { PriceStream, State } from "./stream.js";

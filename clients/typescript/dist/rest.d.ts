@@ -1,6 +1,6 @@
 /** The REST API: one method a request, a PriceError for every failure. */
-import { PriceStream, type StreamOptions } from "./stream.js";
-import type { Batch, Candles, CoinSearch, History, Kind, Mapping, Period, PriceAt, Problem, Quote, Resolution, SymbolSearch, Top } from "./types.js";
+import { PriceStream } from "./stream.js";
+import type { Batch, Candles, CoinSearch, History, Kind, Mapping, Period, PriceAt, Problem, Quote, Resolution, StreamOptions, SymbolSearch, Top } from "./types.js";
 /** A request that failed. `code` is the problem's, or `unreachable` where no server answered. */
 export declare class PriceError extends Error {
     readonly code: string;

@@ -2,7 +2,7 @@
  * Live prices over one WebSocket that comes back by itself and says honestly how it is.
  * docs/websocket.md says what goes over the wire.
  */
-import type { Choices, PriceUpdate, Tick } from "./types.js";
+import type { Listener, StreamEvents, StreamOptions, Subscription, Tick } from "./types.js";
 export declare const State: {
     /** Not connected yet. */
     readonly CREATED: "CREATED";
@@ -16,46 +16,6 @@ export declare const State: {
     readonly DISCONNECTED: "DISCONNECTED";
 };
 export type State = (typeof State)[keyof typeof State];
-/** What of a WebSocket is needed: a browser's, Node 22's, or that of the package `ws`. */
-export interface Socket {
-    readonly readyState: number;
-    send(data: string): void;
-    close(): void;
-    addEventListener(type: "message" | "close" | "error", listener: (event: any) => void): void;
-}
-export type SocketConstructor = new (url: string) => Socket;
-export interface StreamOptions {
-    /** The constructor of sockets where there is no global one (Node 20). */
-    WebSocket?: SocketConstructor;
-    /** What this stream wants to be told, for all its symbols. */
-    choices?: Choices;
-}
-export interface StreamEvents {
-    /** The state, or whether prices may be old, has changed. */
-    state: [state: State];
-    /** A message with prices, whoever asked for them. */
-    update: [update: PriceUpdate];
-    /** By what was asked, the name that prices come under, where that is another. */
-    resolved: [names: Record<string, string>];
-    /** By what was asked, why it cannot be followed. Nothing of it comes again by itself. */
-    rejected: [codes: Record<string, string>];
-    /** Something the server says of itself; see docs/websocket.md. */
-    notice: [notice: {
-        code: string;
-        message: string;
-    }];
-    /** A mistake of this client's, or that it will not come back (4401). */
-    error: [error: {
-        code: string;
-        error: string;
-    }];
-}
-export type Listener = (tick: Tick, update: PriceUpdate) => void;
-export interface Subscription {
-    readonly symbols: readonly string[];
-    /** Leave these symbols, which others may go on following. A second time does nothing. */
-    close(): void;
-}
 export declare class PriceStream {
     #private;
     state: State;

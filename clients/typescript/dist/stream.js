@@ -140,7 +140,7 @@ export class PriceStream {
     }
     #tell(kind, ...told) {
         for (const listener of [...(this.#listeners.get(kind) ?? [])])
-            listener(...told);
+            call(listener, ...told);
     }
     #become(state) {
         if (this.state === state)
@@ -177,7 +177,7 @@ export class PriceStream {
         const timestamp = this.updatedAt ?? "";
         const update = { type: "price_update", epoch, seq, prev_seq: seq, timestamp, count, data, snapshot: true };
         for (const tick of Object.values(data))
-            user.listener(tick, update);
+            call(user.listener, tick, update);
     }
     #deliver(update) {
         for (const user of [...this.#users]) {
@@ -186,7 +186,7 @@ export class PriceStream {
             for (const name of new Set([...user.symbols].map((symbol) => this.#nameOf(symbol)))) {
                 const tick = update.data[name];
                 if (tick)
-                    user.listener(tick, update);
+                    call(user.listener, tick, update);
             }
         }
     }
@@ -444,6 +444,15 @@ export class PriceStream {
         if (code === TOO_MUCH)
             return MOST_MS * (1 + Math.random());
         return Math.random() * most;
+    }
+}
+// What a user's listener throws is told as an error of the program; the others and the stream go on.
+function call(listener, ...told) {
+    try {
+        listener(...told);
+    }
+    catch (error) {
+        queueMicrotask(() => { throw error; });
     }
 }
 // What is no price is never told as one, whoever stands between the server and us. Where

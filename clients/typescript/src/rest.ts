@@ -1,8 +1,9 @@
 /** The REST API: one method a request, a PriceError for every failure. */
 
-import { PriceStream, type StreamOptions } from "./stream.js";
+import { PriceStream } from "./stream.js";
 import type {
-  Batch, Candles, CoinSearch, History, Kind, Mapping, Period, PriceAt, Problem, Quote, Resolution, SymbolSearch, Top,
+  Batch, Candles, CoinSearch, History, Kind, Mapping, Period, PriceAt, Problem, Quote, Resolution,
+  StreamOptions, SymbolSearch, Top,
 } from "./types.js";
 
 /** Symbols of one request; more are asked for in several. */

@@ -3,7 +3,9 @@
  * docs/websocket.md says what goes over the wire.
  */
 
-import type { Choices, PriceUpdate, Tick } from "./types.js";
+import type {
+  Choices, Listener, PriceUpdate, SocketConstructor, Socket, StreamEvents, StreamOptions, Subscription, Tick,
+} from "./types.js";
 
 export const State = {
   /** Not connected yet. */
@@ -18,45 +20,6 @@ export const State = {
   DISCONNECTED: "DISCONNECTED",
 } as const;
 export type State = (typeof State)[keyof typeof State];
-
-/** What of a WebSocket is needed: a browser's, Node 22's, or that of the package `ws`. */
-export interface Socket {
-  readonly readyState: number;
-  send(data: string): void;
-  close(): void;
-  addEventListener(type: "message" | "close" | "error", listener: (event: any) => void): void;
-}
-export type SocketConstructor = new (url: string) => Socket;
-
-export interface StreamOptions {
-  /** The constructor of sockets where there is no global one (Node 20). */
-  WebSocket?: SocketConstructor;
-  /** What this stream wants to be told, for all its symbols. */
-  choices?: Choices;
-}
-
-export interface StreamEvents {
-  /** The state, or whether prices may be old, has changed. */
-  state: [state: State];
-  /** A message with prices, whoever asked for them. */
-  update: [update: PriceUpdate];
-  /** By what was asked, the name that prices come under, where that is another. */
-  resolved: [names: Record<string, string>];
-  /** By what was asked, why it cannot be followed. Nothing of it comes again by itself. */
-  rejected: [codes: Record<string, string>];
-  /** Something the server says of itself; see docs/websocket.md. */
-  notice: [notice: { code: string; message: string }];
-  /** A mistake of this client's, or that it will not come back (4401). */
-  error: [error: { code: string; error: string }];
-}
-
-export type Listener = (tick: Tick, update: PriceUpdate) => void;
-
-export interface Subscription {
-  readonly symbols: readonly string[];
-  /** Leave these symbols, which others may go on following. A second time does nothing. */
-  close(): void;
-}
 
 interface User {
   symbols: Set<string>;
@@ -203,7 +166,7 @@ export class PriceStream {
   }
 
   #tell<K extends keyof StreamEvents>(kind: K, ...told: StreamEvents[K]): void {
-    for (const listener of [...(this.#listeners.get(kind) ?? [])]) listener(...told);
+    for (const listener of [...(this.#listeners.get(kind) ?? [])]) call(listener, ...told);
   }
 
   #become(state: State): void {
@@ -236,7 +199,7 @@ export class PriceStream {
     const { seq, epoch } = this.#last;
     const timestamp = this.updatedAt ?? "";
     const update: PriceUpdate = { type: "price_update", epoch, seq, prev_seq: seq, timestamp, count, data, snapshot: true };
-    for (const tick of Object.values(data)) user.listener(tick, update);
+    for (const tick of Object.values(data)) call(user.listener, tick, update);
   }
 
   #deliver(update: PriceUpdate): void {
@@ -244,7 +207,7 @@ export class PriceStream {
       if (!user.listener) continue;
       for (const name of new Set([...user.symbols].map((symbol) => this.#nameOf(symbol)))) {
         const tick = update.data[name];
-        if (tick) user.listener(tick, update);
+        if (tick) call(user.listener, tick, update);
       }
     }
   }
@@ -489,6 +452,15 @@ export class PriceStream {
     if (code === TOO_OLD && this.tries === 1) return 0;
     if (code === TOO_MUCH) return MOST_MS * (1 + Math.random());
     return Math.random() * most;
+  }
+}
+
+// What a user's listener throws is told as an error of the program; the others and the stream go on.
+function call<Told extends unknown[]>(listener: (...told: Told) => void, ...told: Told): void {
+  try {
+    listener(...told);
+  } catch (error) {
+    queueMicrotask(() => { throw error; });
   }
 }
 

@@ -1,5 +1,7 @@
 /** What the product sends, as docs/http-api.md and docs/websocket.md have it. Ignore fields you do not know. */
 
+import type { State } from "./stream.js";
+
 export type Freshness = "live" | "delayed" | "closed" | "stale" | "unknown";
 export type Kind = "crypto" | "stock";
 export type Period = "1d" | "1w" | "1m" | "3m" | "6m" | "1y" | "5y" | "all";
@@ -205,4 +207,45 @@ export interface Problem {
   request_id: string | null;
   errors: { field: string; message: string }[];
   [member: string]: unknown;
+}
+
+// --- What a stream is given, and what it tells ------------------------------------------
+
+/** What of a WebSocket is needed: a browser's, Node 22's, or that of the package `ws`. */
+export interface Socket {
+  readonly readyState: number;
+  send(data: string): void;
+  close(): void;
+  addEventListener(type: "message" | "close" | "error", listener: (event: any) => void): void;
+}
+export type SocketConstructor = new (url: string) => Socket;
+
+export interface StreamOptions {
+  /** The constructor of sockets where there is no global one (Node 20). */
+  WebSocket?: SocketConstructor;
+  /** What this stream wants to be told, for all its symbols. */
+  choices?: Choices;
+}
+
+export interface StreamEvents {
+  /** The state, or whether prices may be old, has changed. */
+  state: [state: State];
+  /** A message with prices, whoever asked for them. */
+  update: [update: PriceUpdate];
+  /** By what was asked, the name that prices come under, where that is another. */
+  resolved: [names: Record<string, string>];
+  /** By what was asked, why it cannot be followed. Nothing of it comes again by itself. */
+  rejected: [codes: Record<string, string>];
+  /** Something the server says of itself; see docs/websocket.md. */
+  notice: [notice: { code: string; message: string }];
+  /** A mistake of this client's, or that it will not come back (4401). */
+  error: [error: { code: string; error: string }];
+}
+
+export type Listener = (tick: Tick, update: PriceUpdate) => void;
+
+export interface Subscription {
+  readonly symbols: readonly string[];
+  /** Leave these symbols, which others may go on following. A second time does nothing. */
+  close(): void;
 }
