@@ -162,3 +162,18 @@ async def test_a_price_of_before_an_outage_ends_where_the_server_has_none_any_mo
 
     seen = await probed(client, before, after)
     assert [one["quote"] for one in seen.values()] == [[5, False], None]
+
+
+async def test_a_silence_ends_with_the_next_tick_also_where_it_holds_nothing_for_the_client(
+    client: str,
+) -> None:
+    async def talk(server: FarEnd) -> None:
+        await server.say(WELCOME, notice("publisher_silent"))
+        await server.say({**BEAT, "seq": WELCOME["seq"]}, notice("same"))
+        await server.say({**BEAT, "seq": WELCOME["seq"] + 1}, notice("next"))
+        await server.say(notice("publisher_silent"), {**BEAT, "epoch": "f", "seq": 1})
+        await server.say(notice("epoch"), notice("end"))
+
+    seen = await probed(client, talk)
+    told = ["publisher_silent", "same", "next", "epoch"]
+    assert [seen[code]["isSilent"] for code in told] == [True, True, False, False]

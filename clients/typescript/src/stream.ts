@@ -85,6 +85,7 @@ export class PriceStream {
   readonly #had = new Set<string>(); // what was accepted: this can be resumed
   readonly #waiting = new Map<number, string[]>(); // symbols by the id of a request
   #last: Place | null = null; // the newest tick we have
+  #heard: Place = { seq: 0, epoch: "" }; // the newest tick that this connection told of
   #isOurs = false; // whether ticks of this connection are about our symbols
 
   constructor(url: string, options: StreamOptions = {}) {
@@ -235,6 +236,7 @@ export class PriceStream {
     this.#deadAfterMs = frame.dead_after_s * 1000;
     this.#mostBytes = frame.limits?.max_message_bytes ?? Infinity;
     this.isSilent = false; // said again where it is still so
+    this.#heard = { seq: frame.seq, epoch: frame.epoch };
     this.#watch();
     this.#isWelcome = true;
     this.#become(State.CONNECTED);
@@ -301,7 +303,7 @@ export class PriceStream {
 
   #tick(frame: Frame): void {
     if (typeof frame.epoch !== "string" || typeof frame.seq !== "number") return;
-    const isLive = !frame.snapshot && !frame.replay;
+    this.#hearOf(frame.epoch, frame.seq);
     const isNewEpoch = frame.epoch !== this.#last?.epoch;
     // A snapshot is of some symbols only, so it does not say how far the others came.
     if (this.#isOurs && (!frame.snapshot || isNewEpoch)) this.#last = { seq: frame.seq, epoch: frame.epoch };
@@ -309,12 +311,17 @@ export class PriceStream {
     const update = { ...frame, data: prices(frame.data) } as unknown as PriceUpdate;
     this.updatedAt = update.timestamp;
     for (const tick of Object.values(update.data)) this.#keep(tick);
-    if (isLive && this.isSilent) {
-      this.isSilent = false;
-      this.#tell("state", this.state);
-    }
     this.#tell("update", update);
     this.#deliver(update);
+  }
+
+  // That ticks are back is told by their numbers alone: they may hold nothing for us.
+  #hearOf(epoch: string, seq: number): void {
+    if (epoch === this.#heard.epoch && seq <= this.#heard.seq) return;
+    this.#heard = { seq, epoch };
+    if (!this.isSilent) return;
+    this.isSilent = false;
+    this.#tell("state", this.state);
   }
 
   #keep(tick: Tick): void {

@@ -140,6 +140,7 @@ class PriceStream:
         self._had: set[str] = set()  # what was accepted: this can be resumed
         self._waiting: dict[int, list[str]] = {}  # symbols by the id of a request
         self._last: dict[str, Any] | None = None  # the newest tick we have
+        self._heard = ("", 0)  # epoch and seq of the newest tick that this connection told of
         self._is_ours = False  # whether ticks of this connection are about our symbols
 
     async def __aenter__(self) -> PriceStream:
@@ -333,6 +334,7 @@ class PriceStream:
         self.tries = 0
         self.interval_s = frame["update_interval"]
         self.is_silent = False  # said again where it is still so
+        self._heard = (frame["epoch"], frame["seq"])
         self._dead_after_s = frame["dead_after_s"]
         self._most_bytes = frame.get("limits", {}).get("max_message_bytes", self._most_bytes)
         self._become(State.CONNECTED)
@@ -396,6 +398,7 @@ class PriceStream:
     def _ticked(self, frame: dict[str, Any]) -> None:
         if not isinstance(frame.get("epoch"), str) or not isinstance(frame.get("seq"), int):
             return
+        self._hear_of(frame["epoch"], frame["seq"])
         is_snapshot, is_replay = "snapshot" in frame, "replay" in frame
         # A snapshot is of some symbols only, so it does not say how far the others came.
         is_new = self._last is None or self._last["epoch"] != frame["epoch"]
@@ -407,14 +410,20 @@ class PriceStream:
         self.updated_at = frame["timestamp"]
         for tick in frame["data"].values():
             self._remember(tick)
-        if self.is_silent and not (is_snapshot or is_replay):
-            self.is_silent = False
-            self._tell("state", self.state)
         self._tell("update", frame)
         for user in list(self._users):
             for name in self._names_of(user):
                 if tick := frame["data"].get(name):
                     user._give(Update(tick, frame["epoch"], frame["seq"], is_snapshot, is_replay))
+
+    def _hear_of(self, epoch: str, seq: int) -> None:
+        """Take that ticks are back from their numbers alone: they may hold nothing for us."""
+        if epoch == self._heard[0] and seq <= self._heard[1]:
+            return
+        self._heard = (epoch, seq)
+        if self.is_silent:
+            self.is_silent = False
+            self._tell("state", self.state)
 
     def _remember(self, tick: Tick) -> None:
         if tick["symbol"] not in self._had:
