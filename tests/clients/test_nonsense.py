@@ -13,7 +13,7 @@ import pytest
 from lokifi_prices import PriceStream, State
 from websockets.asyncio.server import ServerConnection, serve
 
-WELCOME = {
+WELCOME: dict[str, Any] = {
     "type": "welcome",
     "client_id": "x",
     "message": "",

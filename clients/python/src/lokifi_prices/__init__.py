@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from lokifi_prices.rest import PriceClient, PriceError
-from lokifi_prices.stream import PriceStream, State, StreamClosedError, Subscription, Update
+from lokifi_prices.stream import PriceStream, State
+from lokifi_prices.subscription import (
+    StreamClosedError,
+    StreamFailedError,
+    Subscription,
+    Update,
+)
 from lokifi_prices.types import (
     Batch,
     Candle,
@@ -40,6 +46,7 @@ __all__ = [
     "Quote",
     "State",
     "StreamClosedError",
+    "StreamFailedError",
     "Subscription",
     "SymbolSearch",
     "Tick",

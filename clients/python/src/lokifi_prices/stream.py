@@ -8,19 +8,24 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Literal, cast
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.uri import parse_uri
 
-from lokifi_prices.types import Choices, Tick
+from lokifi_prices.subscription import (
+    StreamClosedError,
+    StreamFailedError,
+    Subscription,
+    Update,
+)
+from lokifi_prices.types import Choices, Tick, prices
 
 Kind = Literal["state", "update", "resolved", "rejected", "notice", "error"]
 
@@ -42,74 +47,6 @@ class State(StrEnum):
     DISCONNECTED = "DISCONNECTED"  # tried again by itself, unless closed
 
 
-class StreamClosedError(RuntimeError):
-    """The stream was closed, and stays so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """One price, and the tick that it came with."""
-
-    tick: Tick
-    epoch: str
-    seq: int
-    is_snapshot: bool = False
-    is_replay: bool = False
-
-
-class Subscription:
-    """One user's symbols; iterate over it for its updates, in order.
-
-    Who reads too slowly loses the oldest: `dropped` counts them.
-    """
-
-    def __init__(self, stream: PriceStream, symbols: Iterable[str], most: int) -> None:
-        self.symbols = tuple(dict.fromkeys(symbols))
-        self.dropped = 0
-        self.is_closed = False
-        self._stream = stream
-        self._most = most
-        self._updates: deque[Update] = deque()
-        self._came = asyncio.Event()
-
-    def __enter__(self) -> Subscription:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aiter__(self) -> AsyncIterator[Update]:
-        while True:
-            while self._updates:
-                yield self._updates.popleft()
-            if self.is_closed:
-                return
-            self._came.clear()
-            await self._came.wait()
-
-    def close(self) -> None:
-        """Leave these symbols, which others may go on following. A second time does nothing."""
-        if not self.is_closed:
-            self._end()
-            self._stream._leave(self)
-
-    def _give(self, update: Update) -> None:
-        if len(self._updates) >= self._most:
-            self._updates.popleft()
-            self.dropped += 1
-        self._updates.append(update)
-        self._came.set()
-
-    def _end(self) -> None:
-        self.is_closed = True
-        self._came.set()
-
-
 class PriceStream:
     """An async context manager: it connects when it is entered and closes when it is left."""
 
@@ -123,6 +60,7 @@ class PriceStream:
         self.updated_at: str | None = None  # when the last tick was published
         self._url = url
         self._choices = choices or {}
+        json.dumps(self._choices)  # raises TypeError here, where its writer sees it
         self._listeners: list[tuple[Kind, Callable[[Any], None]]] = []
         self._users: list[Subscription] = []
         self._quotes: dict[str, Tick] = {}
@@ -255,15 +193,29 @@ class PriceStream:
     # --- Going and coming back ----------------------------------------------------------
 
     async def _keep(self) -> None:
+        try:
+            await self._come_back()
+        except Exception as exc:  # noqa: BLE001 (whatever it is, its users hear of it)
+            failure = StreamFailedError(f"The stream has failed for good: {exc!r}")
+            failure.__cause__ = exc
+            self._end("failed", failure)
+
+    def _end(self, code: str, failure: StreamFailedError | None = None) -> None:
+        """Never try again, and say why."""
+        self.is_closed = True
+        self._gone()
+        for user in self._users:
+            user._end(failure)
+        self._tell("error", {"code": code, "error": str(failure or "The server wants a key.")})
+
+    async def _come_back(self) -> None:
+        """Talk, and talk again, until the server wants a key."""
         while True:
             code = await self._talk()
-            self._gone()
             if code == _NO_KEY:
-                self.is_closed = True
-                for user in self._users:
-                    user._end()
-                self._tell("error", {"code": "unauthorized", "error": "The server wants a key."})
+                self._end("unauthorized")
                 return
+            self._gone()
             self._hurried.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._wait_s(code)):
@@ -283,8 +235,8 @@ class PriceStream:
                     asking.cancel()
         except ConnectionClosed as exc:
             return exc.rcvd.code if exc.rcvd else 0
-        except (OSError, TimeoutError, InvalidHandshake):
-            return 0
+        except (OSError, TimeoutError, InvalidHandshake, InvalidURI):
+            return 0  # InvalidURI: redirected to a page, as networks that want a log-in do
         return 0
 
     async def _listen(self, connection: ClientConnection) -> None:
@@ -325,7 +277,7 @@ class PriceStream:
         except ValueError:
             return  # Not ours; the next one will be.
         # What is not of its form, whoever stands between the server and us, is passed over.
-        with suppress(AttributeError, KeyError, TypeError):
+        with suppress(AttributeError, KeyError, TypeError, ValueError):
             hear = _HEAR.get(frame["type"])
             if hear is not None:
                 hear(self, frame)
@@ -335,7 +287,7 @@ class PriceStream:
         self.interval_s = frame["update_interval"]
         self.is_silent = False  # said again where it is still so
         self._heard = (frame["epoch"], frame["seq"])
-        self._dead_after_s = frame["dead_after_s"]
+        self._dead_after_s = float(frame["dead_after_s"])
         self._most_bytes = frame.get("limits", {}).get("max_message_bytes", self._most_bytes)
         self._become(State.CONNECTED)
         self._changed.set()
@@ -406,7 +358,7 @@ class PriceStream:
             self._last = {"since": frame["seq"], "epoch": frame["epoch"]}
         if frame["type"] != "price_update":
             return
-        frame = {**frame, "data": _prices(frame["data"])}
+        frame = {**frame, "data": prices(frame["data"])}
         self.updated_at = frame["timestamp"]
         for tick in frame["data"].values():
             self._remember(tick)
@@ -516,20 +468,6 @@ class PriceStream:
             size += more
         if part:
             yield part
-
-
-def _prices(data: dict[str, Any]) -> dict[str, Tick]:
-    """Leave out what is no price. Where `fields` were chosen, a price may be missing."""
-    return {
-        symbol: cast("Tick", tick)
-        for symbol, tick in data.items()
-        if isinstance(tick, dict) and tick.get("symbol") == symbol and _is_price(tick)
-    }
-
-
-def _is_price(tick: dict[str, Any]) -> bool:
-    price = tick.get("price", 1.0)
-    return isinstance(price, int | float) and not isinstance(price, bool) and price > 0
 
 
 def _call(listener: Callable[[Any], None], told: Any) -> None:

@@ -6,7 +6,7 @@ do not know; new ones may be added.
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 Kind = Literal["crypto", "stock"]
 Period = Literal["1d", "1w", "1m", "3m", "6m", "1y", "5y", "all"]
@@ -225,3 +225,17 @@ class Problem(TypedDict):
     code: str
     request_id: str | None
     errors: list[FieldError]
+
+
+def prices(data: dict[str, Any]) -> dict[str, Tick]:
+    """Leave out what is no price. Where `fields` were chosen, a price may be missing."""
+    return {
+        symbol: cast("Tick", tick)
+        for symbol, tick in data.items()
+        if isinstance(tick, dict) and tick.get("symbol") == symbol and _is_price(tick)
+    }
+
+
+def _is_price(tick: dict[str, Any]) -> bool:
+    price = tick.get("price", 1.0)
+    return isinstance(price, int | float) and not isinstance(price, bool) and price > 0
