@@ -13,6 +13,8 @@ export declare class PriceError extends Error {
 export interface ClientOptions extends StreamOptions {
     /** Used for every request; the global one by default. */
     fetch?: typeof fetch;
+    /** Seconds after which a request without its whole answer is given up, as `unreachable`; 20 by default. */
+    timeoutS?: number;
 }
 export interface Asking {
     signal?: AbortSignal;
@@ -37,6 +39,9 @@ export declare class PriceClient {
     mapping(asking?: Asking): Promise<Mapping>;
     /** A stream of this server, opened. */
     stream(options?: StreamOptions): PriceStream;
-    /** Whatever else is to be had below /api/v1. Rejects with a PriceError, or an AbortError where `signal` says so. */
+    /**
+     * Whatever else is to be had below /api/v1. Rejects with a PriceError, or with the reason that `signal` was
+     * aborted for: an AbortError, or the TimeoutError of `AbortSignal.timeout`.
+     */
     get<T>(path: string, { signal, query }?: Asking): Promise<T>;
 }

@@ -2,6 +2,7 @@
 import { PriceStream } from "./stream.js";
 /** Symbols of one request; more are asked for in several. */
 const A_REQUEST = 100;
+const LONGEST_S = 20;
 /** A request that failed. `code` is the problem's, or `unreachable` where no server answered. */
 export class PriceError extends Error {
     code;
@@ -70,7 +71,10 @@ export class PriceClient {
         const url = `${this.url.replace(/^http/, "ws")}/api/ws/prices`;
         return new PriceStream(url, { ...this.#options, ...options }).open();
     }
-    /** Whatever else is to be had below /api/v1. Rejects with a PriceError, or an AbortError where `signal` says so. */
+    /**
+     * Whatever else is to be had below /api/v1. Rejects with a PriceError, or with the reason that `signal` was
+     * aborted for: an AbortError, or the TimeoutError of `AbortSignal.timeout`.
+     */
     async get(path, { signal, query = {} } = {}) {
         const words = new URLSearchParams();
         for (const [name, value] of Object.entries(query)) {
@@ -78,20 +82,31 @@ export class PriceClient {
                 words.set(name, String(value));
         }
         const asked = words.toString();
+        const limit = AbortSignal.timeout(1000 * (this.#options.timeoutS ?? LONGEST_S));
         let response;
+        let text;
         try {
             const target = `${this.url}/api/v1${path}${asked && `?${asked}`}`;
-            response = await this.#fetch(target, signal ? { signal } : {});
+            response = await this.#fetch(target, { signal: signal ? AbortSignal.any([signal, limit]) : limit });
+            text = await response.text();
         }
-        catch (error) {
-            if (error.name === "AbortError")
-                throw error;
-            throw new PriceError("unreachable", "The server cannot be reached.");
+        catch {
+            if (signal?.aborted)
+                throw signal.reason;
+            throw new PriceError("unreachable", limit.aborted ? "The server did not answer in time." : "The server cannot be reached.");
         }
-        const body = await response.json().catch(() => null);
+        const body = parsed(text);
         if (response.ok && body !== null)
             return body;
         throw failure(response, body);
+    }
+}
+function parsed(text) {
+    try {
+        return JSON.parse(text);
+    }
+    catch {
+        return null;
     }
 }
 function added(whole, part) {

@@ -8,6 +8,7 @@ import type {
 
 /** Symbols of one request; more are asked for in several. */
 const A_REQUEST = 100;
+const LONGEST_S = 20;
 
 /** A request that failed. `code` is the problem's, or `unreachable` where no server answered. */
 export class PriceError extends Error {
@@ -30,6 +31,8 @@ export class PriceError extends Error {
 export interface ClientOptions extends StreamOptions {
   /** Used for every request; the global one by default. */
   fetch?: typeof fetch;
+  /** Seconds after which a request without its whole answer is given up, as `unreachable`; 20 by default. */
+  timeoutS?: number;
 }
 
 export interface Asking {
@@ -102,24 +105,38 @@ export class PriceClient {
     return new PriceStream(url, { ...this.#options, ...options }).open();
   }
 
-  /** Whatever else is to be had below /api/v1. Rejects with a PriceError, or an AbortError where `signal` says so. */
+  /**
+   * Whatever else is to be had below /api/v1. Rejects with a PriceError, or with the reason that `signal` was
+   * aborted for: an AbortError, or the TimeoutError of `AbortSignal.timeout`.
+   */
   async get<T>(path: string, { signal, query = {} }: Asking = {}): Promise<T> {
     const words = new URLSearchParams();
     for (const [name, value] of Object.entries(query)) {
       if (value !== undefined && value !== "") words.set(name, String(value));
     }
     const asked = words.toString();
+    const limit = AbortSignal.timeout(1000 * (this.#options.timeoutS ?? LONGEST_S));
     let response: Response;
+    let text: string;
     try {
       const target = `${this.url}/api/v1${path}${asked && `?${asked}`}`;
-      response = await this.#fetch(target, signal ? { signal } : {});
-    } catch (error) {
-      if ((error as Error).name === "AbortError") throw error;
-      throw new PriceError("unreachable", "The server cannot be reached.");
+      response = await this.#fetch(target, { signal: signal ? AbortSignal.any([signal, limit]) : limit });
+      text = await response.text();
+    } catch {
+      if (signal?.aborted) throw signal.reason;
+      throw new PriceError("unreachable", limit.aborted ? "The server did not answer in time." : "The server cannot be reached.");
     }
-    const body: unknown = await response.json().catch(() => null);
+    const body = parsed(text);
     if (response.ok && body !== null) return body as T;
     throw failure(response, body);
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
   }
 }
 
