@@ -7,10 +7,10 @@ const seen = {};
 const subscription = stream.subscribe(["BTC"]);
 stream.on("notice", ({ code }) => {
   const quote = stream.quote("BTC");
-  seen[code] = { quote: quote && [quote.price, quote.stale], isSilent: stream.isSilent };
+  seen[code] = { quote: quote && [quote.price, quote.stale], isSilent: stream.isSilent, skewMs: stream.skewMs };
   if (code === "leave") subscription.close();
   if (code !== "end") return;
   stream.close();
-  console.log(JSON.stringify({ seen, skewMs: stream.skewMs }));
+  console.log(JSON.stringify(seen));
 });
 stream.open();

@@ -104,14 +104,16 @@ async def in_node(url: str) -> Seen:
         NODE, "--experimental-websocket", PROBE, url, stdout=asyncio.subprocess.PIPE
     )
     printed, _ = await done.communicate()
-    seen: Seen = json.loads(printed)["seen"]
+    seen: Seen = json.loads(printed)
     return seen
 
 
 CLIENTS: dict[str, Callable[[str], Awaitable[Seen]]] = {"python": probe, "node": in_node}
-pytestmark = [pytest.mark.asyncio, pytest.mark.parametrize("client", CLIENTS)]
+pytestmark = pytest.mark.asyncio
+each = pytest.mark.parametrize("client", CLIENTS)
 
 
+@each
 async def test_a_tick_that_crosses_with_leaving_is_not_kept_as_a_price(client: str) -> None:
     async def talk(server: FarEnd) -> None:
         await server.say(WELCOME)
@@ -125,6 +127,7 @@ async def test_a_tick_that_crosses_with_leaving_is_not_kept_as_a_price(client: s
     assert seen["end"]["quote"] is None
 
 
+@each
 async def test_what_is_refused_after_an_outage_is_stale_and_begins_with_a_snapshot(
     client: str,
 ) -> None:
@@ -148,6 +151,7 @@ async def test_what_is_refused_after_an_outage_is_stale_and_begins_with_a_snapsh
     assert [seen[code]["quote"] for code in ("accepted", "end")] == [None, [6, False]]
 
 
+@each
 async def test_a_price_of_before_an_outage_ends_where_the_server_has_none_any_more(
     client: str,
 ) -> None:
@@ -165,6 +169,7 @@ async def test_a_price_of_before_an_outage_ends_where_the_server_has_none_any_mo
     assert [one["quote"] for one in seen.values()] == [[5, False], None]
 
 
+@each
 async def test_a_silence_ends_with_the_next_tick_also_where_it_holds_nothing_for_the_client(
     client: str,
 ) -> None:
@@ -178,3 +183,16 @@ async def test_a_silence_ends_with_the_next_tick_also_where_it_holds_nothing_for
     seen = await probed(client, talk)
     told = ["publisher_silent", "same", "next", "epoch"]
     assert [seen[code]["isSilent"] for code in told] == [True, True, False, False]
+
+
+async def test_ticks_that_are_told_again_say_nothing_of_the_servers_clock() -> None:
+    async def talk(server: FarEnd) -> None:
+        await server.say(WELCOME)
+        await server.accept()
+        await server.say({**BEAT, "seq": 1, "timestamp": "2040-01-01T00:00:00Z"}, notice("live"))
+        again = {"replay": True, "timestamp": "2039-12-31T23:55:00Z"}
+        await server.say(priced(5, **again), notice("replay"), notice("end"))
+
+    seen = await probed("node", talk)
+    assert seen["live"]["skewMs"] > 0
+    assert seen["replay"]["skewMs"] == seen["live"]["skewMs"]

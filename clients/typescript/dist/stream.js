@@ -198,7 +198,8 @@ export class PriceStream {
     #hear(text) {
         this.#watch();
         const frame = parsed(text);
-        if (frame.timestamp)
+        // A tick that is told again is as old as the outage.
+        if (frame.timestamp && !frame.replay)
             this.skewMs = Date.parse(frame.timestamp) - Date.now();
         if (frame.type === "welcome")
             this.#welcomed(frame);

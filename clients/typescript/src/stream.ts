@@ -222,7 +222,8 @@ export class PriceStream {
   #hear(text: unknown): void {
     this.#watch();
     const frame = parsed(text);
-    if (frame.timestamp) this.skewMs = Date.parse(frame.timestamp) - Date.now();
+    // A tick that is told again is as old as the outage.
+    if (frame.timestamp && !frame.replay) this.skewMs = Date.parse(frame.timestamp) - Date.now();
     if (frame.type === "welcome") this.#welcomed(frame);
     else if (frame.type === "subscribed") this.#subscribed(frame);
     else if (frame.type === "price_update" || frame.type === "heartbeat") this.#tick(frame);
