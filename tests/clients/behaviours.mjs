@@ -3,6 +3,7 @@
 // `WebSocket` a constructor where there is no global one. Returns {name: "ok" or what went wrong}.
 
 const WITHIN_MS = 60_000;
+const WORDS = ["crypto", "symbols", "batch", "stream", "history", "sources"]; // of the API's addresses
 
 export async function behaviours({ library, url, restarted, WebSocket }) {
   const { PriceClient, PriceError, PriceStream, State } = library;
@@ -39,6 +40,8 @@ export async function behaviours({ library, url, restarted, WebSocket }) {
     const unknown = await failure(client.quote("NOPE"));
     truth(unknown instanceof PriceError, "another error");
     equal([unknown.code, unknown.status, unknown.problem.status], ["unknown_symbol", 404, 404]);
+    for (const word of WORDS) equal((await failure(client.quote(word))).code, "unknown_symbol");
+    equal((await failure(client.candles("batch"))).code, "unknown_symbol");
     const refused = await failure(client.history("BTC", "1q"));
     equal([refused.code, refused.problem.errors[0].field], ["invalid_parameter", "period"]);
     const away = await failure(new PriceClient("http://127.0.0.1:9").quote("BTC"));

@@ -19,6 +19,7 @@ from lokifi_prices import (
 from tests.clients.runs import Results
 
 WITHIN_S = 60.0
+WORDS = ("crypto", "symbols", "batch", "stream", "history", "sources")  # of the API's addresses
 Behaviour = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -98,6 +99,9 @@ class _Shown:
         assert (unknown.code, unknown.status) == ("unknown_symbol", 404)
         assert unknown.problem
         assert unknown.problem["status"] == 404
+        for word in WORDS:
+            assert (await failure(self.client.quote(word))).code == "unknown_symbol"
+        assert (await failure(self.client.candles("batch"))).code == "unknown_symbol"
         refused = await failure(self.client.get("/prices/BTC/history", period="1q"))
         assert refused.problem
         assert (refused.code, refused.problem["errors"][0]["field"]) == (

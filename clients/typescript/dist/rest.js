@@ -30,7 +30,7 @@ export class PriceClient {
         this.#fetch = options.fetch ?? ((...asked) => fetch(...asked));
     }
     quote(symbol, asking = {}) {
-        return this.get(`/prices/${encodeURIComponent(symbol)}`, asking);
+        return this.get(pathOf(symbol), asking);
     }
     /** Quotes of any number of symbols, a hundred a request; the times are those of the last one. */
     async quotes(symbols, asking = {}) {
@@ -44,15 +44,15 @@ export class PriceClient {
         return whole;
     }
     history(symbol, period = "1m", asking = {}) {
-        return this.get(`/prices/${encodeURIComponent(symbol)}/history`, { ...asking, query: { ...asking.query, period } });
+        return this.get(`${pathOf(symbol)}/history`, { ...asking, query: { ...asking.query, period } });
     }
     candles(symbol, period = "1m", resolution, asking = {}) {
         const query = { ...asking.query, period, resolution };
-        return this.get(`/prices/${encodeURIComponent(symbol)}/ohlcv`, { ...asking, query });
+        return this.get(`${pathOf(symbol)}/ohlcv`, { ...asking, query });
     }
     /** The close of a day gone by, `YYYY-MM-DD`. */
     priceAt(symbol, date, asking = {}) {
-        return this.get(`/prices/${encodeURIComponent(symbol)}/at`, { ...asking, query: { ...asking.query, date } });
+        return this.get(`${pathOf(symbol)}/at`, { ...asking, query: { ...asking.query, date } });
     }
     top(limit = 100, page = 1, asking = {}) {
         return this.get("/prices/crypto/top", { ...asking, query: { ...asking.query, limit, page } });
@@ -108,6 +108,11 @@ function parsed(text) {
     catch {
         return null;
     }
+}
+// Tickers may be written in any case, and in capitals none is a word of the API's own addresses.
+function pathOf(symbol) {
+    const ticker = /^[a-z]+$/.test(symbol) ? symbol.toUpperCase() : symbol;
+    return `/prices/${encodeURIComponent(ticker)}`;
 }
 function added(whole, part) {
     return {

@@ -54,7 +54,7 @@ export class PriceClient {
   }
 
   quote(symbol: string, asking: Asking = {}): Promise<Quote> {
-    return this.get(`/prices/${encodeURIComponent(symbol)}`, asking);
+    return this.get(pathOf(symbol), asking);
   }
 
   /** Quotes of any number of symbols, a hundred a request; the times are those of the last one. */
@@ -70,17 +70,17 @@ export class PriceClient {
   }
 
   history(symbol: string, period: Period = "1m", asking: Asking = {}): Promise<History> {
-    return this.get(`/prices/${encodeURIComponent(symbol)}/history`, { ...asking, query: { ...asking.query, period } });
+    return this.get(`${pathOf(symbol)}/history`, { ...asking, query: { ...asking.query, period } });
   }
 
   candles(symbol: string, period: Period = "1m", resolution?: Resolution, asking: Asking = {}): Promise<Candles> {
     const query = { ...asking.query, period, resolution };
-    return this.get(`/prices/${encodeURIComponent(symbol)}/ohlcv`, { ...asking, query });
+    return this.get(`${pathOf(symbol)}/ohlcv`, { ...asking, query });
   }
 
   /** The close of a day gone by, `YYYY-MM-DD`. */
   priceAt(symbol: string, date: string, asking: Asking = {}): Promise<PriceAt> {
-    return this.get(`/prices/${encodeURIComponent(symbol)}/at`, { ...asking, query: { ...asking.query, date } });
+    return this.get(`${pathOf(symbol)}/at`, { ...asking, query: { ...asking.query, date } });
   }
 
   top(limit = 100, page = 1, asking: Asking = {}): Promise<Top> {
@@ -138,6 +138,12 @@ function parsed(text: string): unknown {
   } catch {
     return null;
   }
+}
+
+// Tickers may be written in any case, and in capitals none is a word of the API's own addresses.
+function pathOf(symbol: string): string {
+  const ticker = /^[a-z]+$/.test(symbol) ? symbol.toUpperCase() : symbol;
+  return `/prices/${encodeURIComponent(ticker)}`;
 }
 
 function added(whole: Batch, part: Batch): Batch {

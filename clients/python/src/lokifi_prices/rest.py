@@ -137,7 +137,9 @@ class PriceClient:
 
 
 def _of(symbol: str) -> str:
-    return f"/prices/{quoted(symbol, safe='')}"
+    # Tickers may be written in any case, and in capitals none is a word of the API's addresses.
+    ticker = symbol.upper() if symbol.isascii() and symbol.isalpha() else symbol
+    return f"/prices/{quoted(ticker, safe='')}"
 
 
 def _written(value: Parameter) -> str:
