@@ -19,7 +19,6 @@ from lokifi_prices import (
 from tests.clients.runs import Results
 
 WITHIN_S = 60.0
-WORDS = ("crypto", "symbols", "batch", "stream", "history", "sources")  # of the API's addresses
 Behaviour = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -57,9 +56,7 @@ class _Shown:
             "names": self.names,
             "latecomer": self.latecomer,
             "counting": self.counting,
-            "listeners": self.listeners,
             "restart": self.restart,
-            "left": self.left,
             "closing": self.closing,
         }
         self.mine = self.stream.subscribe("BTC", "eth")
@@ -99,9 +96,6 @@ class _Shown:
         assert (unknown.code, unknown.status) == ("unknown_symbol", 404)
         assert unknown.problem
         assert unknown.problem["status"] == 404
-        for word in WORDS:
-            assert (await failure(self.client.quote(word))).code == "unknown_symbol"
-        assert (await failure(self.client.candles("batch"))).code == "unknown_symbol"
         refused = await failure(self.client.get("/prices/BTC/history", period="1q"))
         assert refused.problem
         assert (refused.code, refused.problem["errors"][0]["field"]) == (
@@ -157,42 +151,8 @@ class _Shown:
         await until(lambda: all("DOGE" not in update["data"] for update in self.live[-2:]))
         await until(lambda: all("ETH" in update["data"] for update in self.live[-2:]))
 
-    async def listeners(self) -> None:
-        reported: list[BaseException] = []
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
-        reached: list[State] = []
-        async with self.client.stream() as other:
-            other.on("state", failing)
-            other.on("state", reached.append)
-            other.on("update", failing)
-            told = other.subscribe("BTC")
-            async for update in told:
-                if not update.is_snapshot:
-                    break
-        loop.set_exception_handler(None)
-        assert reached == [
-            State.CONNECTED,
-            State.SUBSCRIBING,
-            State.ACTIVE,
-            State.DISCONNECTED,
-        ]
-        assert len(reported) >= 6
-        assert {repr(one) for one in reported} == {"ValueError('of the listener')"}
-
     async def restart(self) -> None:
         before = len(self.states)
-        left = self.stream.subscribe("DOGE")
-        await until(lambda: self.stream.quote("DOGE"))
-
-        def leave(state: State) -> None:
-            if state is State.DISCONNECTED:
-                off()
-                left.close()
-                self.away_user, self.away = self.read("DOGE")
-                self.away_quote = self.stream.quote("DOGE")
-
-        off = self.stream.on("state", leave)
         await self.restarted()
         assert State.DISCONNECTED in self.states[before:]
         came = len(self.live)
@@ -203,15 +163,7 @@ class _Shown:
         ticks = [update for update in self.updates if "snapshot" not in update]
         assert any("replay" in update for update in ticks)
         assert_consecutive(ticks)
-        assert sorted(self.updates[-1]["data"]) == ["BTC", "DOGE", "ETH"]
-
-    async def left(self) -> None:
-        assert self.away_quote is None
-        await until(lambda: len(self.away) >= 2)
-        last = next(one for one in self.updates if "replay" in one)["prev_seq"]
-        assert self.away[0].is_snapshot
-        assert self.away[0].seq > last
-        self.away_user.close()
+        assert sorted(self.updates[-1]["data"]) == ["BTC", "ETH"]
 
     async def closing(self) -> None:
         stream = self.stream
@@ -238,10 +190,6 @@ class _Shown:
 async def read(user: Subscription, got: list[Update]) -> None:
     async for update in user:
         got.append(update)
-
-
-def failing(told: object) -> None:
-    raise ValueError("of the listener")
 
 
 async def failure(call: Awaitable[Any]) -> PriceError:

@@ -18,6 +18,7 @@ console.log(JSON.stringify({
   HALF: await become(client.quote("HALF")),
   CUT: await become(patient.quote("CUT")),
   WRONG: await become(patient.quote("WRONG")),
+  STREAM: await become(patient.quote("stream")),
   aborted: await aborted,
   timeout: await become(patient.quote("HALF", { signal: AbortSignal.timeout(200) })),
 }));

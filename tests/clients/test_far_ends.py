@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lokifi_prices import PriceStream
+from lokifi_prices import PriceStream, State
 from websockets.asyncio.server import ServerConnection, serve
 
 from tests.clients.test_nonsense import UPDATE, WELCOME
@@ -86,11 +86,22 @@ async def probe(url: str) -> Seen:
         quote = stream.quote("BTC")
         known = quote and [quote["price"], quote["stale"]]
         seen[told["code"]] = {"quote": known, "isSilent": stream.is_silent}
+        if told["code"] == "leave later":
+            leaving.append(True)
         if told["code"] == "leave":
             subscription.close()
         if told["code"] == "end":
             ended.set()
 
+    def leave(state: State) -> None:
+        if state is State.DISCONNECTED and leaving:
+            leaving.clear()
+            subscription.close()
+            stream.subscribe("BTC")
+            seen["away"] = {"quote": stream.quote("BTC")}
+
+    leaving: list[bool] = []
+    stream.on("state", leave)
     stream.on("notice", look)
     async with stream:
         await ended.wait()
@@ -196,3 +207,35 @@ async def test_ticks_that_are_told_again_say_nothing_of_the_servers_clock() -> N
     seen = await probed("node", talk)
     assert seen["live"]["skewMs"] > 0
     assert seen["replay"]["skewMs"] == seen["live"]["skewMs"]
+
+
+@each
+async def test_what_is_left_while_the_server_is_away_is_forgotten(client: str) -> None:
+    asked = []
+
+    async def before(server: FarEnd) -> None:
+        await server.say(WELCOME)
+        asked.append(await server.accept())
+        await server.say(priced(5), notice("leave later"), notice("stopping", retry_after_ms=10))
+
+    async def after(server: FarEnd) -> None:
+        await server.say(WELCOME)
+        asked.append(await server.accept())
+        await server.say(notice("accepted"), priced(6, seq=9, snapshot=True), notice("end"))
+
+    seen = await probed(client, before, after)
+    assert [one.get("since") for one in asked] == [None, None]
+    assert seen["stopping"]["quote"] == [5, False]
+    known = [seen[code]["quote"] for code in ("away", "accepted", "end")]
+    assert known == [None, None, [6, False]]
+
+
+async def test_a_listener_that_throws_takes_nothing_from_others_nor_from_the_stream() -> None:
+    async def talk(server: FarEnd) -> None:
+        await server.say(WELCOME)
+        await server.accept()
+        await server.say(priced(5), notice("end"))
+
+    end = (await probed("node", talk))["end"]
+    assert end["prices"] == [5]
+    assert end["reported"] >= 2
