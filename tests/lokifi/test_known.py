@@ -97,9 +97,9 @@ def warmed(stage: Stage, line: Line, target: str) -> Reply:
     """Have what is asked for be in Redis for long, its names and headers known; ask once more."""
     for _ in range(2):
         line.ask(target)
-    for pattern in ("price:*", "history:*", "ohlcv:*"):
-        for key in stage.store.scan_iter(pattern):
-            let_live(stage.store, key.decode(), 1700)
+    # Series live long by themselves, until their newest bar is over.
+    for key in stage.store.scan_iter("price:*"):
+        let_live(stage.store, key.decode(), 1700)
     return line.ask(target)
 
 
