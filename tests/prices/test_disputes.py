@@ -117,11 +117,11 @@ def test_comparing_takes_a_tenth_of_the_tightest_limit_of_a_plan() -> None:
 @pytest.mark.django_db
 def test_a_source_with_a_small_plan_is_asked_rarely(market: Sandbox, settings: Any) -> None:
     providers = {name: dict(config) for name, config in settings.PRICE_PROVIDERS.items()}
-    providers["binance"] |= {"LIMITS": {"per_hour": 50}}
+    providers["coinbase"] |= {"LIMITS": {"per_hour": 50}}
     settings.PRICE_PROVIDERS = providers
-    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_quotes": ["coingecko", "binance"]}
-    quotes.quotes(["BTC", "USDT"])
-    pairs.settled(Asset.objects.get(coingecko_id="bitcoin"), "binance")
+    settings.PRICE_CHAINS = settings.PRICE_CHAINS | {"coin_quotes": ["coingecko", "coinbase"]}
+    quotes.quotes(["BTC"])
+    pairs.settled(Asset.objects.get(coingecko_id="bitcoin"), "coinbase")
 
     assert [disputes.check(["BTC"]) for _ in range(3)] == [1, 0, 0]
 
