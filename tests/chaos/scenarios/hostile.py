@@ -48,7 +48,7 @@ async def malformed(stage: Stage, size: Size) -> list[Figure]:
     sent = size.messages + size.frames + size.large * len(LARGE)
     figures = [
         told("malformed frames and messages", sent),
-        exactly("wrong answers", sum(wrong.values()), 0),
+        exactly("wrong answers", ", ".join(wrong.elements()) or 0, 0),
         exactly("stack traces of servers", stage.traces(), 0),
         at_most("growth of the server's memory", grown, 30, "MiB"),
         exactly("other sockets closed", swarm.lost, 0),
@@ -104,14 +104,15 @@ async def _try(web: Web, kinds: list[Kind], chance: random.Random) -> list[str]:
 
 
 async def _answered(client: Client, errors: int) -> None:
-    deadline = asyncio.get_running_loop().time() + 10
+    # No mark is about this time: a busy machine may take seconds.
+    deadline = asyncio.get_running_loop().time() + 20
     while not client.gone.done() and len(client.said) == errors:
         if asyncio.get_running_loop().time() > deadline:
             return
         await asyncio.sleep(0.001)
     if client.said[errors:] and client.said[-1][1].get("code") == "too_large":
         with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(client.gone), 5)
+            await asyncio.wait_for(asyncio.shield(client.gone), 20)
 
 
 def _judged(kind: Kind, client: Client, errors: int) -> list[str]:
