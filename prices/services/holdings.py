@@ -134,10 +134,7 @@ def ends_name(symbol: str) -> str:
 
 def note_names() -> None:
     """Let whoever keeps answers by their symbols know that those may mean others now."""
-    try:
-        redis_clients.ask(lambda r: r.set(_NAMES, secrets.token_hex(6)))
-    except RedisAwayError:
-        return  # What they keep lapses.
+    _change(_NAMES)
 
 
 def names_version() -> bytes:
@@ -145,8 +142,7 @@ def names_version() -> bytes:
 
     Raises RedisAwayError.
     """
-    word: Any = redis_clients.ask(lambda r: r.get(_NAMES))
-    return word or b""
+    return _word(_NAMES)
 
 
 def drop(keys: Collection[str]) -> bool:
@@ -159,10 +155,7 @@ def drop(keys: Collection[str]) -> bool:
 
 def note_dropped() -> None:
     """Let whoever keeps answers know that some are not to be given any more."""
-    try:
-        redis_clients.ask(lambda r: r.set(_DROPPED, secrets.token_hex(6)))
-    except RedisAwayError:
-        return  # What they keep lapses.
+    _change(_DROPPED)
 
 
 def dropped_version() -> bytes:
@@ -170,7 +163,18 @@ def dropped_version() -> bytes:
 
     Raises RedisAwayError.
     """
-    word: Any = redis_clients.ask(lambda r: r.get(_DROPPED))
+    return _word(_DROPPED)
+
+
+def _change(key: str) -> None:
+    try:
+        redis_clients.ask(lambda r: r.set(key, secrets.token_hex(6)))
+    except RedisAwayError:
+        return  # What others keep lapses.
+
+
+def _word(key: str) -> bytes:
+    word: Any = redis_clients.ask(lambda r: r.get(key))
     return word or b""
 
 
