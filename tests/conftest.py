@@ -19,6 +19,7 @@ import pytest
 from lokifi.embedded import EmbeddedServer, free_port
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
     from redis import Redis
 
     from tests.market import Sandbox
@@ -131,3 +132,16 @@ def product(tmp_path: Path) -> Iterator[Product]:
 
     with Product(tmp_path) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The machine's own chromium, without a window."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium on PATH")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield launched
+        launched.close()

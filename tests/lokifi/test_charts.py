@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,9 +17,8 @@ from tests.processes import ROOT
 from tests.product import Product, Web
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # A product and a browser take their time to start.
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("charts")]
 LIBRARY = "/static/dashboard/vendor/lightweight-charts/lightweight-charts-5.2.1.mjs"
@@ -39,18 +37,13 @@ def web(product: Product) -> Web:
 
 
 @pytest.fixture
-def page(product: Product, web: Web) -> Iterator[Page]:
+def page(product: Product, web: Web, browser: Browser) -> Iterator[Page]:
     """A browser's page, at another origin; what it complains of fails the test."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium on PATH")
-    playwright = pytest.importorskip("playwright.sync_api")
     wrong: list[str] = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = browser.new_page()
-        opened.on("pageerror", lambda error: wrong.append(str(error)))
-        yield opened
-        browser.close()
+    opened = browser.new_page()
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    yield opened
+    opened.close()
     product.sandbox.heal()
     assert wrong == []
 

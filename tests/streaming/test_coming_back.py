@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.xdist_group("coming-back"), pytest.mark.timeout(180)]
 
 PAGE = (ROOT / "docs/websocket.md").read_text()
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SERVE = {"daphne": parts.daphne, "uvicorn": parts.uvicorn}
 
 
@@ -216,17 +214,6 @@ def test_the_python_program_of_the_page_stays_right_through_a_restart(
     assert told() == list(range(told()[0], told()[-1] + 1))
     assert any(m.get("replay") for m in got())
     assert [m["code"] for m in got() if m["type"] == "notice"] == ["stopping"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on PATH")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
