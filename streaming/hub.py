@@ -215,13 +215,9 @@ class Hub:
 
     async def close(self) -> None:
         """Stop everything."""
-        left = {*self._tasks, *({self._listening} if self._listening else ())}
-        for _ in range(_CLOSE_TRIES):
-            # More than once: redis-py swallows a cancellation while it connects.
-            for task in left:
-                task.cancel()
-            if left:
-                _, left = await asyncio.wait(left, timeout=0.2)
+        await _end({*self._tasks, *({self._listening} if self._listening else ())})
+        # The layer listens in a task of its own; ending this ends that.
+        await _end({asyncio.create_task(self._layer.flush())}, at_once=False)
         await self._client.aclose()
 
     # --- The announcements ---------------------------------------------------------
@@ -444,6 +440,18 @@ def _age_s(timestamp: str) -> float:
         return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds())
     except (ValueError, TypeError):
         return 0.0
+
+
+async def _end(tasks: set[asyncio.Task[None]], *, at_once: bool = True) -> None:
+    """Cancel tasks until they end: on Python 3.11 redis-py swallows a cancellation at times."""
+    left = tasks
+    for attempt in range(_CLOSE_TRIES):
+        if not left:
+            return
+        if at_once or attempt:
+            for task in left:
+                task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.2)
 
 
 _hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
