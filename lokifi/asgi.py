@@ -21,6 +21,7 @@ except ImproperlyConfigured as exc:
 
 from lokifi.collector import tune
 from lokifi.front import in_front_of
+from lokifi.headers import BoundedHeaders
 from prices import sessions
 from prices.mode import claim_or_exit
 from streaming.events import EventStreams
@@ -31,8 +32,10 @@ claim_or_exit()
 heed_no_failure_yet()
 # New York's calendar takes most of a second to load: not at some subscriber's cost.
 sessions.next_session(datetime.now(UTC))
-application = EventStreams(
-    in_front_of(ProtocolTypeRouter({"http": django, "websocket": websockets}), refusing=django),
-    preparing=django,
+application = BoundedHeaders(
+    EventStreams(
+        in_front_of(ProtocolTypeRouter({"http": django, "websocket": websockets}), refusing=django),
+        preparing=django,
+    )
 )
 tune()

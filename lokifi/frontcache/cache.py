@@ -17,6 +17,7 @@ from lokifi.frontcache.rules import (
     Header,
     Life,
     Wish,
+    are_readable,
     fields_of,
     is_known,
     names,
@@ -129,7 +130,7 @@ class FrontCache:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer at once where nothing has to be thought about; else think."""
-        if scope["type"] != "http" or not _below_root(scope).startswith(self._prefix):
+        if scope["type"] != "http" or not below_root(scope).startswith(self._prefix):
             await self._app(scope, receive, send)
             return
         method = scope["method"]
@@ -189,6 +190,9 @@ class FrontCache:
     async def _think(
         self, scope: Scope, receive: Receive, send: Send, fields: Fields, key: Key
     ) -> None:
+        if not are_readable(fields):
+            await self._pass(scope, receive, send)
+            return
         asked = wish(fields)
         is_long = sum(len(part) for part in key if isinstance(part, str | bytes)) > _LONGEST_KEY
         if asked.no_store or is_long or not _NOT_OURS.isdisjoint(fields) or _has_body(fields):
@@ -421,7 +425,7 @@ class FrontCache:
             asyncio.get_running_loop().run_in_executor(None, self._count, counts)
 
 
-def _below_root(scope: Scope) -> str:
+def below_root(scope: Scope) -> str:
     """Return the path that the application routes by: what stands behind the root path, if any."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")

@@ -21,6 +21,10 @@ NEGATIVE_S = 5
 _LONGEST_S = 365 * 86_400
 # What clients send is remembered as read, but not whatever they make up.
 _MEMORABLE = 256
+# Beyond this a value is not read here, in the event loop: it is for the application to say.
+_READABLE = 1024
+# What is read part by part.
+_READ_BY_PARTS = (b"accept", b"accept-encoding", b"cache-control", b"if-none-match")
 _NOT_WHOLE = {206, 304}
 _QUALITY = re.compile(rb"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
@@ -36,10 +40,15 @@ def fields_of(headers: Collection[Header]) -> dict[bytes, bytes]:
     fields = dict(headers)
     if len(fields) == len(headers):
         return fields
-    joined: dict[bytes, bytes] = {}
+    lines: dict[bytes, list[bytes]] = {}
     for name, value in headers:
-        joined[name] = joined[name] + b", " + value if name in joined else value
-    return joined
+        lines.setdefault(name, []).append(value)
+    return {name: b", ".join(values) for name, values in lines.items()}
+
+
+def are_readable(fields: Fields) -> bool:
+    """Return whether all that a cache reads of a request is of a length that it reads."""
+    return all(len(fields.get(name, b"")) <= _READABLE for name in _READ_BY_PARTS)
 
 
 def ordered(query: bytes) -> bytes:
@@ -177,6 +186,8 @@ def _weighted(value: bytes) -> Iterable[tuple[bytes, bool]]:
 @_remembered
 def takes_gzip(accept_encoding: bytes) -> bool:
     """Return whether gzip is named in an Accept-Encoding, and liked no less than no encoding."""
+    if len(accept_encoding) > _READABLE:
+        return False
     weights = {name: _weight(parameters) for name, parameters in _choices(accept_encoding)}
     weight = max(weights.get(b"gzip", 0.0), weights.get(b"x-gzip", 0.0))
     return weight > 0 and weight >= weights.get(b"identity", 0.0)
@@ -191,6 +202,8 @@ def is_plain(accept: bytes) -> bool:
 
 def names(accept: bytes, media_type: bytes) -> bool:
     """Return whether an Accept surely takes a media type."""
+    if len(accept) > _READABLE:
+        return False
     return is_plain(accept) or _names(accept + b"\n" + media_type)
 
 
@@ -209,6 +222,6 @@ def is_known(if_none_match: bytes, etag: bytes) -> bool:
     if if_none_match.strip() == b"*":
         return True
     opaque = etag.removeprefix(b"W/")
-    return bool(opaque) and any(
-        part.strip().removeprefix(b"W/") == opaque for part in if_none_match.split(b",")
-    )
+    if not opaque or len(if_none_match) > _READABLE:
+        return False
+    return any(part.strip().removeprefix(b"W/") == opaque for part in if_none_match.split(b","))

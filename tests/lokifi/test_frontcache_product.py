@@ -337,6 +337,16 @@ def test_odd_ways_to_write_a_request_get_what_django_alone_gives(
     assert ours.split(b"\r\n")[0] == its.split(b"\r\n")[0]
 
 
+def test_a_request_with_more_headers_than_anyone_needs_is_refused(
+    pair: Pair, connect: Connect
+) -> None:
+    line = connect(pair.front)
+    for target in (f"{ROOT}/BTC", "/livez", f"{ROOT}/stream"):
+        refused = line.ask(target, headers={"Accept": "a/b;q=0.5," * 100_000})
+        assert (refused.status, json.loads(refused.body)["code"]) == (431, "headers_too_large")
+    assert line.ask(f"{ROOT}/BTC").status == 200
+
+
 def spoken(port: int, said: bytes) -> bytes:
     """Return all that comes back on a connection within a second."""
     with closing(socket.create_connection(("127.0.0.1", port), timeout=1)) as connection:
