@@ -157,7 +157,7 @@ class _EventStream:
         here = self._hub
         self._feed = feed = here.join(line_of(send, self._end))
         # A tick that comes before the answer is not about these symbols.
-        feed.hold()
+        feed.hold(feed.told)
         manners = Manners(allowance(), asyncio.get_running_loop().time())
         requests = Requests(self._lookup, feed, here, manners)
         try:

@@ -186,9 +186,12 @@ class Feed:
         self._add(code)
         self.is_ended = True
 
-    def hold(self) -> None:
-        """Take in no live ticks: whoever holds the feed brings them."""
+    def hold(self, behind: Place) -> None:
+        """Take in no live ticks: whoever holds the feed brings all that come behind a place."""
         self._is_held = True
+        waiting = self._tick
+        if waiting is not None and waiting.place.seq > behind.seq:
+            self.forget_tick()
 
     def release(self) -> None:
         self._is_held = False

@@ -61,6 +61,10 @@ class Opened:
             self._keep(key, text)
         return text
 
+    def quotes(self, symbols: Collection[str]) -> dict[str, WireQuote]:
+        """Return what this tick said of symbols; those that it did not hold are left out."""
+        return {s: _quote.decode(self._entries[s]) for s in symbols if s in self._entries}
+
     def _keep(self, key: object, text: str) -> None:
         if self._chars + len(text) > _TEXT_CHARS:
             self._texts.clear()
@@ -120,16 +124,26 @@ class Past:
     ) -> str | None:
         """Return a tick as a replay:true message; None where its bytes are no tick."""
         try:
-            found = self._opened.get(kept.place) or Opened(kept)
-            text = found.text(symbols, fields)
+            return self._open(kept).text(symbols, fields)
         except ValueError as exc:
             self._note(exc)
             return None
+
+    def quotes(self, kept: Kept, symbols: Collection[str]) -> dict[str, WireQuote]:
+        """Return what a tick that was told said of symbols, as far as it can be read."""
+        try:
+            return self._open(kept).quotes(symbols) if symbols else {}
+        except ValueError as exc:
+            self._note(exc)
+            return {}
+
+    def _open(self, kept: Kept) -> Opened:
+        found = self._opened.get(kept.place) or Opened(kept)
         self._opened[kept.place] = found
         self._opened.move_to_end(kept.place)
         if len(self._opened) > _OPEN:
             self._opened.popitem(last=False)
-        return text
+        return found
 
     def _at_hand(self, after: Place, last: int) -> list[Kept] | None:
         """Return the ticks if all of them are here; what lies ahead of us only Redis can tell."""

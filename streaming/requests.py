@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,48 +66,78 @@ class Requests:
     # --- Subscribing ---------------------------------------------------------------------
 
     async def _subscribe(self, command: Command) -> None:
-        feed, hub = self._feed, self._hub
+        answer = await self._answer_of(command)
+        if answer.missed is None or command.since is None:
+            self._enter(command, answer)
+        else:
+            await self._come_back(command, command.since, answer)
+
+    async def _answer_of(self, command: Command) -> _Answer:
+        """Ask for all that has to be asked for; nothing of the subscriber changes meanwhile."""
         until = _now() + ANSWER_WITHIN_S
         names = self._readable(command.symbols)
         found = await self._lookup.resolution(names, until) if names else None
         accepted, rejected = self._sorted(command, found)
         symbols = list(dict.fromkeys(accepted.values()))
-        self._manners.symbols(len(set(symbols) - feed.symbols), _now())
+        self._manners.symbols(len(set(symbols) - self._feed.symbols), _now())
         refs = {s: one.asset.ref for s, one in found.assets.items()} if found else {}
-        hub.expect(symbols)
+        self._hub.expect(symbols)
         missed = await self._missed(command.since, symbols)
         # What a replay brings need not be asked for.
-        wanted = symbols if missed is None else [s for s in symbols if not hub.known([s])]
-        quotes = await self._quotes(wanted, refs, until)
-        self._choose(command.chosen)
-        # From here on nothing is awaited: a tick that came meanwhile is in the answer,
-        # and one that comes now is behind it.
-        quotes = _newest(wanted, _about(refs, hub.known(wanted)), quotes)
-        subscribed = protocol.Subscribed(
+        wanted = symbols if missed is None else [s for s in symbols if not self._hub.known([s])]
+        return _Answer(
             symbols=symbols,
-            count=len(feed.symbols | set(symbols)),
             rejected=rejected,
-            pending=[symbol for symbol in wanted if symbol not in quotes],
             resolved={n: s for n, s in found.resolved.items() if n in accepted} if found else {},
-            retry_after_ms=(
-                protocol.RETRY_AFTER_MS if Code.UPSTREAM_UNAVAILABLE in rejected.values() else UNSET
-            ),
-            recovered=UNSET if command.since is None else missed is not None,
+            refs=refs,
+            missed=missed,
+            wanted=wanted,
+            quotes=await self._quotes(wanted, refs, until),
+        )
+
+    def _enter(self, command: Command, answer: _Answer) -> None:
+        """Say what is known now, and follow.
+
+        All in one turn of the loop: a tick that came while others were asked is in the
+        snapshot, and one that comes next is behind it.
+        """
+        quotes = self._newest(answer)
+        self._choose(command.chosen)
+        self._hub.follow(self._feed, answer.symbols)
+        self._feed.put(
+            self._subscribed(command, answer, quotes), self._snapshot(answer.symbols, quotes)
+        )
+
+    async def _come_back(self, command: Command, since: Since, answer: _Answer) -> None:
+        """Send what was missed, and then follow; live ticks wait until that is through."""
+        self._choose(command.chosen)
+        self._feed.hold(Place(since.epoch or "", since.seq))
+        try:
+            self._feed.put(self._subscribed(command, answer, self._newest(answer)))
+            self._resume(await self._replay(since, answer), answer)
+        finally:
+            self._feed.release()
+
+    def _newest(self, answer: _Answer) -> dict[str, WireQuote]:
+        """Return what is known of the symbols that were asked for, which may be newer by now."""
+        known = _about(answer.refs, self._hub.known(answer.wanted))
+        return _newest(answer.wanted, known, answer.quotes)
+
+    def _subscribed(
+        self, command: Command, answer: _Answer, quotes: Mapping[str, WireQuote]
+    ) -> protocol.Subscribed:
+        is_passing = Code.UPSTREAM_UNAVAILABLE in answer.rejected.values()
+        return protocol.Subscribed(
+            symbols=answer.symbols,
+            count=len(self._feed.symbols.union(answer.symbols)),
+            rejected=answer.rejected,
+            pending=[symbol for symbol in answer.wanted if symbol not in quotes],
+            resolved=answer.resolved,
+            retry_after_ms=protocol.RETRY_AFTER_MS if is_passing else UNSET,
+            recovered=UNSET if command.since is None else answer.missed is not None,
             id=_echo(command),
             **self._chosen(command),
         )
-        if missed is None or command.since is None:
-            hub.follow(feed, symbols)
-            feed.put(subscribed, self._snapshot(symbols, quotes))
-            return
-        feed.hold()
-        try:
-            feed.put(subscribed)
-            at = await self._replay(command.since, missed, frozenset(symbols))
-            # Here too nothing is awaited any more.
-            self._resume(at, symbols, wanted, quotes)
-        finally:
-            feed.release()
 
     def _readable(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return as many names as are worth looking up for one connection."""
@@ -158,7 +188,7 @@ class Requests:
     # --- Choosing --------------------------------------------------------------------------
 
     def _choose(self, chosen: Mapping[str, Any]) -> None:
-        choices = dataclasses.replace(self._choices, **chosen)
+        choices = replace(self._choices, **chosen)
         if choices != self._choices:
             self._choices = choices
             self._view = _view(choices, self._hub.place)
@@ -168,7 +198,7 @@ class Requests:
         """Return what `subscribed` says of choices: nothing where there never was one."""
         if self._choices == PLAIN and not command.chosen:
             return {}
-        return dataclasses.asdict(self._choices)
+        return asdict(self._choices)
 
     # --- Coming back -----------------------------------------------------------------------
 
@@ -187,45 +217,59 @@ class Requests:
             return None
         return found
 
-    async def _replay(self, since: Since, missed: list[Kept], symbols: frozenset[str]) -> Place:
-        """Send what was missed and what comes meanwhile; return the tick that was sent last.
+    async def _replay(self, since: Since, answer: _Answer) -> _Replay:
+        """Send what was missed and what comes meanwhile; return how far that came.
 
         The feed is held: its own ticks come from here too, so that each comes once.
         """
         feed, hub = self._feed, self._hub
-        at = Place(since.epoch or "", since.seq)
-        found: list[Kept] | None = missed
-        while found is not None and at.seq - since.seq <= _MOST_REPLAYED:
+        done = _Replay(Place(since.epoch or "", since.seq))
+        found = answer.missed
+        while found is not None and done.at.seq - since.seq <= _MOST_REPLAYED:
             for kept in found:
-                # What was followed before had its part of this tick already, if that was told.
-                mine = symbols if _is_behind(kept.place, feed.told) else symbols | feed.symbols
-                text = hub.past.text(kept, mine, self._choices.fields)
-                if text is None or feed.is_ended or hub.place.epoch != at.epoch:
-                    return at
+                text = self._told_again(kept, answer)
+                if text is None or feed.is_ended or hub.place.epoch != done.at.epoch:
+                    return done
                 feed.put(_Replayed(kept.place, text))
-                at = kept.place
+                done.at = kept.place
+                done.told |= hub.past.quotes(kept, answer.wanted)
                 await feed.room(_frames_of(len(text)))
-            if feed.is_ended or _is_behind(hub.place, at):
-                return at
-            found = await hub.past.between(at, hub.place)
-        return at
+            if feed.is_ended or _is_behind(hub.place, done.at):
+                return done
+            found = await hub.past.between(done.at, hub.place)
+        return done
 
-    def _resume(
-        self, at: Place, symbols: list[str], wanted: list[str], quotes: Mapping[str, WireQuote]
-    ) -> None:
-        """Let live ticks come again, behind `at`."""
-        feed, hub = self._feed, self._hub
-        hub.follow(feed, symbols)
+    def _told_again(self, kept: Kept, answer: _Answer) -> str | None:
+        """Return this subscriber's part of an old tick; None where that cannot be read."""
+        mine = frozenset(answer.symbols)
+        # What was followed before had its part of the tick already, if that was told.
+        if not _is_behind(kept.place, self._feed.told):
+            mine |= self._feed.symbols
+        return self._hub.past.text(kept, mine, self._choices.fields)
+
+    def _resume(self, done: _Replay, answer: _Answer) -> None:
+        """Let live ticks come again, behind what was replayed.
+
+        All in one turn of the loop, so that no tick comes between.
+        """
+        feed, hub, at = self._feed, self._hub, done.at
+        hub.follow(feed, answer.symbols)
         if self._view is not None:
             self._view.forget(at)
         if at.epoch == feed.told.epoch and at.seq > feed.told.seq:
             feed.put(Share("heartbeat", at, hub.heartbeat().rest))
-        if not _is_behind(hub.place, at):
+        news = {s: quote for s, quote in answer.quotes.items() if done.is_news(s, quote)}
+        if _is_behind(hub.place, at):
+            # The tick that was told last needs no repeating, nor what is older than it.
+            known = _about(answer.refs, hub.known(answer.wanted))
+            symbols = [symbol for symbol in news if symbol not in known]
+            quotes = {symbol: news[symbol] for symbol in symbols}
+        else:
             # It broke off: the newest of everything, and then live ticks.
-            wanted = sorted(feed.symbols)
-            quotes = {**quotes, **hub.known(wanted)}
-        if wanted:
-            feed.put(self._snapshot(wanted, quotes))
+            symbols = sorted(feed.symbols)
+            quotes = _newest(symbols, _about(answer.refs, hub.known(symbols)), news)
+        if symbols:
+            feed.put(self._snapshot(symbols, quotes))
 
     # --- The rest ----------------------------------------------------------------------------
 
@@ -263,6 +307,31 @@ _OBEY: dict[Action, Callable[[Requests, Command], Awaitable[None]]] = {
     Action.PING: Requests._ping,
     Action.GET_SUBSCRIPTIONS: Requests._get_subscriptions,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a subscribe is answered with, as far as others had to be asked for it."""
+
+    symbols: list[str]  # all that were accepted
+    rejected: dict[str, str]
+    resolved: dict[str, str]
+    refs: Mapping[str, str]  # of the assets that the symbols mean now
+    missed: list[Kept] | None  # the first ticks to be sent again; None for a snapshot instead
+    wanted: list[str]  # those symbols that no replay brings
+    quotes: dict[str, WireQuote]  # what was known of them when it was asked for
+
+
+@dataclass(slots=True)
+class _Replay:
+    """How far a replay came, and what it told last of the symbols it was not to bring."""
+
+    at: Place
+    told: dict[str, WireQuote] = field(default_factory=dict)
+
+    def is_news(self, symbol: str, quote: WireQuote) -> bool:
+        told = self.told.get(symbol)
+        return told is None or told.ref != quote.ref or _age(quote) > _age(told)
 
 
 class _Replayed(Share):

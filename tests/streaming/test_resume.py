@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Collection
+from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from pytest_django import Settings
 from redis import Redis
@@ -14,16 +16,20 @@ from redis import Redis
 from streaming import limits, past, requests, ticks
 from streaming.hub import Hub
 from streaming.limits import Allowance, Manners
+from streaming.lookup import Lookup
 from streaming.protocol import Action, Command, Since
 from streaming.requests import Requests
 from streaming.ticks import UNKNOWN, Place
 from tests.streaming.sockets import (
+    AT,
     Client,
     client,
     following,
     inbox,
     knowing,
     publish,
+    quote,
+    resolve,
     until,
     wire,
 )
@@ -116,6 +122,99 @@ async def test_what_ticks_do_not_hold_comes_behind_the_replay(hub: Hub) -> None:
     assert (subscribed["recovered"], subscribed["pending"]) == (True, [])
     assert (replayed["replay"], list(replayed["data"])) == (True, ["BTC"])
     assert (snapshot["snapshot"], snapshot["data"]) == (True, {"SOL": wire("SOL", 100.0)})
+
+
+def ticking(monkeypatch: pytest.MonkeyPatch, hub: Hub, *ticks: dict[str, float]) -> None:
+    """Have ticks come as soon as a replay begins."""
+    replay = Requests._replay
+
+    async def while_ticks_come(self: Requests, *arguments: Any) -> Any:
+        for tick in ticks:
+            place = await publish(**tick)
+            await until(lambda place=place: hub.place == place)  # type: ignore[misc]
+        return await replay(self, *arguments)
+
+    monkeypatch.setattr(Requests, "_replay", while_ticks_come)
+
+
+@pytest.mark.parametrize("choice", [{}, {"mode": "delta"}], ids=["plain", "delta"])
+@pytest.mark.parametrize(
+    "ticks_",
+    [
+        pytest.param([{"BTC": 3.0, "SOL": 777.0}], id="in the newest tick"),
+        pytest.param([{"BTC": 3.0, "SOL": 777.0}, {"BTC": 3.5}], id="in one before it"),
+    ],
+)
+async def test_no_price_goes_back_behind_a_replay(
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    ticks_: list[dict[str, float]],
+    choice: dict[str, Any],
+) -> None:
+    place = await published(hub, 1.0, 2.0)
+    ticking(monkeypatch, hub, *ticks_)
+    async with client(knowing(cached=["SOL"])) as socket:
+        got = [await resume(socket, 1, place.epoch, "BTC", "SOL", **choice)]
+        newest = place.seq + len(ticks_)
+        while (got[-1]["type"], got[-1].get("seq")) != ("heartbeat", newest):
+            got.append(await socket.receive())
+        await publish(BTC=4.0, SOL=777.0)
+        got.append(await socket.receive())
+
+    assert [m["data"]["SOL"]["price"] for m in got if "SOL" in m.get("data", {})] == [777.0, 777.0]
+    assert not any("snapshot" in m for m in got)
+
+
+async def test_behind_a_replay_comes_what_is_newer_than_what_it_told(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await published(hub, 1.0)
+    await publish(BTC=2.0, SOL=50.0)
+    await published(hub, 3.0)
+    later = msgspec.structs.replace(quote("SOL", 60.0), last_updated=AT + timedelta(seconds=5))
+    lookup = Lookup(resolve=resolve, cached=lambda _: {"SOL": later}, fetch=lambda _: {})
+    async with client(lookup) as socket:
+        await resume(socket, 1, place.epoch, "BTC", "SOL")
+        got = [await socket.receive() for _ in range(3)]
+
+    assert [m["data"]["SOL"]["price"] for m in got if "SOL" in m.get("data", {})] == [50.0, 60.0]
+    assert got[-1]["snapshot"] is True
+
+
+async def test_a_tick_that_waits_for_its_reader_comes_by_the_replay_and_once(hub: Hub) -> None:
+    await published(hub, 1.0)
+    feed = await following(hub, "BTC")
+    place = await published(hub, 2.0)
+    assert (len(feed), feed.told.seq) == (1, 1), "the line is busy"
+    manners = Manners(Allowance(20, 100, 50), 0.0)
+    command = Command(Action.SUBSCRIBE, ("ETH",), since=Since(place.epoch, 1))
+    await Requests(knowing(), feed, hub, manners).obey(command)
+    got = [json.loads(str(await inbox(feed).next())) for _ in range(3)]
+    await published(hub, 3.0)
+    got.append(json.loads(str(await inbox(feed).next())))
+
+    assert [(m["type"], m.get("seq"), m.get("prev_seq"), list(m.get("data", ()))) for m in got] == [
+        ("subscribed", None, None, []),
+        ("price_update", 2, 1, ["BTC", "ETH"]),
+        ("heartbeat", 2, 1, []),
+        ("price_update", 3, 2, ["BTC", "ETH"]),
+    ]
+    assert got[1]["replay"] is True
+
+
+async def test_a_tick_that_waits_for_its_reader_and_is_not_asked_for_again_is_not_lost(
+    hub: Hub,
+) -> None:
+    await published(hub, 1.0)
+    feed = await following(hub, "BTC")
+    place = await published(hub, 2.0)
+    manners = Manners(Allowance(20, 100, 50), 0.0)
+    command = Command(Action.SUBSCRIBE, ("ETH",), since=Since(place.epoch, 2))
+    await Requests(knowing(), feed, hub, manners).obey(command)
+    got = [json.loads(str(await inbox(feed).next())) for _ in range(2)]
+
+    assert (got[0]["seq"], list(got[0]["data"])) == (2, ["BTC"])
+    assert (got[1]["type"], got[1]["recovered"]) == ("subscribed", True)
 
 
 @pytest.mark.parametrize(
