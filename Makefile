@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 # Types are checked with Django's settings loaded, and these want a key.
 CHECKED := SECRET_KEY=only-for-the-type-checker
 
+# Where an image forbids it, each of the many processes that tests start compiles all of us anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test lint types arch check again setup lock help chaos autobahn bench bench-stream bench-events equality rehearsal matrix generated clients page bench-page screenshots
 help:  ## what there is (this list)
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16

@@ -12,7 +12,7 @@ import http.client
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,10 @@ from lokifi import parts
 from lokifi.embedded import EmbeddedServer, free_port
 from tests.market import Sandbox
 from tests.processes import ROOT, Process, environment, responds, until
+
+# Databases as `prepare` makes them, by the sandbox's plan.
+_prepared: dict[str, bytes] = {}
+_MAKES_ANOTHER_DATABASE = {"ADMIN_PASSWORD", "DATABASE_URL", "UPSTREAM", "TRACKED_SYMBOLS"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,20 @@ class Product:
         )
         self.environment.update(settings)
         (folder / "var").mkdir(exist_ok=True)
-        self.manage("prepare")
+        self._prepare(settings)
+
+    def _prepare(self, settings: Mapping[str, str]) -> None:
+        """Have the tables and the catalogue: prepared once by this process, then copied."""
+        if settings.keys() & _MAKES_ANOTHER_DATABASE:
+            self.manage("prepare")
+            return
+        database = self.folder / "product.sqlite3"
+        plan = self.sandbox.plan
+        if plan in _prepared:
+            database.write_bytes(_prepared[plan])
+        else:
+            self.manage("prepare")
+            _prepared[plan] = database.read_bytes()
 
     def __enter__(self) -> Product:
         return self

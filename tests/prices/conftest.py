@@ -14,27 +14,43 @@ _FIRST_SOURCES = {
     for kind, source in (("coin", "coingecko"), ("stock", "finnhub"))
     for what in ("quotes", "history", "candles")
 }
-_filled: list[list[object]] = []
+# What fills the catalogues, as the database is told it: written once, said again for each test.
+_filling: list[tuple[str, Any]] = []
 
 
 @pytest.fixture
 def market(db: None, sandbox: Sandbox, redis_client: Redis) -> Sandbox:
     """The sandbox with its catalogues filled: by the service once, then from those rows."""
+    from django.db import connection
+
     from prices import cache, failures, registry
-    from prices.models import Asset, Catalogue
+    from prices.models import Asset, Catalogue, assets_changed
 
     cache._local.clear()
     failures._here.clear()
     registry.forget()
-    if _filled:
-        for model, rows in zip((Asset, Catalogue), _filled, strict=True):
-            model.objects.bulk_create(rows)  # type: ignore[attr-defined]
-    else:
+    if not _filling:
         _fill()
-        _filled[:] = [list(Asset.objects.all()), list(Catalogue.objects.all())]
+        filled = [(model, list(model._default_manager.all())) for model in (Asset, Catalogue)]
+        Asset.objects.all().delete()
+        Catalogue.objects.all().delete()
+        with connection.execute_wrapper(_noting):
+            for model, rows in filled:
+                model._default_manager.bulk_create(rows)
         redis_client.flushall()
         sandbox.reset()
+        return sandbox
+    with connection.cursor() as cursor:
+        for sql, parameters in _filling:
+            cursor.execute(sql, parameters)
+    assets_changed.send(Asset)
     return sandbox
+
+
+def _noting(execute: Any, sql: str, params: Any, many: Any, context: Any) -> Any:
+    if sql.startswith("INSERT"):
+        _filling.append((sql, params))
+    return execute(sql, params, many, context)
 
 
 def _fill() -> None:
