@@ -17,12 +17,13 @@ from typing import NamedTuple
 from django.conf import settings
 
 from lokifi.frontcache import FrontCache
-from lokifi.frontcache.cache import App
+from lokifi.frontcache.cache import App, Scope, below_root
 from lokifi.frontcache.rules import Fields, Header
 from lokifi.known import Known
 from lokifi.middleware import is_request_id
-from prices import hit_counts
+from prices import hit_counts, questions
 from prices.cache import price_key
+from prices.questions import Question
 from prices.redis_clients import RedisAwayError
 from prices.services import holdings, symbols
 from prices.surrogates import tag
@@ -63,6 +64,7 @@ def in_front_of(app: App, *, refusing: App) -> FrontCache:
         on_first_copy=follow_ticks,
         refuse=refusing,
         beside=known.find,
+        question=_question,
     )
 
     def drop(symbols: Collection[str]) -> None:
@@ -117,6 +119,11 @@ def _words() -> Words | None:
         return None if names is None else Words(names, holdings.dropped_version())
     except RedisAwayError:
         return None
+
+
+def _question(scope: Scope) -> Question | None:
+    """Return what is asked; parameters that nobody knows make no other question."""
+    return questions.of_request(below_root(scope), scope["query_string"])
 
 
 def _request_id(fields: Fields) -> list[Header]:

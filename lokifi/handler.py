@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from typing import IO, Any
@@ -28,17 +28,23 @@ Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-# Requests that are worked on at once; each may wait for a source for some seconds.
-THREADS = 256
+# Requests below /api that are worked on at once; each may wait for a source for some seconds.
+API_THREADS = 256
+# Those for pages and the admin, which wait for nobody long. Whether this process answers has
+# a thread of its own: whoever asks is to be told so however much is asked of the others.
+_PAGE_THREADS = 32
+_LIVE_THREADS = 1
 
 
 class OneThread(ASGIHandler):
     """HTTP by Django, each request whole in a thread of a pool."""
 
-    def __init__(self) -> None:
+    def __init__(self, api_threads: int = API_THREADS) -> None:
         BaseHandler.__init__(self)
         self.load_middleware(is_async=False)
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="django")
+        self._api = ThreadPoolExecutor(api_threads, thread_name_prefix="api")
+        self._pages = ThreadPoolExecutor(_PAGE_THREADS, thread_name_prefix="pages")
+        self._live = ThreadPoolExecutor(_LIVE_THREADS, thread_name_prefix="live")
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,20 +57,25 @@ class OneThread(ASGIHandler):
             body = await self.read_body(receive)
         except RequestAborted:
             return
+        pool = self._pool(scope)
         with body:
-            response = await self._in_thread(partial(self._answer, scope, body))
+            response = await _in_thread(pool, partial(self._answer, scope, body, pool))
             try:
                 await self.send_response(response, send)
             finally:
                 if response.streaming:
-                    await self._in_thread(response.close)
+                    await _in_thread(pool, response.close)
 
-    def _in_thread(self, call: Callable[[], Any]) -> asyncio.Future[Any]:
-        # In a context of its own: nothing of one request is left for the next.
-        run = copy_context().run
-        return asyncio.get_running_loop().run_in_executor(self._pool, run, call)
+    def _pool(self, scope: Mapping[str, Any]) -> Executor:
+        """Return the threads for a request: what waits below /api takes none from the rest."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path.startswith("/api/"):
+            return self._api
+        return self._live if path == "/livez" else self._pages
 
-    def _answer(self, scope: Mapping[str, Any], body: IO[bytes]) -> HttpResponseBase:
+    def _answer(
+        self, scope: Mapping[str, Any], body: IO[bytes], pool: Executor
+    ) -> HttpResponseBase:
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
         request, refusal = self.create_request(scope, body)
@@ -79,12 +90,19 @@ class OneThread(ASGIHandler):
             # In the thread whose database connection it closes.
             response.close()
         elif not response.is_async:
-            response.streaming_content = self._read(iter(response))
+            response.streaming_content = _read(pool, iter(response))
         return response
 
-    async def _read(self, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
-        while (part := await self._in_thread(lambda: next(parts, None))) is not None:
-            yield part
+
+def _in_thread(pool: Executor, call: Callable[[], Any]) -> asyncio.Future[Any]:
+    # In a context of its own: nothing of one request is left for the next.
+    run = copy_context().run
+    return asyncio.get_running_loop().run_in_executor(pool, run, call)
+
+
+async def _read(pool: Executor, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while (part := await _in_thread(pool, lambda: next(parts, None))) is not None:
+        yield part
 
 
 def application() -> OneThread:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, MutableMapping
 from http import HTTPStatus
 from time import monotonic
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from lokifi.frontcache import wire
 from lokifi.frontcache.capture import Capture, lowered, without_internals
 from lokifi.frontcache.copies import Copy, Form, compressed, varied
+from lokifi.frontcache.flights import Flight, Flights
 from lokifi.frontcache.rules import (
     Fields,
     Header,
@@ -53,29 +54,11 @@ _STALE = (b"x-cache", b"STALE")
 # A longer body is compressed beside the event loop.
 _ZIP_ASIDE = 64 * 1024
 _REPORT_EVERY_S = 5.0
-# For so long, requests for what turned out not to be public do not wait for each other.
-_ALONE_S = 1.0
-_MOST_ALONE = 1024
 _MOST_FORKS = 4096
 # Longer addresses are nobody's but their maker's, and nothing of them is held.
 _LONGEST_KEY = 8192
-
-
-class _Flight:
-    """One request that is with the application, and what those who wait for it get."""
-
-    __slots__ = ("is_void", "key", "landed", "purged")
-
-    def __init__(self, key: Key) -> None:
-        self.key = key
-        # The copy; None where this answer is nobody else's.
-        self.landed: asyncio.Future[Copy | None] = asyncio.get_running_loop().create_future()
-        # What was dropped from the shelf since it began; void: all of it.
-        self.purged: set[str] = set()
-        self.is_void = False
-
-    def may_be_kept(self, copy: Copy) -> bool:
-        return not self.is_void and self.purged.isdisjoint(copy.tags)
+# Path, query, Host, scheme and root path; behind them is what an answer varies by.
+_KEY_PARTS = 5
 
 
 class FrontCache:
@@ -92,7 +75,9 @@ class FrontCache:
     answer that the application is not asked for. `count` is given hits by kind (a
     tag up to its colon) every few seconds, in a thread. `on_first_copy` is called
     once. `refuse` answers `only-if-cached` where there is no copy. `beside` is asked before
-    the application is: a store that several processes share.
+    the application is: a store that several processes share. `question` tells what is asked
+    where other queries ask the same, else None: who asks the same waits for one answer, and so
+    do all who take `usual_type`.
     """
 
     def __init__(
@@ -107,6 +92,8 @@ class FrontCache:
         on_first_copy: Callable[[], None] = lambda: None,
         refuse: App | None = None,
         beside: Beside | None = None,
+        question: Callable[[Scope], Hashable] = lambda scope: None,
+        usual_type: bytes = b"application/json",
     ) -> None:
         self._app = app
         self._prefix = prefix
@@ -116,14 +103,12 @@ class FrontCache:
         self._on_first_copy: Callable[[], None] | None = on_first_copy
         self._refuse = refuse or _bare_refusal
         self._beside = beside
+        self._question = question
+        self._usual_type = usual_type
         self.shelf = Shelf(max_bytes)
         self._copies = self.shelf.copies
         self._forks: dict[Key, tuple[bytes, ...]] = {}
-        # Those who may be waited for, none of them landed; and all that the application has.
-        self._flights: dict[Key, _Flight] = {}
-        self._in_air: set[_Flight] = set()
-        # By a key's hash: what clients make up is not held.
-        self._alone_until: dict[int, float] = {}
+        self._flights = Flights()
         self._hits: dict[str, int] = {}
         self._is_reporting = False
         self._renewals: set[asyncio.Task[None]] = set()
@@ -173,16 +158,11 @@ class FrontCache:
     def purge(self, tags: Collection[str]) -> None:
         """Drop what bears one of these tags; what is being fetched now is not kept under it."""
         self.shelf.purge(tags)
-        for flight in self._in_air:
-            flight.purged.update(tags)
-        # Who comes from now on is not given what was read before.
-        self._flights.clear()
+        self._flights.purge(tags)
 
     def clear(self) -> None:
         """Drop everything; what is being fetched now is not kept."""
         self.shelf.clear()
-        for flight in self._in_air:
-            flight.is_void = True
         self._flights.clear()
 
     # --- Requests that need thought --------------------------------------------------------
@@ -200,19 +180,20 @@ class FrontCache:
             return
         key = (key[0], ordered(scope["query_string"]), *key[2:])
         while True:
-            place = self._place(key, fields)
-            copy = self._copies.get(place)
+            copy = self._copies.get(self._place(key, fields))
             if copy is not None and await self._serve(copy, scope, send, fields, asked, key):
                 return
             if asked.only_if_cached:
                 await self._refuse(scope, receive, send)
                 return
+            place = self._waiting_place(scope, key, fields)
             flight = self._flights.get(place)
-            if flight is None or not self.shelf.max_bytes or self._is_alone(key):
-                await self._lead(scope, receive, send, fields, key, self._begin(place))
+            if flight is None or not self.shelf.max_bytes or self._flights.is_alone(place):
+                begun = self._flights.begin(place)
+                await self._lead(scope, receive, send, fields, key, begun)
                 return
             landed = await asyncio.shield(flight.landed)
-            if landed is not None and _suits(landed, fields, key):
+            if landed is not None and _suits(landed, fields):
                 await self._give(landed, scope, send, fields, _mark(landed))
                 return
 
@@ -220,6 +201,20 @@ class FrontCache:
         """Return where the answer to a request lies, as far as is known what it varies by."""
         fork = self._forks.get(key)
         return (*key, *varied(fields, fork)) if fork else key
+
+    def _waiting_place(self, scope: Scope, key: Key, fields: Fields) -> Key:
+        """Return where those wait who are likely to be given one answer.
+
+        Who takes what is usually sent waits with all others; whoever does not may be
+        refused, and then alone.
+        """
+        if not self.shelf.max_bytes:
+            return key  # Nobody waits.
+        accept = fields.get(b"accept")
+        odd = None if not accept or names(accept, self._usual_type) else accept
+        question = self._question(scope)
+        path, query, *rest = self._place(key, fields)
+        return (path, query if question is None else question, odd, *rest)
 
     async def _serve(
         self, copy: Copy, scope: Scope, send: Send, fields: Fields, asked: Wish, key: Key
@@ -236,8 +231,9 @@ class FrontCache:
             return True
         if now >= copy.stale_until or asked.max_age_s is not None or asked.min_fresh_s:
             return False
-        if self._place(key, fields) not in self._flights:
-            self._renew(scope, fields, key)
+        place = self._waiting_place(scope, key, fields)
+        if self._flights.get(place) is None:
+            self._renew(scope, fields, key, place)
         await self._give(copy, scope, send, fields, _STALE)
         return True
 
@@ -255,31 +251,17 @@ class FrontCache:
 
     # --- What the application is asked for ---------------------------------------------------
 
-    def _begin(self, place: Key) -> _Flight:
-        flight = _Flight(place)
-        self._in_air.add(flight)
-        self._flights.setdefault(place, flight)
-        return flight
-
-    def _land(self, flight: _Flight, copy: Copy | None) -> None:
-        """Give those who wait what is for all of them; from now on nobody waits for this one."""
-        self._in_air.discard(flight)
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
-        if not flight.landed.done():
-            flight.landed.set_result(copy)
-
     async def _lead(
-        self, scope: Scope, receive: Receive, send: Send, fields: Fields, key: Key, flight: _Flight
+        self, scope: Scope, receive: Receive, send: Send, fields: Fields, key: Key, flight: Flight
     ) -> None:
         """Ask the application, for everybody who comes meanwhile."""
         try:
             await self._fetch(scope, receive, send, fields, key, flight)
         finally:
-            self._land(flight, None)
+            self._flights.land(flight, None)
 
     async def _fetch(
-        self, scope: Scope, receive: Receive, send: Send, fields: Fields, key: Key, flight: _Flight
+        self, scope: Scope, receive: Receive, send: Send, fields: Fields, key: Key, flight: Flight
     ) -> None:
         """Ask the application and answer one client; let `flight` have what is for all."""
         if self._beside is not None and await self._take(scope, send, fields, key, flight):
@@ -287,8 +269,8 @@ class FrontCache:
 
         def goes_through(tags: Mapping[str, int]) -> None:
             self.shelf.note(tags)
-            self._note_alone(key)
-            self._land(flight, None)
+            self._flights.note_alone(flight.place)
+            self._flights.land(flight, None)
 
         capture = Capture(receive, send, self._own, scope["method"] == "HEAD", goes_through)
         inner = _for_app(scope, {**scope, "method": "GET"})
@@ -299,15 +281,15 @@ class FrontCache:
         # Before anything is waited for: who comes while this is sent asks or finds for himself.
         kept = self._keep(copy, capture.life, fields, key, flight)
         if kept is None and not capture.is_passing:
-            self._note_alone(key)
-        self._land(flight, kept)
+            self._flights.note_alone(flight.place)
+        self._flights.land(flight, kept)
         form = await self._form(copy, fields)
         await _send(
             send, copy.status, form, copy.own, scope["method"], fields.get(b"if-none-match")
         )
 
     async def _take(
-        self, scope: Scope, send: Send, fields: Fields, key: Key, flight: _Flight
+        self, scope: Scope, send: Send, fields: Fields, key: Key, flight: Flight
     ) -> bool:
         """Answer by what lies beside the application; return False where nothing does."""
         assert self._beside is not None  # noqa: S101 - nobody asks otherwise
@@ -315,7 +297,7 @@ class FrontCache:
         if found is None:
             return False
         copy, life = found
-        self._land(flight, self._keep(copy, life, fields, key, flight))
+        self._flights.land(flight, self._keep(copy, life, fields, key, flight))
         form = await self._form(copy, fields)
         self._hits[copy.kind] = self._hits.get(copy.kind, 0) + copy.weight
         if not self._is_reporting:
@@ -325,7 +307,7 @@ class FrontCache:
         return True
 
     def _keep(
-        self, copy: Copy, life: Life, fields: Fields, key: Key, flight: _Flight
+        self, copy: Copy, life: Life, fields: Fields, key: Key, flight: Flight
     ) -> Copy | None:
         """Keep an answer where that is allowed; return it where it is for all who wait for it."""
         is_newest = self.shelf.note(copy.tags)
@@ -349,7 +331,7 @@ class FrontCache:
         else:
             del self._forks[key]
 
-    def _renew(self, scope: Scope, fields: Fields, key: Key) -> None:
+    def _renew(self, scope: Scope, fields: Fields, key: Key, place: Key) -> None:
         """Ask the application for a newer answer, with nobody waiting for it."""
 
         async def nobody(message: Message) -> None:
@@ -361,7 +343,7 @@ class FrontCache:
 
         leading = self._lead(
             *({**scope, "method": "GET"}, forever, nobody, fields, key),
-            self._begin(self._place(key, fields)),
+            self._flights.begin(place),
         )
         task = asyncio.get_running_loop().create_task(leading)
         self._renewals.add(task)
@@ -384,14 +366,6 @@ class FrontCache:
 
         kept = [(n, v) for n, v in scope["headers"] if n != b"surrogate-capability"]
         await self._app({**scope, "headers": [*kept, _CAPABILITY]}, receive, sent)
-
-    def _note_alone(self, key: Key) -> None:
-        if len(self._alone_until) >= _MOST_ALONE:
-            self._alone_until.clear()
-        self._alone_until[hash(key)] = monotonic() + _ALONE_S
-
-    def _is_alone(self, key: Key) -> bool:
-        return self._alone_until.get(hash(key), 0.0) > monotonic()
 
     # --- Encodings and counts ---------------------------------------------------------------------
 
@@ -455,10 +429,10 @@ async def _send(
     await send({"type": "http.response.body", "body": body})
 
 
-def _suits(copy: Copy, fields: Fields, key: Key) -> bool:
-    """Return whether what another request was answered answers this one too."""
+def _suits(copy: Copy, fields: Fields) -> bool:
+    """Return whether what another request for the same was answered answers this one too."""
     accept = fields.get(b"accept")
-    is_same = copy.key == (*key, *varied(fields, copy.vary))
+    is_same = copy.key[_KEY_PARTS:] == varied(fields, copy.vary)
     return is_same and (not accept or names(accept, copy.media_type))
 
 

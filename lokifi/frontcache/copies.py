@@ -162,7 +162,7 @@ class Copy:
         self.plain = plain
         self.gzipped: Form | None = None
         # Where it lies, once it is kept; and the making of its gzip form, while that goes on.
-        self.key: Hashable = None
+        self.key: tuple[Hashable, ...] = ()
         self.zipping: asyncio.Future[bytes] | None = None
         self.kept_at = now
         self.life_s = life.fresh_s

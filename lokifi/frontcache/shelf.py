@@ -78,7 +78,7 @@ class Shelf:
     def grew(self, copy: Copy) -> None:
         """Count what was added to a copy, as another encoding of it."""
         key = copy.key
-        if not isinstance(key, tuple) or self.copies.get(key) is not copy:
+        if self.copies.get(key) is not copy:
             return  # It was never kept, or it is gone again.
         more = self._size(key, copy) - self._sizes[key]
         self._sizes[key] += more

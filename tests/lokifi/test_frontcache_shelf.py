@@ -108,7 +108,7 @@ async def test_made_up_queries_headers_and_hosts_take_no_more_than_the_bound() -
         await ask(app, cache_control=f"max-age={number}, a={number}")
 
     assert app.shelf.bytes <= 200_000
-    assert (len(app._flights), len(app._alone_until)) == (0, 0)
+    assert (len(app._flights), len(app._flights._alone_until)) == (0, 0)
 
 
 @pytest.mark.parametrize(

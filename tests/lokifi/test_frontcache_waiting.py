@@ -27,6 +27,81 @@ async def test_a_thousand_first_requests_enter_the_application_once() -> None:
     assert {answer.body for answer in answers} == {origin.body}
 
 
+def only_path(scope: Any) -> Any:
+    """What is asked, where no parameter makes another question."""
+    return scope["path"]
+
+
+async def test_parameters_that_mean_nothing_make_no_further_request() -> None:
+    headers = {"Cache-Control": PUBLIC, "Content-Type": "application/json"}
+    origin = Origin(gate=asyncio.Event(), headers=headers)
+    app = front(origin, question=only_path)
+    asking = [asyncio.create_task(ask(app, f"/api/x?junk={n}")) for n in range(300)]
+    asking += [asyncio.create_task(ask(app, "/api/x", accept="application/json"))]
+    other = asyncio.create_task(ask(app, "/api/y?junk=1"))
+    await asyncio.sleep(0)
+    assert origin.gate
+    origin.gate.set()
+    answers = await asyncio.gather(*asking, other)
+
+    assert origin.count == 2
+    assert {answer.body for answer in answers} == {origin.body}
+
+
+async def test_who_waits_by_other_parameters_is_still_given_what_it_would_be_alone() -> None:
+    class Mirror(Origin):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            origin = dict(scope["headers"]).get(b"origin", b"none")
+            self.asked.append(scope)
+            headers = {"Cache-Control": PUBLIC, "Vary": "Origin"}
+            await Origin(headers=headers, body=origin, gate=self.gate)(scope, receive, send)
+
+    mirror = Mirror(gate=asyncio.Event())
+    app = front(mirror, question=only_path)
+    names = [f"https://{n % 3}.example" for n in range(30)]
+    asking = [
+        asyncio.create_task(ask(app, f"/api/x?junk={n}", origin=name))
+        for n, name in enumerate(names)
+    ]
+    await asyncio.sleep(0)
+    assert mirror.gate
+    mirror.gate.set()
+    answers = await asyncio.gather(*asking)
+
+    assert [answer.body.decode() for answer in answers] == names
+    assert mirror.count < 30
+
+
+class Refusing(Origin):
+    """Refuses who takes no JSON, as for one alone."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if dict(scope["headers"]).get(b"accept") == b"text/xml":
+            await Origin(status=406, headers={"Cache-Control": "no-store"})(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+@pytest.mark.parametrize("odd", [{}, {"cache_control": "no-cache"}], ids=str)
+async def test_what_is_refused_to_one_keeps_no_others_from_waiting_together(
+    odd: dict[str, str],
+) -> None:
+    headers = {"Cache-Control": PUBLIC, "Surrogate-Key": "a", "Content-Type": "application/json"}
+    origin = Refusing(headers=headers)
+    app = front(origin)
+    await ask(app)
+    assert (await ask(app, accept="text/xml", **odd)).status == 406
+    app.purge(["a"])
+    origin.gate = asyncio.Event()
+    asking = [asyncio.create_task(ask(app)) for _ in range(100)]
+    refused = await ask(app, accept="text/xml", **odd)
+    origin.gate.set()
+    await asyncio.gather(*asking)
+
+    assert refused.status == 406
+    assert origin.count == 2
+
+
 async def test_those_who_wait_for_what_is_public_but_has_no_life_share_it() -> None:
     stale = {"Cache-Control": "public, max-age=0", "X-Cache": "STALE"}
     origin = Origin(gate=asyncio.Event(), headers=stale)

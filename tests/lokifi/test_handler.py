@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.urls(__name__)]
 
 _left: ContextVar[str] = ContextVar("_left", default="nothing")
 _both_are_here = threading.Barrier(2)
+_may_go = threading.Event()
 
 
 def where(request: HttpRequest) -> HttpResponse:
@@ -37,6 +38,11 @@ def meet(request: HttpRequest) -> HttpResponse:
     return HttpResponse("both")
 
 
+def wait(request: HttpRequest) -> HttpResponse:
+    _may_go.wait(timeout=10)
+    return HttpResponse("went")
+
+
 def echo(request: HttpRequest) -> HttpResponse:
     return HttpResponse(request.body)
 
@@ -50,7 +56,12 @@ async def native(request: HttpRequest) -> HttpResponse:
     return HttpResponse("async")
 
 
-urlpatterns = [path(view.__name__, view) for view in (where, leave, meet, echo, broken, native)]
+urlpatterns = [
+    *(path(view.__name__, view) for view in (where, leave, meet, echo, broken, native)),
+    path("api/wait", wait),
+    path("admin/wait", wait),
+    path("livez", where),
+]
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +135,31 @@ async def test_requests_are_worked_on_at_once(app: OneThread) -> None:
     both = await asyncio.gather(ask(app, "/meet"), ask(app, "/meet"))
 
     assert list(both) == [(200, b"both")] * 2
+
+
+async def test_what_waits_below_api_leaves_threads_for_the_rest() -> None:
+    app = OneThread(api_threads=2)
+    waiting = [asyncio.create_task(ask(app, "/api/wait")) for _ in range(3)]
+    waiting += [asyncio.create_task(ask(app, "/admin/wait"))]
+    await asyncio.sleep(0)
+    answers = [await ask(app, target) for target in ("/livez", "/where", "/livez")]
+    assert not any(task.done() for task in waiting)
+    _may_go.set()
+
+    assert [status for status, _ in answers] == [200, 200, 200]
+    assert await asyncio.gather(*waiting) == [(200, b"went")] * 4
+
+
+async def test_whether_it_answers_is_told_however_many_pages_wait() -> None:
+    _may_go.clear()
+    app = OneThread()
+    waiting = [asyncio.create_task(ask(app, "/admin/wait")) for _ in range(40)]
+    await asyncio.sleep(0)
+    status, thread = await ask(app, "/livez")
+    _may_go.set()
+
+    assert (status, thread) == (200, b"live_0")
+    assert await asyncio.gather(*waiting) == [(200, b"went")] * 40
 
 
 async def test_a_body_that_comes_in_parts_is_whole(app: OneThread) -> None:
