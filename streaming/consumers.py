@@ -90,15 +90,15 @@ class PriceConsumer:
         await here.ready()
         self._task = asyncio.current_task()
         line = line_of(send, self._end)
-        if here.count >= settings.WS_MAX_CONNECTIONS:
+        if here.is_stopping:
+            self._feed = here.visit(line)
+            here.dismiss(self._feed)
+        elif here.count >= settings.WS_MAX_CONNECTIONS:
             self._feed = _refuse(here, line, Code.FULL, "WS_MAX_CONNECTIONS", "This server is full")
         elif not self._is_let_in(here, scope):
             why = "Your address has many connections"
             limit = "WS_MAX_CONNECTIONS_PER_ADDRESS"
             self._feed = _refuse(here, line, Code.LIMIT, limit, why)
-        elif here.is_stopping:
-            self._feed = here.visit(line)
-            self._feed.end(Close.RESTARTING)
         else:
             self._feed = feed = here.join(line)
             self._manners = Manners(allowance(), _now())

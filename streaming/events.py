@@ -173,7 +173,7 @@ class _EventStream:
             feed.told = here.place
         feed.release()
         if here.is_stopping:
-            feed.end(Close.RESTARTING)
+            here.dismiss(feed)
 
     def _fail(self, feed: Feed, exc: ProtocolError) -> None:
         feed.put(error_frame(exc))

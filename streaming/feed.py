@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from streaming.protocol import Close, Frame, head
-from streaming.ticks import Place
+from streaming.ticks import UNKNOWN, Place
 
 # What is really written, made of a frame's text.
 Form = Callable[[str], Any]
@@ -84,6 +84,21 @@ class Share:
             self._made = form(self.text(prev_seq))
             self._prev_seq, self._form = prev_seq, form
         return self._made
+
+
+class Same(Share):
+    """A message that is the same for everybody, made once; it tells of no tick."""
+
+    __slots__ = ()
+
+    def __init__(self, frame: Frame) -> None:
+        super().__init__("", UNKNOWN, frame.text, moves=False)
+
+    def text(self, prev_seq: int) -> str:
+        return self.rest
+
+    def made(self, prev_seq: int, form: Form) -> Any:
+        return super().made(0, form)
 
 
 class Traffic:

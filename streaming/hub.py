@@ -12,12 +12,12 @@ import asyncio
 import itertools
 import logging
 import math
-import random
 import time
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 from django.conf import settings
@@ -34,7 +34,6 @@ from streaming.past import Past
 from streaming.protocol import (
     GROUP,
     Close,
-    Frame,
     Notice,
     NoticeFrame,
     Snapshot,
@@ -44,7 +43,7 @@ from streaming.protocol import (
     stamp,
 )
 from streaming.registry import Registry, Tick
-from streaming.stopping import say_goodbye_first
+from streaming.stopping import goodbye, say_goodbye_first
 from streaming.ticks import UNKNOWN, Place
 
 logger = logging.getLogger(__name__)
@@ -55,8 +54,6 @@ _HEARTBEAT_GRACE_S = 0.5
 _LAYER_TIMEOUT_S = 5.0
 _RETRY_S = 1.0
 _FIRST_LOOK_WITHIN_S = 1.0
-_COME_BACK_MS = (500, 5000)
-_PERHAPS_BACK_MS = (30_000, 60_000)
 _CLOSE_TRIES = 10
 _SWEEP_S = 1.0
 _SWEEP_MOST = 500  # of the oldest, at once
@@ -98,6 +95,7 @@ class Hub:
         self.is_listening = False
         self.is_stopping = False
         self.is_failed = False
+        self._returning = 0  # how many are sent away together
         now = self._loop.time()
         self._ticked_at = now
         self._quiet_since = now
@@ -202,12 +200,16 @@ class Hub:
         """Return what a subscriber should know who comes only now."""
         return [self._silence()] if self._is_silent else []
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Tell everyone that this server goes, and when to come back; nobody is let in any more."""
         self.is_stopping = True
-        for feed in list(self._registry.feeds):
-            feed.put(_goodbye(is_failed=self.is_failed))
-            feed.end(Close.GOING_AWAY if self.is_failed else Close.RESTARTING)
+        self._returning = self.count
+        await self._registry.each(self.dismiss)
+
+    def dismiss(self, feed: Feed) -> None:
+        """Tell one subscriber that this server goes, and when to come back."""
+        feed.put(goodbye(self._returning, is_failed=self.is_failed))
+        feed.end(Close.GOING_AWAY if self.is_failed else Close.RESTARTING)
 
     @property
     def has_said_goodbye(self) -> bool:
@@ -288,9 +290,9 @@ class Hub:
             await self._look()
         now = self._loop.time()
         if now >= self._silent_at():
-            self._fall_silent(now)
+            await self._fall_silent(now)
         if now >= self._heartbeat_at:
-            self._give_signs_of_life(now)
+            await self._give_signs_of_life(now)
 
     async def _look(self) -> None:
         """Read the snapshot key, and tell everyone if there is a newer tick."""
@@ -336,7 +338,7 @@ class Hub:
             self._is_silent = False
             logger.warning("the publisher is back")
         if snapshot.update_interval != self.interval_s:
-            self._change_cadence(snapshot.update_interval)
+            await self._change_cadence(snapshot.update_interval)
         _tell_listeners(tick.data.keys())
         self._ticks += 1
         if found.epoch == before.epoch:
@@ -345,10 +347,10 @@ class Hub:
             self._demand.renew()  # the leases may be gone with the count
             await self._registry.begin(self._tick, _NEW_EPOCH)
 
-    def _change_cadence(self, interval_s: int) -> None:
+    async def _change_cadence(self, interval_s: int) -> None:
         self.interval_s = interval_s
         self._demand.change_interval(interval_s)
-        self._notify(
+        await self._registry.notify(
             NoticeFrame(
                 code=Notice.CADENCE_CHANGED,
                 message=f"Ticks now come every {interval_s} s.",
@@ -356,7 +358,7 @@ class Hub:
             )
         )
 
-    def _give_signs_of_life(self, now: float) -> None:
+    async def _give_signs_of_life(self, now: float) -> None:
         # A tick that is about to come says the same and more.
         coming = self._ticked_at + self.interval_s
         if now < coming + _HEARTBEAT_GRACE_S and coming - now < _HEARTBEAT_GRACE_S:
@@ -365,9 +367,12 @@ class Hub:
         self._heartbeat_at = now + self._heartbeat_s
         beat = self.heartbeat()
         views = self._registry.views
-        for feed in list(self._registry.feeds):
+
+        def give(feed: Feed) -> None:
             view = views.get(feed)
             feed.put_heartbeat(view.beat(beat) if view else beat)
+
+        await self._registry.each(give)
 
     def heartbeat(self) -> Share:
         now = time.time()
@@ -380,13 +385,13 @@ class Hub:
     def _silent_at(self) -> float:
         return self._quiet_since + SILENT_AFTER * self.interval_s
 
-    def _fall_silent(self, now: float) -> None:
+    async def _fall_silent(self, now: float) -> None:
         """Say so once, and subscribe anew: the silence may be our own deafness."""
         self._quiet_since = now
         if not self._is_silent:
             self._is_silent = True
             logger.warning("no tick for %g intervals", SILENT_AFTER)
-            self._notify(self._silence())
+            await self._registry.notify(self._silence())
         self._listen()
 
     def _silence(self) -> NoticeFrame:
@@ -395,24 +400,37 @@ class Hub:
             message="No prices have been published for a while; those you have may be old.",
         )
 
-    def _notify(self, frame: Frame) -> None:
-        for feed in list(self._registry.feeds):
-            feed.put(frame)
-
     async def _sweep(self) -> None:
         """Look after those who do not read, and those who have been here for long."""
         while True:
             await asyncio.sleep(_SWEEP_S)
-            now = time.monotonic()
-            for feed in list(self.traffic.late):
-                if now - feed.late_since > settings.WS_SLOW_AFTER_S:
-                    feed.give_up()
-                    self.leave(feed)
-            for feed in list(itertools.islice(self._registry.feeds, _SWEEP_MOST)):
-                if now - feed.joined_at < settings.WS_MAX_AGE_S:
-                    break
-                feed.end(Close.TOO_OLD)
-                self.leave(feed)
+            try:
+                await self._sweep_once(time.monotonic())
+            except Exception:
+                logger.exception("the sweep stumbled and goes on")
+
+    async def _sweep_once(self, now: float) -> None:
+        def cut_if_slow(feed: Feed) -> None:
+            # It may have read meanwhile, or be gone.
+            late = self.traffic.late
+            if feed in late and now - feed.late_since > settings.WS_SLOW_AFTER_S:
+                self._close(feed, feed.give_up)
+
+        def retire(feed: Feed) -> None:
+            self._close(feed, partial(feed.end, Close.TOO_OLD))
+
+        await self._registry.each(cut_if_slow, self.traffic.late)
+        oldest = itertools.islice(self._registry.feeds, _SWEEP_MOST)
+        too_old = itertools.takewhile(
+            lambda feed: now - feed.joined_at >= settings.WS_MAX_AGE_S, oldest
+        )
+        await self._registry.each(retire, too_old)
+
+    def _close(self, feed: Feed, close: Callable[[], None]) -> None:
+        try:
+            close()
+        finally:
+            self.leave(feed)
 
     def _note_away(self, exc: Exception) -> None:
         if not self._is_away:
@@ -455,15 +473,6 @@ async def _end(tasks: set[asyncio.Task[None]], *, at_once: bool = True) -> None:
 
 
 _hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
-
-
-def _goodbye(*, is_failed: bool) -> NoticeFrame:
-    # Not all at once: another server has to take them.
-    after_ms = random.randint(*(_PERHAPS_BACK_MS if is_failed else _COME_BACK_MS))  # noqa: S311 (spreads load, keeps no secret)
-    message = "This server stops; connect again."
-    if is_failed:
-        message = "A part of this server failed: it stops, and does not come back by itself."
-    return NoticeFrame(code=Notice.STOPPING, message=message, retry_after_ms=after_ms)
 
 
 def hub() -> Hub:

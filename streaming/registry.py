@@ -13,13 +13,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from streaming.choices import View
-from streaming.feed import Feed, Share
+from streaming.feed import Feed, Same, Share
 from streaming.protocol import Close, Frame, WireQuote, entry, share
 from streaming.ticks import Place
 
 logger = logging.getLogger(__name__)
 
 _UNTOLD = "a subscriber could not be told of a tick, and is closed"
+_FAILED = "a subscriber could not be told something, and is closed"
 
 # So many are told before the event loop does other things: some milliseconds.
 _SLICE = 256
@@ -195,12 +196,12 @@ class Registry:
         finally:
             self._tell = None
 
-    async def begin(self, tick: Tick, notice: Frame) -> None:
+    async def begin(self, tick: Tick, frame: Frame) -> None:
         """Begin an epoch: a notice, and then all that each one follows."""
-        epoch = tick.place.epoch
+        epoch, notice = tick.place.epoch, Same(frame)
 
         def one(feed: Feed) -> None:
-            if feed.epoch == epoch:
+            if feed.is_ended or feed.epoch == epoch:
                 return
             feed.epoch = epoch
             view = self.views.get(feed)
@@ -215,21 +216,32 @@ class Registry:
 
         self._tell = one
         try:
-            for number, feed in enumerate(list(self.feeds), 1):
-                if not feed.is_ended:
-                    try:
-                        one(feed)
-                    except Exception:
-                        logger.exception(_UNTOLD)
-                        _give_up(feed)
-                if not number % _SLICE:
-                    await asyncio.sleep(0)
+            await self.each(one)
         finally:
             self._tell = None
 
+    async def notify(self, frame: Frame) -> None:
+        """Tell everyone the same."""
+        notice = Same(frame)
+        await self.each(lambda feed: feed.put(notice))
+
+    async def each(self, do: Callable[[Feed], None], feeds: Iterable[Feed] | None = None) -> None:
+        """Do something with each subscriber, or with some; one that fails is closed alone.
+
+        Some at a time: who leaves meanwhile has its turn too, and who comes has none.
+        """
+        for number, feed in enumerate(list(self.feeds if feeds is None else feeds), 1):
+            try:
+                do(feed)
+            except Exception:
+                logger.exception(_FAILED)
+                _give_up(feed)
+            if not number % _SLICE:
+                await asyncio.sleep(0)
+
 
 def _give_up(feed: Feed) -> None:
-    """Close the one subscriber that cannot be told of a tick; the others are told."""
+    """Close the one subscriber that cannot be told; the others are told."""
     try:
         feed.end(Close.INTERNAL_ERROR)
     except Exception:

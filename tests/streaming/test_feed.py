@@ -170,7 +170,7 @@ async def test_under_a_server_whose_send_hangs_the_application_ends(
     consumer: Any = PriceConsumer(knowing())
     serving = asyncio.create_task(consumer(scope, inbox.get, send))
     await until(lambda: hub.count == 1)
-    hub.stop()  # something must wait before anyone is late
+    await hub.stop()  # something must wait before anyone is late
 
     async with asyncio.timeout(20):
         await serving
