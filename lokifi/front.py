@@ -65,6 +65,7 @@ def in_front_of(app: App, *, refusing: App) -> FrontCache:
         refuse=refusing,
         beside=known.find,
         question=_question,
+        readdressed=_readdressed,
     )
 
     def drop(symbols: Collection[str]) -> None:
@@ -132,6 +133,12 @@ def _request_id(fields: Fields) -> list[Header]:
         # As long as a UUID, and made in a tenth of the time; it keeps no secret.
         given = b"%032x" % random.getrandbits(128)
     return [(b"x-request-id", given)]
+
+
+def _readdressed(body: bytes, before: list[Header], now: list[Header]) -> bytes:
+    """Return a problem with another request's id; a quote in any of its texts is escaped."""
+    old, new = (b'"request_id":"%b"' % dict(ids)[b"x-request-id"] for ids in (before, now))
+    return body.replace(old, new)
 
 
 def _count(hits: Mapping[str, int]) -> None:

@@ -15,9 +15,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
-from prices.errors import ClientLimitError, PricesError, UpstreamError
+from prices.errors import ClientLimitError, InvalidParameterError, PricesError, UpstreamError
 
 logger = logging.getLogger(__name__)
+
+# No longer than any Retry-After.
+FOR_ALL_S = 1
 
 CONTENT_TYPE = "application/problem+json"
 UDF = "/api/udf"
@@ -104,7 +107,16 @@ def _priced(request: HttpRequest, exc: PricesError) -> HttpResponse:
     response = problem(request, exc.http_status, exc.code, str(exc), **exc.extra)
     if isinstance(exc, UpstreamError | ClientLimitError):
         response["Retry-After"] = str(max(1, math.ceil(exc.retry_after_s)))
+    if "Surrogate-Capability" in request.headers and _is_for_all(exc):
+        # Nobody stores it; the cache in front gives it to all who ask the same just now.
+        response["Surrogate-Control"] = f"max-age={FOR_ALL_S}"
     return response
+
+
+def _is_for_all(exc: PricesError) -> bool:
+    """Return whether an error tells of what is asked, not of who asks: what it may, or how much."""
+    is_of_the_client = isinstance(exc, ClientLimitError | InvalidParameterError)
+    return not is_of_the_client and "explain" not in exc.extra
 
 
 def _of_rest_framework(request: HttpRequest, exc: exceptions.APIException) -> HttpResponse:

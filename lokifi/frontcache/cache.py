@@ -12,6 +12,7 @@ from typing import Any
 from lokifi.frontcache import wire
 from lokifi.frontcache.capture import Capture, lowered, without_internals
 from lokifi.frontcache.copies import Copy, Form, compressed, varied
+from lokifi.frontcache.errors import Errors
 from lokifi.frontcache.flights import Flight, Flights
 from lokifi.frontcache.rules import (
     Fields,
@@ -37,6 +38,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 # What is known of a plain GET without the application, and for how long; or None.
 Beside = Callable[[Scope, Fields], Awaitable[tuple[Copy, Life] | None]]
+# A body with what it says of its request's own headers, from those of one to another's.
+Readdressed = Callable[[bytes, list[Header], list[Header]], bytes]
 
 # Requests with one of these ask for more than the answer itself.
 _UNUSUAL = frozenset(
@@ -77,7 +80,7 @@ class FrontCache:
     once. `refuse` answers `only-if-cached` where there is no copy. `beside` is asked before
     the application is: a store that several processes share. `question` tells what is asked
     where other queries ask the same, else None: who asks the same waits for one answer, and so
-    do all who take `usual_type`.
+    do all who take `usual_type`. An error that holds for all is given to each `readdressed`.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class FrontCache:
         on_first_copy: Callable[[], None] = lambda: None,
         refuse: App | None = None,
         beside: Beside | None = None,
+        readdressed: Readdressed = lambda body, before, now: body,
         question: Callable[[Scope], Hashable] = lambda scope: None,
         usual_type: bytes = b"application/json",
     ) -> None:
@@ -103,12 +107,14 @@ class FrontCache:
         self._on_first_copy: Callable[[], None] | None = on_first_copy
         self._refuse = refuse or _bare_refusal
         self._beside = beside
+        self._readdressed = readdressed
         self._question = question
         self._usual_type = usual_type
         self.shelf = Shelf(max_bytes)
         self._copies = self.shelf.copies
         self._forks: dict[Key, tuple[bytes, ...]] = {}
         self._flights = Flights()
+        self._errors = Errors()
         self._hits: dict[str, int] = {}
         self._is_reporting = False
         self._renewals: set[asyncio.Task[None]] = set()
@@ -159,11 +165,13 @@ class FrontCache:
         """Drop what bears one of these tags; what is being fetched now is not kept under it."""
         self.shelf.purge(tags)
         self._flights.purge(tags)
+        self._errors.clear()
 
     def clear(self) -> None:
         """Drop everything; what is being fetched now is not kept."""
         self.shelf.clear()
         self._flights.clear()
+        self._errors.clear()
 
     # --- Requests that need thought --------------------------------------------------------
 
@@ -187,12 +195,16 @@ class FrontCache:
                 await self._refuse(scope, receive, send)
                 return
             place = self._waiting_place(scope, key, fields)
+            error = None if asked.max_age_s == 0 else self._errors.get(place)
+            if error is not None and _suits(error, fields):
+                await self._repeat(error, scope, send, fields)
+                return
             flight = self._flights.get(place)
             if flight is None or not self.shelf.max_bytes or self._flights.is_alone(place):
                 begun = self._flights.begin(place)
                 await self._lead(scope, receive, send, fields, key, begun)
                 return
-            landed = await asyncio.shield(flight.landed)
+            landed = await self._flights.wait_for(flight)
             if landed is not None and _suits(landed, fields):
                 await self._give(landed, scope, send, fields, _mark(landed))
                 return
@@ -240,6 +252,9 @@ class FrontCache:
     async def _give(
         self, copy: Copy, scope: Scope, send: Send, fields: Fields, mark: Header
     ) -> None:
+        if copy.status >= 400 and not copy.life_s:
+            await self._repeat(copy, scope, send, fields)
+            return
         form = await self._form(copy, fields)
         copy.uses += 1
         self._hits[copy.kind] = self._hits.get(copy.kind, 0) + copy.weight
@@ -249,6 +264,13 @@ class FrontCache:
         extra = [*self._per_request(fields), age, mark]
         await _send(send, copy.status, form, extra, scope["method"], fields.get(b"if-none-match"))
 
+    async def _repeat(self, error: Copy, scope: Scope, send: Send, fields: Fields) -> None:
+        """Give an error that another request was given, as this one's own."""
+        own = self._per_request(fields)
+        body = self._readdressed(error.plain.body, error.own, own)
+        form = Form.of([pair for pair in error.plain.head if pair[0] != b"content-length"], body)
+        await _send(send, error.status, form, own, scope["method"], None)
+
     # --- What the application is asked for ---------------------------------------------------
 
     async def _lead(
@@ -257,6 +279,9 @@ class FrontCache:
         """Ask the application, for everybody who comes meanwhile."""
         try:
             await self._fetch(scope, receive, send, fields, key, flight)
+        except Exception as exc:
+            self._flights.land(flight, exc)
+            raise
         finally:
             self._flights.land(flight, None)
 
@@ -280,7 +305,11 @@ class FrontCache:
             return  # It was sent as it came, or the client left before there was anything.
         # Before anything is waited for: who comes while this is sent asks or finds for himself.
         kept = self._keep(copy, capture.life, fields, key, flight)
-        if kept is None and not capture.is_passing:
+        if kept is None and capture.life.error_s:
+            kept = copy
+            if self.shelf.max_bytes and flight.is_undisturbed:
+                self._errors.put(flight.place, copy, capture.life.error_s)
+        elif kept is None and not capture.is_passing:
             self._flights.note_alone(flight.place)
         self._flights.land(flight, kept)
         form = await self._form(copy, fields)
@@ -433,7 +462,8 @@ def _suits(copy: Copy, fields: Fields) -> bool:
     """Return whether what another request for the same was answered answers this one too."""
     accept = fields.get(b"accept")
     is_same = copy.key[_KEY_PARTS:] == varied(fields, copy.vary)
-    return is_same and (not accept or names(accept, copy.media_type))
+    # Who can read our answers can read our errors, whatever type these have.
+    return is_same and (not accept or copy.status >= 400 or names(accept, copy.media_type))
 
 
 def _mark(copy: Copy) -> Header:

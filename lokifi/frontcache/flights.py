@@ -14,6 +14,10 @@ _ALONE_S = 1.0
 _MOST_ALONE = 1024
 
 
+class LeaderFailedError(Exception):
+    """The application failed at a request, and with it at all who waited for that one."""
+
+
 class Flight:
     """One request that is with the application, and what those who wait for it get."""
 
@@ -22,10 +26,16 @@ class Flight:
     def __init__(self, place: Key) -> None:
         self.place = place
         # The copy; None where this answer is nobody else's.
-        self.landed: asyncio.Future[Copy | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.landed: asyncio.Future[Copy | Exception | None] = loop.create_future()
         # What was dropped from the shelf since it began; void: all of it.
         self.purged: set[str] = set()
         self.is_void = False
+
+    @property
+    def is_undisturbed(self) -> bool:
+        """Whether nothing was dropped since it began."""
+        return not self.is_void and not self.purged
 
     def may_be_kept(self, copy: Copy) -> bool:
         return not self.is_void and self.purged.isdisjoint(copy.tags)
@@ -54,7 +64,14 @@ class Flights:
         self._waited.setdefault(place, flight)
         return flight
 
-    def land(self, flight: Flight, copy: Copy | None) -> None:
+    async def wait_for(self, flight: Flight) -> Copy | None:
+        """Return what is for all who wait. Raises LeaderFailedError where the application did."""
+        landed = await asyncio.shield(flight.landed)
+        if isinstance(landed, Exception):
+            raise LeaderFailedError from landed
+        return landed
+
+    def land(self, flight: Flight, copy: Copy | Exception | None) -> None:
         """Give those who wait what is for all of them; from now on nobody waits for this one."""
         self._in_air.discard(flight)
         if self._waited.get(flight.place) is flight:

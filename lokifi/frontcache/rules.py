@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -121,6 +121,8 @@ class Life:
     may_be_kept: bool
     fresh_s: float
     stale_s: float = 0.0
+    # For how long an error that nobody may store holds for all who ask the same.
+    error_s: float = 0.0
 
 
 _PRIVATE = Life(is_public=False, may_be_kept=False, fresh_s=0.0)
@@ -132,13 +134,15 @@ def life(status: int, fields: Fields) -> Life:
     Only what says of itself that it is public, and for how long, is kept. Past
     `fresh_s` of 0 a public answer may still be given to all who wait for it now.
     `Surrogate-Control` speaks to the cache in front of the application alone, and
-    its `no-store` says: not this answer, though the next may do.
+    its `no-store` says: not this answer, though the next may do. Its `max-age` beside an
+    error that is not to be stored says for how long that is news for all alike.
     """
     said = directives(fields.get(b"cache-control", b""))
-    is_ours = b"public" in said and not said.keys() & {b"no-store", b"private", b"no-cache"}
-    if not is_ours or b"set-cookie" in fields or b"*" in fields.get(b"vary", b""):
+    if b"set-cookie" in fields or b"*" in fields.get(b"vary", b""):
         return _PRIVATE
     to_us = directives(fields.get(b"surrogate-control", b""))
+    if b"public" not in said or said.keys() & {b"no-store", b"private", b"no-cache"}:
+        return _of_an_error(to_us) if status >= 400 else _PRIVATE
     if status < 200 or status in _NOT_WHOLE or b"no-store" in to_us:
         return _PRIVATE
     limits = (to_us.get(b"max-age"), said.get(b"s-maxage"), said.get(b"max-age"))
@@ -152,6 +156,11 @@ def life(status: int, fields: Fields) -> Life:
     is_strict = said.keys() & {b"must-revalidate", b"proxy-revalidate", b"s-maxage"}
     stale_s = 0 if is_strict else seconds(said.get(b"stale-while-revalidate")) or 0
     return Life(is_public=True, may_be_kept=True, fresh_s=fresh_s, stale_s=stale_s)
+
+
+def _of_an_error(to_us: Mapping[bytes, bytes]) -> Life:
+    error_s = 0 if b"no-store" in to_us else seconds(to_us.get(b"max-age")) or 0
+    return replace(_PRIVATE, error_s=min(error_s, NEGATIVE_S)) if error_s else _PRIVATE
 
 
 def is_passing(fields: Fields) -> bool:

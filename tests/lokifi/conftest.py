@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lokifi.frontcache import cache, capture, shelf
+from lokifi.frontcache import cache, capture, errors, flights, shelf
 from tests.lokifi.browsing import ELSEWHERE, foreign, trouble
 from tests.lokifi.site import Site
 
@@ -21,9 +21,8 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Let so many seconds pass for the cache."""
 
     def pass_s(seconds: float) -> None:
-        for module in (cache, capture):
+        for module in (cache, capture, errors, flights, shelf):
             monkeypatch.setattr(module, "monotonic", lambda: monotonic() + seconds)
-        monkeypatch.setattr(shelf, "monotonic", lambda: monotonic() + seconds)
 
     return pass_s
 

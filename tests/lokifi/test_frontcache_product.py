@@ -347,6 +347,25 @@ def test_a_request_with_more_headers_than_anyone_needs_is_refused(
     assert line.ask(f"{ROOT}/BTC").status == 200
 
 
+@pytest.mark.parametrize("headers", [{}, {"X-Request-ID": "not_found"}], ids=str)
+def test_an_error_that_was_asked_for_before_bears_the_id_of_its_own_request(
+    pair: Pair, connect: Connect, headers: dict[str, str]
+) -> None:
+    line, target = connect(pair.front), f"{ROOT}/NOPE9"
+    line.ask(target, headers=headers)
+    errors = [line.ask(target) for _ in range(2)]
+    bodies = [json.loads(error.body) for error in errors]
+
+    assert {(one["status"], one["code"]) for one in bodies} == {(404, "unknown_symbol")}
+    ids = [one.pop("request_id") for one in bodies]
+    assert ids == [error.header("x-request-id") for error in errors]
+    assert len(set(ids)) == 2
+    assert bodies[0] == bodies[1] == dict(bodies[0], instance=target)
+    assert [error.header("content-length") for error in errors] == [
+        str(len(error.body)) for error in errors
+    ]
+
+
 def spoken(port: int, said: bytes) -> bytes:
     """Return all that comes back on a connection within a second."""
     with closing(socket.create_connection(("127.0.0.1", port), timeout=1)) as connection:

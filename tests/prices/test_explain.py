@@ -106,6 +106,25 @@ def test_an_error_tells_who_was_asked(staff: Client, sandbox: Sandbox, settings:
     assert "explain" not in problem(get("/ETH"), 503, "upstream_unavailable")
 
 
+def test_what_an_error_tells_staff_is_for_nobody_else_though_the_error_itself_is(
+    staff: Client, sandbox: Sandbox, settings: Any
+) -> None:
+    settings.PRICE_CHAINS = {**settings.PRICE_CHAINS, "coin_quotes": ["coingecko"]}
+    sandbox.fault("status", source="coingecko", status=500)
+    cache_in_front = {"Surrogate-Capability": 'front="Surrogate/1.0"'}
+
+    def marked(**query: str) -> bool:
+        answer = staff.get(f"{ROOT}/ETH", query, headers=cache_in_front)
+        assert answer["Cache-Control"] == "no-store"
+        return answer.headers.get("Surrogate-Control") == "max-age=1"
+
+    assert marked()
+    assert not marked(explain="1")
+    refused = Client().get(f"{ROOT}/ETH", {"explain": "1"}, headers=cache_in_front)
+    assert (refused.status_code, "Surrogate-Control" in refused) == (400, False)
+    assert "Surrogate-Control" not in staff.get(f"{ROOT}/ETH")
+
+
 def test_it_is_kept_by_no_cache_and_by_nobody_s_copy(staff: Client) -> None:
     response = staff.get(f"{ROOT}/BTC", {"explain": "1"})
 
