@@ -11,7 +11,7 @@ from typing import Any
 
 from lokifi.frontcache import wire
 from lokifi.frontcache.capture import Capture, lowered, without_internals
-from lokifi.frontcache.copies import Copy, Form, compressed, varied
+from lokifi.frontcache.copies import Copy, Form, compressed
 from lokifi.frontcache.errors import Errors
 from lokifi.frontcache.flights import Flight, Flights
 from lokifi.frontcache.rules import (
@@ -26,7 +26,7 @@ from lokifi.frontcache.rules import (
     ordered,
     wish,
 )
-from lokifi.frontcache.shelf import Key, Shelf
+from lokifi.frontcache.shelf import Key, Shelf, placed
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,6 @@ _STALE = (b"x-cache", b"STALE")
 # A longer body is compressed beside the event loop.
 _ZIP_ASIDE = 64 * 1024
 _REPORT_EVERY_S = 5.0
-_MOST_FORKS = 4096
 # Longer addresses are nobody's but their maker's, and nothing of them is held.
 _LONGEST_KEY = 8192
 # Path, query, Host, scheme and root path; behind them is what an answer varies by.
@@ -112,7 +111,6 @@ class FrontCache:
         self._usual_type = usual_type
         self.shelf = Shelf(max_bytes)
         self._copies = self.shelf.copies
-        self._forks: dict[Key, tuple[bytes, ...]] = {}
         self._flights = Flights()
         self._errors = Errors()
         self._hits: dict[str, int] = {}
@@ -188,7 +186,7 @@ class FrontCache:
             return
         key = (key[0], ordered(scope["query_string"]), *key[2:])
         while True:
-            copy = self._copies.get(self._place(key, fields))
+            copy = self._copies.get(self.shelf.place(key, fields))
             if copy is not None and await self._serve(copy, scope, send, fields, asked, key):
                 return
             if asked.only_if_cached:
@@ -209,11 +207,6 @@ class FrontCache:
                 await self._give(landed, scope, send, fields, _mark(landed))
                 return
 
-    def _place(self, key: Key, fields: Fields) -> Key:
-        """Return where the answer to a request lies, as far as is known what it varies by."""
-        fork = self._forks.get(key)
-        return (*key, *varied(fields, fork)) if fork else key
-
     def _waiting_place(self, scope: Scope, key: Key, fields: Fields) -> Key:
         """Return where those wait who are likely to be given one answer.
 
@@ -225,7 +218,7 @@ class FrontCache:
         accept = fields.get(b"accept")
         odd = None if not accept or names(accept, self._usual_type) else accept
         question = self._question(scope)
-        path, query, *rest = self._place(key, fields)
+        path, query, *rest = self.shelf.place(key, fields)
         return (path, query if question is None else question, odd, *rest)
 
     async def _serve(
@@ -340,25 +333,13 @@ class FrontCache:
     ) -> Copy | None:
         """Keep an answer where that is allowed; return it where it is for all who wait for it."""
         is_newest = self.shelf.note(copy.tags)
-        copy.key = place = (*key, *varied(fields, copy.vary))
-        if life.may_be_kept and is_newest and flight.may_be_kept(copy):
-            self._note_fork(key, copy)
-            if self.shelf.put(place, copy) and self._on_first_copy is not None:
-                first, self._on_first_copy = self._on_first_copy, None
-                first()
+        copy.key = place = placed(key, copy.vary, fields)
+        may_be_kept = life.may_be_kept and is_newest and flight.may_be_kept(copy)
+        is_kept = may_be_kept and self.shelf.put(place, copy, key)
+        if is_kept and self._on_first_copy is not None:
+            first, self._on_first_copy = self._on_first_copy, None
+            first()
         return copy if is_newest and life.is_public else None
-
-    def _note_fork(self, key: Key, copy: Copy) -> None:
-        """Note what an answer varies by; what lay where it would be looked for no more goes."""
-        if self._forks.get(key, ()) == copy.vary:
-            return
-        if copy.vary:
-            if len(self._forks) >= _MOST_FORKS:
-                self._forks.clear()
-            self._forks[key] = copy.vary
-            self.shelf.drop(key)
-        else:
-            del self._forks[key]
 
     def _renew(self, scope: Scope, fields: Fields, key: Key, place: Key) -> None:
         """Ask the application for a newer answer, with nobody waiting for it."""
@@ -461,7 +442,7 @@ async def _send(
 def _suits(copy: Copy, fields: Fields) -> bool:
     """Return whether what another request for the same was answered answers this one too."""
     accept = fields.get(b"accept")
-    is_same = copy.key[_KEY_PARTS:] == varied(fields, copy.vary)
+    is_same = copy.key == placed(copy.key[:_KEY_PARTS], copy.vary, fields)
     # Who can read our answers can read our errors, whatever type these have.
     return is_same and (not accept or copy.status >= 400 or names(accept, copy.media_type))
 

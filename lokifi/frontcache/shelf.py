@@ -13,7 +13,8 @@ from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from time import monotonic
 
-from lokifi.frontcache.copies import Copy
+from lokifi.frontcache.copies import Copy, varied
+from lokifi.frontcache.rules import Fields
 
 Key = tuple[Hashable, ...]
 
@@ -22,8 +23,25 @@ _MOST_USES = 3
 # How many keys are remembered after they left the small queue, and how many versions of tags.
 _GHOSTS = 4096
 _VERSIONS = 4096
-# Bytes of a key's own objects, beside those of its words.
+# Bytes of a key's own objects, beside those of its words; and of what it takes to find a copy
+# that varies.
 _KEY_OVERHEAD = 600
+_FORK_OVERHEAD = 900
+
+
+def placed(key: Key, vary: tuple[bytes, ...], fields: Fields) -> Key:
+    """Return where the answer to a request lies that varies by these headers."""
+    return (*key, vary, *varied(fields, vary)) if vary else key
+
+
+class _Fork:
+    """What the answers to one key vary by, for as long as one of them is kept."""
+
+    __slots__ = ("places", "vary")
+
+    def __init__(self, vary: tuple[bytes, ...]) -> None:
+        self.vary = vary
+        self.places: set[Key] = set()
 
 
 class Shelf:
@@ -39,6 +57,9 @@ class Shelf:
         self._small_bytes = 0
         self._ghosts: OrderedDict[int, None] = OrderedDict()
         self._bearers: dict[str, set[Key]] = {}
+        # By key, and for each place where a copy that varies lies, the key.
+        self._forks: dict[Key, _Fork] = {}
+        self._keys: dict[Key, Key] = {}
         self._versions: OrderedDict[str, int] = OrderedDict()
 
     def __len__(self) -> int:
@@ -49,8 +70,18 @@ class Shelf:
         """How large one copy may be: no single answer empties the shelf."""
         return self.max_bytes // 8
 
-    def put(self, key: Key, copy: Copy) -> bool:
-        """Keep a copy in place of an older one; return False where it is not to be kept."""
+    def place(self, key: Key, fields: Fields) -> Key:
+        """Return where the answer to a request lies, as far as is known what it varies by."""
+        fork = self._forks.get(key)
+        return placed(key, fork.vary, fields) if fork is not None else key
+
+    def put(self, key: Key, copy: Copy, asked: Key | None = None) -> bool:
+        """Keep a copy in place of an older one; return False where it is not to be kept.
+
+        One that varies bears in `key` what it varies by; `asked` is the key without that.
+        """
+        asked = key if asked is None else asked
+        self._drop_unlike(asked, copy.vary)
         size = self._size(key, copy)
         was_large = key in self._large
         before = self.copies.get(key)
@@ -72,8 +103,20 @@ class Shelf:
         self.bytes += size
         for tag in copy.tags:
             self._bearers.setdefault(tag, set()).add(key)
+        if copy.vary:
+            self._forks.setdefault(asked, _Fork(copy.vary)).places.add(key)
+            self._keys[key] = asked
         self._make_room()
         return key in self.copies
+
+    def _drop_unlike(self, asked: Key, vary: tuple[bytes, ...]) -> None:
+        """Drop what lies where it would be looked for no more, once an answer varies by these."""
+        fork = self._forks.get(asked)
+        if fork is not None and fork.vary != vary:
+            for place in list(fork.places):
+                self.drop(place)
+        if vary:
+            self.drop(asked)
 
     def grew(self, copy: Copy) -> None:
         """Count what was added to a copy, as another encoding of it."""
@@ -103,6 +146,15 @@ class Shelf:
             bearers.discard(key)
             if not bearers:
                 del self._bearers[tag]
+        if copy.vary:
+            self._drop_fork(key)
+
+    def _drop_fork(self, place: Key) -> None:
+        asked = self._keys.pop(place)
+        fork = self._forks[asked]
+        fork.places.discard(place)
+        if not fork.places:
+            del self._forks[asked]
 
     def purge(self, tags: Collection[str]) -> None:
         """Drop every copy that bears one of these tags."""
@@ -175,4 +227,6 @@ class Shelf:
     @staticmethod
     def _size(key: Key, copy: Copy) -> int:
         words = sum(len(part) for part in key if isinstance(part, str | bytes))
-        return copy.size + _KEY_OVERHEAD + words
+        # The key that leads to what varies may be another request's, of the same words.
+        fork = _FORK_OVERHEAD + words if copy.vary else 0
+        return copy.size + _KEY_OVERHEAD + words + fork

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import tracemalloc
 from time import monotonic
+from typing import Any
 
 import pytest
 
 from lokifi.frontcache.copies import Copy, compressed
 from lokifi.frontcache.rules import Life, ordered, seconds
-from lokifi.frontcache.shelf import Key, Shelf
+from lokifi.frontcache.shelf import Key, Shelf, placed
 from tests.lokifi.origin import PUBLIC, Origin, ask, front
 
 KEEP = Life(is_public=True, may_be_kept=True, fresh_s=60)
@@ -108,7 +109,69 @@ async def test_made_up_queries_headers_and_hosts_take_no_more_than_the_bound() -
         await ask(app, cache_control=f"max-age={number}, a={number}")
 
     assert app.shelf.bytes <= 200_000
+    assert not app.shelf._forks.keys() - set(app.shelf._keys.values())
     assert (len(app._flights), len(app._flights._alone_until)) == (0, 0)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("vary", ["", "Origin"])
+@pytest.mark.parametrize("cache_control", [PUBLIC, "no-store"])
+async def test_long_made_up_queries_take_no_more_memory_than_the_bound(
+    vary: str, cache_control: str
+) -> None:
+    """And than what is remembered of keys that went: numbers, 4,096 of them at most."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        headers = {"Cache-Control": cache_control, "Vary": vary}
+        if cache_control != PUBLIC:
+            headers["Surrogate-Control"] = "max-age=1"
+        status = 200 if cache_control == PUBLIC else 404
+        await Origin(headers=headers, status=status)(scope, receive, send)
+
+    app = front(answer, max_bytes=2**20)
+    tracemalloc.start()
+    try:
+        for number in range(400):
+            await ask(app, f"/api/x?{number}{'q' * 7900}", origin=f"https://{number}.example")
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert held_bytes < 2**20 + 500_000
+    if cache_control == PUBLIC:
+        assert app.shelf.bytes > 2**19
+
+
+@pytest.mark.asyncio
+async def test_a_flood_of_keys_leaves_what_is_used_and_varies_where_it_is_found() -> None:
+    origin = Origin(headers={"Cache-Control": PUBLIC, "Vary": "Origin"})
+    app = front(origin)
+    used = [f"/api/used-{number}" for number in range(20)]
+    for target in used * 3:
+        await ask(app, target)
+    for number in range(1000):
+        await ask(app, f"/api/x?{number}")
+    before = origin.count
+    for target in used:
+        assert (await ask(app, target)).headers["x-cache"] == "HIT"
+
+    assert origin.count == before
+
+
+def test_copies_that_vary_go_when_the_answer_varies_by_something_else() -> None:
+    def varying(*vary: bytes) -> Copy:
+        one = copy()
+        one.vary = vary
+        return one
+
+    shelf, asked, fields = Shelf(1_000_000), key("x"), {b"origin": b"a", b"accept": b"a"}
+    for vary in ((b"origin",), (b"accept",), (), (b"accept", b"origin")):
+        one = varying(*vary)
+        assert shelf.put(placed(asked, vary, fields), one, asked)
+        assert list(shelf.copies.values()) == [one]
+        assert shelf.copies[shelf.place(asked, fields)] is one
+    shelf.clear()
+    assert (shelf._forks, shelf._keys, shelf.bytes) == ({}, {}, 0)
 
 
 @pytest.mark.parametrize(
