@@ -101,7 +101,8 @@ class PriceConsumer:
             self._feed = _refuse(here, line, Code.LIMIT, limit, why)
         else:
             self._feed = feed = here.join(line)
-            self._manners = Manners(allowance(), _now())
+            shared = here.addresses.of(self._address)
+            self._manners = Manners(allowance(), _now(), shared)
             self._requests = Requests(self._lookup, feed, here, self._manners)
             feed.put(_welcome(here, scope), *here.notices())
 
@@ -145,7 +146,7 @@ class PriceConsumer:
         line = feed.line
         line.hold_back(True)
         try:
-            self._manners.message(_now())
+            self._allow(text)
             await self._requests.obey(protocol.parse(text, settings.WS_MAX_MESSAGE_BYTES))
         except ProtocolError as exc:
             self._scold(exc, feed)
@@ -158,6 +159,14 @@ class PriceConsumer:
         if len(feed) > MAX_UNREAD_ANSWERS:
             await feed.room(MAX_UNREAD_ANSWERS)
         line.hold_back(False)
+
+    def _allow(self, text: str | None) -> None:
+        """Count a message. Raises ProtocolError, with the message's id, where it comes too soon."""
+        try:
+            self._manners.message(_now())
+        except ProtocolError as exc:
+            exc.id = protocol.id_in(text, settings.WS_MAX_MESSAGE_BYTES)
+            raise
 
     def _scold(self, exc: ProtocolError, feed: Feed) -> None:
         feed.put(error_frame(exc))

@@ -110,10 +110,16 @@ class _EventStream:
             return _full("WS_MAX_CONNECTIONS", "This server is full")
         if not self._is_let_in(scope):
             return _full("WS_MAX_CONNECTIONS_PER_ADDRESS", "Your address has many connections")
+        now = asyncio.get_running_loop().time()
+        self._manners = Manners(allowance(), now, self._hub.addresses.of(self._address))
         if not 1 <= len(asked) <= settings.WS_MAX_SYMBOLS:
             return None  # The view refuses it.
         until = asyncio.get_running_loop().time() + _NAMES_WITHIN_S
-        found = await self._lookup.resolution(asked, until)
+        try:
+            found = await self._lookup.resolution(asked, until, self._manners)
+        except ProtocolError as exc:
+            log_once("WS_MAX_SYMBOLS")
+            return ClientLimitError(str(exc), retry_after_s=_whole_s(exc.retry_after_ms))
         if found is None:
             return UpstreamError("catalogue", "it could not be read just now", retry_after_s=5)
         if found.found:
@@ -158,8 +164,7 @@ class _EventStream:
         self._feed = feed = here.join(line_of(send, self._end))
         # A tick that comes before the answer is not about these symbols.
         feed.hold(feed.told)
-        manners = Manners(allowance(), asyncio.get_running_loop().time())
-        requests = Requests(self._lookup, feed, here, manners)
+        requests = Requests(self._lookup, feed, here, self._manners)
         try:
             await requests.obey(Command(Action.SUBSCRIBE, asked, since=since))
         except ProtocolError as exc:
@@ -255,6 +260,10 @@ def _no_body() -> Receive:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     return receive
+
+
+def _whole_s(ms: int | None) -> int:
+    return 1 + (ms or 0) // 1000
 
 
 def _full(setting: str, why: str) -> ClientLimitError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import deque
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -24,10 +25,20 @@ logger = logging.getLogger(__name__)
 # demand for some ticks after it was left.
 SYMBOLS_BURST = 2
 SYMBOLS_WINDOW_S = 60
+# Of one message so many names are looked up: as many times as symbols may be followed, or
+# this many at least. Twice that many may be asked for at once that nobody here has asked for
+# lately, whatever becomes of them, and in the long run so many in SYMBOLS_WINDOW_S.
+NAMES_BURST = 2
+NAMES_AT_LEAST = 100
 # Old ticks sent again to one connection: so many at once (all that are kept, twice), and
 # so many a second after that. Each is cut anew for its client.
 REPLAYED_BURST = 1200
 REPLAYED_PER_S = 10
+# All connections of one address together may have as much as so many of them.
+NAMES_OF_ADDRESS = 5
+REPLAYED_OF_ADDRESS = 10
+# Who has used something of it and gone is known for a while: coming anew gives nothing back.
+_MOST_GONE = 10_000
 
 
 class Recent:
@@ -45,25 +56,6 @@ class Recent:
         times = self._times = self._times if self._times is not None else deque(maxlen=self._most)
         times.append(now)
         return len(times) == times.maxlen and now - times[0] < self._window_s
-
-
-class Addresses:
-    """How many connections each address has."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-
-    def let_in(self, address: str, most: int) -> bool:
-        """Count one more connection, unless the address has `most` already."""
-        if self._counts[address] >= most:
-            return False
-        self._counts[address] += 1
-        return True
-
-    def let_go(self, address: str) -> None:
-        self._counts[address] -= 1
-        if not self._counts[address]:
-            del self._counts[address]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +98,95 @@ class Bucket:
             return 0.0
         return (tokens - self._held) / self._per_s
 
+    def give_back(self, tokens: float) -> None:
+        self._held = min(self._most, self._held + tokens)
+
+
+class Shared:
+    """What the connections of one address have in common."""
+
+    __slots__ = ("_names", "_replayed", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._names: Bucket | None = None
+        self._replayed: Bucket | None = None
+
+    @property
+    def is_used(self) -> bool:
+        return self._names is not None or self._replayed is not None
+
+    def names(self, allowance: Allowance, now: float) -> Bucket:
+        if self._names is None:
+            self._names = _names_bucket(allowance, NAMES_OF_ADDRESS, now)
+        return self._names
+
+    def replayed(self, now: float) -> Bucket:
+        if self._replayed is None:
+            self._replayed = _replay_bucket(REPLAYED_OF_ADDRESS, now)
+        return self._replayed
+
+
+class Addresses:
+    """How many connections each address has, and what they have used together."""
+
+    def __init__(self) -> None:
+        self._here: dict[str, Shared] = {}
+        self._gone: dict[str, Shared] = {}  # the first to go first
+
+    def let_in(self, address: str, most: int) -> bool:
+        """Count one more connection, unless the address has `most` already."""
+        shared = self._here.get(address)
+        if shared is None:
+            if most <= 0:
+                return False
+            shared = self._here[address] = self._gone.pop(address, Shared())
+        elif shared.count >= most:
+            return False
+        shared.count += 1
+        return True
+
+    def let_go(self, address: str) -> None:
+        shared = self._here[address]
+        shared.count -= 1
+        if shared.count:
+            return
+        del self._here[address]
+        if shared.is_used:
+            self._gone[address] = shared
+            if len(self._gone) > _MOST_GONE:
+                del self._gone[next(iter(self._gone))]
+
+    def of(self, address: str | None) -> Shared | None:
+        """Return what an address that was let in shares; None where there is no address."""
+        return None if address is None else self._here[address]
+
 
 class Manners:
-    """The message rate, the symbols taken up, and the mistakes of one connection."""
+    """The message rate, the symbols taken up, and the mistakes of one connection.
 
-    __slots__ = ("_messages", "_mistakes", "_refusals", "_replayed", "_symbols")
+    What makes work for others than its own client counts for its address too.
+    """
 
-    def __init__(self, allowance: Allowance, now: float) -> None:
+    __slots__ = (
+        "_allowance",
+        "_messages",
+        "_mistakes",
+        "_names",
+        "_refusals",
+        "_replayed",
+        "_shared",
+        "_symbols",
+    )
+
+    def __init__(self, allowance: Allowance, now: float, shared: Shared | None = None) -> None:
+        self._allowance = allowance
+        self._shared = shared
+        self._names: Bucket | None = None  # most ask for what others have asked for
         self._messages = Bucket(allowance.burst, allowance.messages / MESSAGE_WINDOW_S, now)
         most = allowance.symbols
         self._symbols = Bucket(most * SYMBOLS_BURST, most / SYMBOLS_WINDOW_S, now)
-        self._replayed = Bucket(REPLAYED_BURST, REPLAYED_PER_S, now)
+        self._replayed = _replay_bucket(1, now)
         self._refusals = Recent(MAX_REFUSALS, 60)
         # One more than is allowed is too many.
         self._mistakes = Recent(allowance.mistakes + 1, MISTAKES_WINDOW_S)
@@ -129,9 +199,33 @@ class Manners:
         """Count symbols taken up. Raises ProtocolError where they come too soon."""
         self._allow(self._symbols.take(count, now), "new symbols (WS_MAX_SYMBOLS)", now)
 
+    @property
+    def asker(self) -> Hashable:
+        """Whose turn it is when this connection's names are looked up: its address's."""
+        return self._shared or self
+
+    def names(self, count: int, now: float) -> None:
+        """Count names that have to be looked up. Raises ProtocolError where they come too soon."""
+        if count:
+            wait_s = _take_all(count, self._name_buckets(now), now)
+            self._allow(wait_s, "names that have to be looked up (WS_MAX_SYMBOLS)", now)
+
+    def give_back_names(self, count: int, now: float) -> None:
+        """Take back the count of names that were not looked up after all."""
+        for bucket in self._name_buckets(now) if count else ():
+            bucket.give_back(count)
+
+    def _name_buckets(self, now: float) -> list[Bucket]:
+        if self._names is None:
+            self._names = _names_bucket(self._allowance, 1, now)
+        shared = self._shared
+        return [self._names, *([shared.names(self._allowance, now)] if shared else [])]
+
     def may_replay(self, ticks: int, now: float) -> bool:
         """Count old ticks to be sent again; return whether they are not too many."""
-        return self._replayed.take(ticks, now) == 0
+        shared = self._shared
+        buckets = [self._replayed, *([shared.replayed(now)] if shared and ticks else [])]
+        return _take_all(ticks, buckets, now) == 0
 
     def _allow(self, wait_s: float, what: str, now: float) -> None:
         if wait_s > 0:
@@ -150,6 +244,31 @@ class Manners:
                 "Too many mistakes (WS_MAX_MISTAKES); connect again in a minute.",
                 close=Close.TOO_MUCH,
             )
+
+
+def most_names(symbols: int) -> int:
+    """Return how many names of one message are looked up where so many may be followed."""
+    return max(NAMES_AT_LEAST, 2 * symbols)
+
+
+def _names_bucket(allowance: Allowance, times: int, now: float) -> Bucket:
+    most = times * most_names(allowance.symbols)
+    return Bucket(most * NAMES_BURST, most / SYMBOLS_WINDOW_S, now)
+
+
+def _replay_bucket(times: int, now: float) -> Bucket:
+    return Bucket(times * REPLAYED_BURST, times * REPLAYED_PER_S, now)
+
+
+def _take_all(tokens: float, buckets: Sequence[Bucket], now: float) -> float:
+    """Take tokens of each; return 0, or in how many seconds one has enough, having taken none."""
+    for number, bucket in enumerate(buckets):
+        wait_s = bucket.take(tokens, now)
+        if wait_s:
+            for taken in buckets[:number]:
+                taken.give_back(tokens)
+            return wait_s
+    return 0.0
 
 
 _logged: set[str] = set()

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import close_old_connections
 
 from prices.answers import QuoteAnswer
-from prices.errors import InvalidSymbolError
+from prices.errors import InvalidSymbolError, UpstreamError
 from prices.services import quotes, spelling, symbols
 from prices.services.symbols import Resolution
+from streaming.limits import Manners
+from streaming.waiting import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +34,14 @@ T = TypeVar("T")
 _REMEMBERED_S = 5.0
 _STILL_GOOD_S = 30.0
 _MOST_NAMES = 20_000
+# What names nobody lists is remembered apart, so that made-up ones push no other out.
+_MOST_REJECTED = 5_000
+# More do not wait to be looked up: some bytes each, and who waits longer has gone away.
+_MOST_WAITING = 10_000
 # No symbol is longer, also as a coin's id with everything quoted (three characters for one).
 _LONGEST_NAME = 400
 # So many are asked for in one question, so that a flood of names holds nobody up for long.
-_ASKED_AT_ONCE = 5_000
+_ASKED_AT_ONCE = 2_000
 _NAMES_WITHIN_S = 5.0
 
 
@@ -44,14 +50,15 @@ class Threads:
 
     def __init__(self, name: str, size: int, waiting: int) -> None:
         self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
-        self._room = size + waiting
+        self._room = self._most = size + waiting
         self._is_failing = False
+        self._is_full = False
 
     async def run(self, call: Callable[[], T], until: float) -> T | None:
         """Return what the call gives; None where it fails or is not done by `until` (loop time)."""
         loop = asyncio.get_running_loop()
         if self._room <= 0:
-            logger.warning("too many calls wait for prices; a subscriber goes without")
+            self._note_full()
             return None
         self._room -= 1
         future = loop.run_in_executor(self._pool, _with_database, call)
@@ -61,8 +68,15 @@ class Threads:
             return None
         return future.result()
 
+    def _note_full(self) -> None:
+        if not self._is_full:
+            logger.warning("too many calls wait: subscribers go without; said once")
+        self._is_full = True
+
     def _done(self, future: asyncio.Future[T]) -> None:
         self._room += 1
+        if self._room * 2 >= self._most:  # not where one goes and the next one comes
+            self._is_full = False
         exc = None if future.cancelled() else future.exception()
         if exc is not None and not self._is_failing:
             logger.error("subscribers go without: asking failed; said once", exc_info=exc)
@@ -98,97 +112,192 @@ def literal(name: str) -> str:
     return f"{meant.kind}:{meant.ticker}" if meant.kind else meant.ticker
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What became of one question; None where nothing could be learnt."""
+
+    asked: Mapping[str, None]
+    found: Resolution | None
+    next: asyncio.Future[_Answer]
+
+
 class Names:
     """What names mean, remembered for a moment, and asked for together.
 
     When thousands connect within seconds they name the same symbols. Whoever comes
-    while a question is under way waits for the next one, which is for all of them.
+    while a question is under way waits for the next one, which is for all of them;
+    where there are too many names, askers have their turns.
     """
 
     def __init__(self, resolve: Callable[[Collection[str]], Resolution]) -> None:
         self._resolve = resolve
+        # Both: when to ask anew, and what it means; the one that was asked first is first.
         self._known: dict[str, tuple[float, Resolution]] = {}
-        self._wanted: dict[str, asyncio.Future[None]] = {}
-        self._under_way: asyncio.Task[None] | None = None
+        self._rejected: dict[str, tuple[float, str]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def resolution(self, names: Collection[str], until: float) -> Resolution | None:
-        """Return what names mean; None where that cannot be learnt by `until` (loop time)."""
+    async def resolution(
+        self, names: Collection[str], until: float, who: Manners | None = None
+    ) -> Resolution | None:
+        """Return what names mean; None where nothing of them can be learnt by `until` (loop time).
+
+        What alone cannot be learnt is rejected as `upstream_unavailable`.
+        Raises ProtocolError where `who` has had too many looked up.
+        """
+        self._settle()
         now = asyncio.get_running_loop().time()
-        too_long = [name for name in names if len(name) > _LONGEST_NAME]
-        names = [name for name in names if len(name) <= _LONGEST_NAME]
-        missing = []
-        for name in names:
-            kept = self._known.get(name)
-            if kept is None or now >= kept[0] + _STILL_GOOD_S:
-                missing.append(name)
-            elif now >= kept[0]:
-                self._ask(name)  # for those who come after
-        if missing:
-            asked = {self._ask(name) for name in missing}
-            _, late = await asyncio.wait(asked, timeout=max(0.0, until - now))
-            if late:
-                return None
-        found = self._all(names, now)
-        if found is not None:
-            found.rejected.update(dict.fromkeys(too_long, InvalidSymbolError.code))
-        return found
-
-    def _all(self, names: Collection[str], now: float) -> Resolution | None:
+        asker = None if who is None else who.asker
         whole = Resolution()
-        for name in names:
-            kept = self._known.get(name)
-            if kept is None or now >= kept[0] + _STILL_GOOD_S:
-                return None
-            one = kept[1]
-            whole.found.update(one.found)
-            whole.rejected.update(one.rejected)
-            whole.resolved.update(one.resolved)
-            whole.assets.update(one.assets)
+        missing = [name for name in names if not self._tell(name, whole, now, asker)]
+        if not missing:
+            return whole
+        new = {name for name in missing if not self._is_asked(name)}
+        if who is not None:
+            who.names(len(new), now)
+        late = await self._learnt(missing, whole, asker, until)
+        if who is not None:
+            who.give_back_names(len(new & late), now)
+        unlearnt = [n for n in missing if n not in whole.found and n not in whole.rejected]
+        if len(unlearnt) == len(names):
+            return None
+        whole.rejected.update(dict.fromkeys(unlearnt, UpstreamError.code))
         return whole
 
-    def _ask(self, name: str) -> asyncio.Future[None]:
+    def _settle(self) -> None:
+        """Begin anew where another event loop runs than before."""
         loop = asyncio.get_running_loop()
-        future = self._wanted.get(name)
-        if future is None or future.get_loop() is not loop:
-            future = self._wanted[name] = loop.create_future()
-        if self._under_way is None or self._under_way.done():
-            self._under_way = loop.create_task(self._learn())
-        return future
+        if self._loop is not loop:
+            self._loop = loop
+            self._waiting = Waiting(_MOST_WAITING)
+            self._under_way: dict[str, None] = {}
+            self._answer: asyncio.Future[_Answer] = loop.create_future()
+            self._task: asyncio.Task[None] | None = None
+
+    def _tell(self, name: str, whole: Resolution, now: float, asker: Hashable) -> bool:
+        """Add what is known of a name; return whether anything is."""
+        if len(name) > _LONGEST_NAME:
+            whole.rejected[name] = InvalidSymbolError.code
+            return True
+        accepted = self._known.get(name)
+        rejected = None if accepted else self._rejected.get(name)
+        renew_at = accepted[0] if accepted else rejected[0] if rejected else 0.0
+        if now >= renew_at + _STILL_GOOD_S:
+            return False
+        if accepted:
+            _add(accepted[1], whole)
+        elif rejected:
+            whole.rejected[name] = rejected[1]
+        if now >= renew_at and not self._is_asked(name):
+            self._waiting.put(asker, name)  # for those who come after
+            self._ask()
+        return True
+
+    def _is_asked(self, name: str) -> bool:
+        return name in self._under_way or name in self._waiting
+
+    async def _learnt(
+        self, names: Collection[str], whole: Resolution, asker: Hashable, until: float
+    ) -> set[str]:
+        """Add to `whole` what is learnt of names in time.
+
+        Return those that came into the queue and of which the catalogues then said nothing.
+        """
+        loop = asyncio.get_running_loop()
+        own = [n for n in names if n not in self._under_way and self._waiting.put(asker, n)]
+        left = [name for name in names if name in self._under_way] + own
+        failed: set[str] = set()
+        next_answer = self._answer
+        try:
+            self._ask()
+            while left:
+                await asyncio.wait({next_answer}, timeout=max(0.0, until - loop.time()))
+                if not next_answer.done():
+                    break
+                answer = next_answer.result()
+                told = [name for name in left if name in answer.asked]
+                failed.update(name for name in told if not _take(name, answer.found, whole))
+                left = [name for name in left if name not in answer.asked]
+                next_answer = answer.next
+        finally:
+            # Nobody is to be kept waiting by names for which nobody waits.
+            for name in own:
+                self._waiting.leave(asker, name)
+        return failed.union(left)
+
+    def _ask(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._learn())
 
     async def _learn(self) -> None:
-        while self._wanted:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
             # Whoever asks in this turn of the loop is in it too.
             await asyncio.sleep(0)
-            asked = dict(islice(self._wanted.items(), _ASKED_AT_ONCE))
-            for name in asked:
-                del self._wanted[name]
-            now = asyncio.get_running_loop().time()
-            found = await _for_names.run(partial(self._resolve, list(asked)), now + _NAMES_WITHIN_S)
-            if found is not None:
-                self._keep(asked, found)
-            for future in asked.values():
-                if not future.done():
-                    future.set_result(None)
+            now = loop.time()
+            taken = self._waiting.take(_ASKED_AT_ONCE)
+            # One may have been learnt meanwhile, for another asker.
+            self._under_way = {name: None for name in taken if not self._is_fresh(name, now)}
+            if self._under_way:
+                call = partial(self._resolve, list(self._under_way))
+                self._tell_all(await _for_names.run(call, now + _NAMES_WITHIN_S))
 
-    def _keep(self, names: Iterable[str], found: Resolution) -> None:
-        now = asyncio.get_running_loop().time()
+    def _is_fresh(self, name: str, now: float) -> bool:
+        kept = self._known.get(name) or self._rejected.get(name)
+        return kept is not None and now < kept[0]
+
+    def _tell_all(self, found: Resolution | None) -> None:
+        loop = asyncio.get_running_loop()
+        asked, self._under_way = self._under_way, {}
+        if found is not None:
+            self._keep(asked, found, loop.time() + _REMEMBERED_S)
+        answered, self._answer = self._answer, loop.create_future()
+        answered.set_result(_Answer(asked, found, self._answer))
+
+    def _keep(self, names: Iterable[str], found: Resolution, until: float) -> None:
         for name in names:
+            # Out first, so that the one that was asked first is the first.
+            self._known.pop(name, None)
+            self._rejected.pop(name, None)
             code = found.rejected.get(name)
-            if code is None and name not in found.found:
-                continue
-            # What may pass at any moment is for those who asked just now alone.
-            passes = code is not None and code.startswith("upstream")
-            until = now + _REMEMBERED_S if not passes else now + 0.05 - _STILL_GOOD_S
-            self._known.pop(name, None)  # so that the first one is the oldest
-            self._known[name] = (until, _one(name, found))
-        for name in list(islice(self._known, max(0, len(self._known) - _MOST_NAMES))):
-            del self._known[name]
+            if code is None and name in found.found:
+                self._known[name] = (until, _one(name, found))
+            elif code is not None and not _passes(code):
+                self._rejected[name] = (until, code)
+        _shorten(self._known, _MOST_NAMES)
+        _shorten(self._rejected, _MOST_REJECTED)
+
+
+def _shorten(kept: dict[str, Any], most: int) -> None:
+    """Leave the newest `most`."""
+    for name in list(islice(kept, max(0, len(kept) - most))):
+        del kept[name]
+
+
+def _passes(code: str) -> bool:
+    """Return whether a refusal may pass at any moment, and is for who asked just now alone."""
+    return code.startswith("upstream")
+
+
+def _take(name: str, found: Resolution | None, whole: Resolution) -> bool:
+    """Add what a question brought about a name; return whether the catalogues told."""
+    if found is None:
+        return False
+    if name in found.rejected:
+        whole.rejected[name] = found.rejected[name]
+        return not _passes(found.rejected[name])
+    if name in found.found:
+        _add(_one(name, found), whole)
+    return name in found.found
+
+
+def _add(one: Resolution, whole: Resolution) -> None:
+    whole.found.update(one.found)
+    whole.resolved.update(one.resolved)
+    whole.assets.update(one.assets)
 
 
 def _one(name: str, found: Resolution) -> Resolution:
-    """Return what a resolution of many says of one name."""
-    if name in found.rejected:
-        return Resolution(rejected={name: found.rejected[name]})
+    """Return what a resolution of many says of one name that it found."""
     symbol = found.found[name]
     return Resolution(
         found={name: symbol},
@@ -208,9 +317,11 @@ class Lookup:
     cached: Callable[[Collection[str]], dict[str, QuoteAnswer]] = quotes.cached
     fetch: Callable[[Collection[str]], dict[str, QuoteAnswer]] = _fetched
 
-    async def resolution(self, names: Collection[str], until: float) -> Resolution | None:
+    async def resolution(
+        self, names: Collection[str], until: float, who: Manners | None = None
+    ) -> Resolution | None:
         if self.resolve is None:
-            return await _names.resolution(names, until)
+            return await _names.resolution(names, until, who)
         return await _for_names.run(partial(self.resolve, names), until)
 
     async def held(self, wanted: Collection[str], until: float) -> dict[str, QuoteAnswer]:

@@ -176,6 +176,23 @@ def parse(text: str | None, max_bytes: int) -> Command:
         raise
 
 
+class _Identified(msgspec.Struct):
+    id: RequestId | None = None
+
+
+_identified = msgspec.json.Decoder(_Identified).decode
+
+
+def id_in(text: str | None, max_bytes: int) -> RequestId | None:
+    """Return the `id` of a message that is not heeded; None where it has none that is right."""
+    if text is None or len(text) > max_bytes:
+        return None
+    try:
+        return _request_id(_identified(text).id)
+    except (ValueError, RecursionError, ProtocolError):
+        return None
+
+
 def _check_size(text: str, max_bytes: int) -> None:
     # Characters are counted first: they cost nothing and are never more than the bytes.
     if len(text) > max_bytes or len(text.encode("utf-8", "surrogatepass")) > max_bytes:

@@ -18,7 +18,7 @@ from streaming import protocol
 from streaming.choices import View
 from streaming.feed import ROOM, Feed, Share
 from streaming.hub import Hub
-from streaming.limits import Manners, log_once
+from streaming.limits import Manners, log_once, most_names
 from streaming.lookup import Lookup, literal
 from streaming.protocol import (
     PLAIN,
@@ -34,8 +34,6 @@ from streaming.ticks import KEPT_S, Kept, Place
 
 # From the request to its snapshot a second may pass, and the way to the client counts too.
 ANSWER_WITHIN_S = 0.9
-# So many symbols of one message are looked up at least, however few may be followed.
-_NAMES_AT_LEAST = 100
 # Of what one connection may have waiting, replayed ticks take so much at most.
 _REPLAYED_SHARE = 0.25
 # A reader slower than the ticks would be behind for ever: after so many it has the newest.
@@ -76,7 +74,7 @@ class Requests:
         """Ask for all that has to be asked for; nothing of the subscriber changes meanwhile."""
         until = _now() + ANSWER_WITHIN_S
         names = self._readable(command.symbols)
-        found = await self._lookup.resolution(names, until) if names else None
+        found = await self._lookup.resolution(names, until, self._manners) if names else None
         accepted, rejected = self._sorted(command, found)
         symbols = list(dict.fromkeys(accepted.values()))
         self._manners.symbols(len(set(symbols) - self._feed.symbols), _now())
@@ -141,7 +139,7 @@ class Requests:
 
     def _readable(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return as many names as are worth looking up for one connection."""
-        return names[: max(_NAMES_AT_LEAST, 2 * settings.WS_MAX_SYMBOLS)]
+        return names[: most_names(settings.WS_MAX_SYMBOLS)]
 
     def _sorted(
         self, command: Command, found: Resolution | None
@@ -277,7 +275,7 @@ class Requests:
         feed = self._feed
         until = _now() + ANSWER_WITHIN_S
         names = self._readable(command.symbols)
-        found = await self._lookup.resolution(names, until) if names else None
+        found = await self._lookup.resolution(names, until, self._manners) if names else None
         meant = found.found if found else {}
         symbols: list[str] = []
         for name in names:

@@ -8,8 +8,11 @@ import pytest
 from pytest_django import Settings
 
 from prices.services.symbols import Resolution
-from streaming.lookup import Lookup
+from streaming.limits import Manners
+from streaming.lookup import Lookup, Names
 from tests.streaming.sockets import client, knowing, resolve
+
+ACTIONS = ["subscribe", "unsubscribe", "subscribe"]
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("hub")]
 
@@ -46,6 +49,36 @@ async def test_too_many_messages_are_refused_and_then_end_the_connection(
         assert [m.get("code", m["type"]) for m in got] == ["pong", "pong"] + ["rate_limited"] * 3
         assert 0 < got[2]["retry_after_ms"] <= 10_001
         assert await socket.closed() == 4429
+
+
+async def test_a_message_that_was_not_heeded_is_known_by_its_id(settings: Settings) -> None:
+    settings.WS_MESSAGE_BURST = settings.WS_MAX_MESSAGES = 1
+    async with client() as socket:
+        await socket.ask("ping")
+        for text in ('{"action":"ping","id":"a7"}', '{"id":{},"action":1}', '{"id":7,'):
+            await socket.socket.send_to(text_data=text)
+
+        got = [await socket.receive() for _ in range(3)]
+
+    assert [m["code"] for m in got] == ["rate_limited"] * 3
+    assert [m.get("id") for m in got] == ["a7", None, None]
+
+
+async def test_a_flood_of_made_up_names_is_refused_and_then_ends_the_connection(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WS_MAX_SYMBOLS = 10
+    monkeypatch.setattr("streaming.lookup._names", Names(resolve))
+    async with client(Lookup(), address="198.51.100.7") as socket:
+        for number in range(4):
+            names = [f"NONE{number}X{n}" for n in range(50)]
+            assert (await socket.subscribe(*names))[0]["rejected"][names[0]] == "unknown_symbol"
+        unheard = [f"OTHER{n}" for n in range(50)]
+        refused = [await socket.ask(action, *unheard, id=9) for action in ACTIONS]
+        code = await socket.closed()
+
+    assert [(m["code"], m["id"]) for m in refused] == [("rate_limited", 9)] * 3
+    assert code == 4429
 
 
 async def test_too_many_mistakes_end_the_connection(settings: Settings) -> None:
@@ -105,7 +138,9 @@ async def test_our_own_fault_is_told_as_such_and_ends_the_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken(Lookup):
-        async def resolution(self, names: Collection[str], until: float) -> Resolution | None:
+        async def resolution(
+            self, names: Collection[str], until: float, who: Manners | None = None
+        ) -> Resolution | None:
             raise RuntimeError("a fault of ours")
 
     async with client(Broken()) as socket:
