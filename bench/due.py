@@ -43,7 +43,7 @@ def due(how: How) -> Row:
         "ticks": len(delays),
         "symbols": statistics.median(counts or [0]),
         "median_ms": round(statistics.median(delays or [0]), 2),
-        "p90_ms": round(percentile(delays, 0.9), 2),
+        "p90_ms": round(percentile(delays or [0], 0.9), 2),
     }
     row.judge_least("symbols in the tick", row.table["worker"]["symbols"], _SYMBOLS)
     row.judge("due to published, median", row.table["worker"]["median_ms"], 25, "ms")

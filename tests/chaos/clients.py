@@ -82,12 +82,23 @@ class Client(asyncio.Protocol):
 
     # --- What a scenario does ------------------------------------------------------
 
-    async def open(self, port: int, path: str = PATH, within_s: float = 30, **more: Any) -> Client:
-        """Connect and wait for the welcome, and where there are symbols for the answer."""
+    async def open(
+        self,
+        port: int,
+        path: str = PATH,
+        within_s: float = 30,
+        address: str = "127.0.0.1",
+        **more: Any,
+    ) -> Client:
+        """Connect and wait for the welcome, and where there are symbols for the answer.
+
+        `address` is one of 127.0.0.0/8: the server counts it as another client's.
+        """
         self.request = wire.handshake("127.0.0.1", port, path, **more)
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(within_s):
-            await loop.create_connection(lambda: self, "127.0.0.1", port)
+            whence = (address, 0)
+            await loop.create_connection(lambda: self, "127.0.0.1", port, local_addr=whence)
             answer = self.subscribed if self.symbols else self.welcomed
             several: set[asyncio.Future[Any]] = {answer, self.gone}
             await asyncio.wait(several, return_when=asyncio.FIRST_COMPLETED)

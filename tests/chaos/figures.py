@@ -45,9 +45,12 @@ def told(what: str, value: object, unit: str = "") -> Figure:
 
 
 def percentile(values: list[float], part: float) -> float:
-    """Return the value that `part` of them do not exceed; 0 without any."""
+    """Return the value that `part` of them do not exceed.
+
+    Without any it is infinite: what was not measured is within no mark.
+    """
     if not values:
-        return 0.0
+        return float("inf")
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
 

@@ -7,13 +7,15 @@ import json
 import random
 import time
 from collections import Counter
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
-from itertools import pairwise
+from itertools import count, pairwise
+from typing import Any
 
 from bench import wire
 from streaming.demand import WANTED
 from tests.chaos.clients import Client, Swarm, until
-from tests.chaos.figures import Figure, at_most, exactly, percentile, told, within
+from tests.chaos.figures import Figure, at_least, at_most, exactly, percentile, told, within
 from tests.chaos.scenario import SEED, Size, scenario
 from tests.chaos.scenarios.malformed import CUT, FRAMES, LARGE, MESSAGES, STAYS, Kind
 from tests.chaos.stage import MARKETS, Stage, seen
@@ -42,8 +44,8 @@ async def malformed(stage: Stage, size: Size) -> list[Figure]:
     rss = [seen(web).rss_mib for web in stage.webs]
     begin = time.time()
     wrong = await _nonsense(stage, size.messages, size.frames, size.large, chance)
+    await swarm.ticks(1, within_s=20)  # at least one falls in between
     end = time.time()
-    await swarm.ticks(1, within_s=20)
     grown = max(seen(w).rss_mib - then for w, then in zip(stage.webs, rss, strict=True))
     sent = size.messages + size.frames + size.large * len(LARGE)
     figures = [
@@ -147,22 +149,28 @@ async def floods(stage: Stage, size: Size) -> list[Figure]:
     before = await stage.aside(stage.upstream_calls)
     rss = [seen(web).rss_mib for web in stage.webs]
     begin = time.time()
-    ends: Counter[str] = Counter()
-    for web in stage.webs:
-        for number in range(size.flooders):
-            ends.update([f"1,000 subscribes: {await _flood(web, _unknown(number))}"])
-            ends.update([f"subscribe and back: {await _flood(web, [symbols[0]], back=True)}"])
-        ends.update([f"10,000 symbols: {await _one_message(web, 10_000)}"])
-        ends.update([f"1,500 symbols: {await _one_message(web, 1_500)}"])
+    newcomers = asyncio.create_task(_newcomers(stage.webs, symbols))
+    ends = Counter(await asyncio.gather(*_all_floods(stage.webs, int(size.flooders), symbols[0])))
+    await swarm.ticks(1, within_s=20)  # at least one falls in between
     end = time.time()
+    newcomers.cancel()
+    tried = await newcomers
     await swarm.ticks(3, within_s=20)
     after = await stage.aside(stage.upstream_calls)
     calls = {p: n - before.get(p, 0) for p, n in after.items() if p != MARKETS}
     with stage.client() as client:
         held = [s.decode() for s in client.zrange(WANTED, 0, -1)]
+    whole = Counter([await _one_message(web, count) for web in stage.webs for count in _MESSAGES])
     figures = [
-        exactly("floods that did not end with 4429", _other_than(ends, "4429"), 0),
+        exactly("floods that did not end with 4429", ends.total() - ends["4429"], 0),
         told("how they ended", ", ".join(f"{what} ({n})" for what, n in sorted(ends.items()))),
+        *(
+            exactly(f"of {len(stage.webs)} servers: {what}", whole[what], len(stage.webs))
+            for what in _MESSAGES.values()
+        ),
+        at_least("newcomers meanwhile", len(tried), 1),
+        exactly("of them without the symbols they asked for", sum(not ok for _, ok in tried), 0),
+        within("a newcomer's answer, p99", percentile([s for s, _ in tried], 0.99), 1.0),
         exactly("unknown symbols kept as wanted", sum(s.startswith("ZQ") for s in held), 0),
         exactly("upstream calls but the tick's own", sum(calls.values()), 0),
         at_most(
@@ -179,40 +187,99 @@ async def floods(stage: Stage, size: Size) -> list[Figure]:
     return figures
 
 
-def _other_than(ends: Counter[str], code: str) -> int:
-    floods = {what: n for what, n in ends.items() if "symbols" not in what}
-    return sum(n for what, n in floods.items() if not what.endswith(code))
+_NAMES_A_MESSAGE = 1000
+# How one message ends that names so many.
+_MESSAGES = {
+    10_000: "10,000 symbols: closed with 1009, or cut",
+    1_500: "1,500 symbols: 500 limit, 1,000 unknown_symbol",
+}
 
 
-def _unknown(number: int) -> list[str]:
-    return [f"ZQ{number}X{i}" for i in range(50)]
+def _all_floods(
+    webs: Sequence[Web], flooders: int, symbol: str
+) -> Iterator[Coroutine[Any, Any, str]]:
+    """Half of the flooders come from one address, each other one from its own."""
+    chance = random.Random(SEED)
+    for web in webs:
+        for number in range(flooders):
+            address = f"127.0.1.{number if number % 2 else 0}"
+            yield _flood(web, address, _subscribes(chance))
+            yield _flood(web, address, _there_and_back(symbol))
 
 
-async def _flood(web: Web, symbols: list[str], *, back: bool = False) -> str:
-    """Send a thousand subscribes as fast as they go; return how it ended."""
-    client = await Client().open(web.port)
-    on = wire.frame(json.dumps({"action": "subscribe", "symbols": symbols}).encode())
-    off = wire.frame(json.dumps({"action": "unsubscribe", "symbols": symbols}).encode())
-    for _ in range(10):
-        client.write((on + off) * 50 if back else on * 100)
-        await asyncio.sleep(0.05)
-    await until(client.gone.done, within_s=20)
+def _subscribes(chance: random.Random) -> Iterator[bytes]:
+    """Yield a hundred messages of other names each, as long as they may be."""
+    for _ in range(100):
+        names = [f"ZQ{chance.randrange(10**7):x}" for _ in range(_NAMES_A_MESSAGE)]
+        yield _frame("subscribe", names)
+
+
+def _there_and_back(symbol: str) -> Iterator[bytes]:
+    for _ in range(500):
+        yield _frame("subscribe", [symbol])
+        yield _frame("unsubscribe", [symbol])
+
+
+def _frame(action: str, symbols: list[str]) -> bytes:
+    return wire.frame(json.dumps({"action": action, "symbols": symbols}).encode())
+
+
+async def _flood(web: Web, address: str, frames: Iterator[bytes]) -> str:
+    """Send all frames as fast as they go; return how it ended."""
+    client = await Client().open(web.port, address=address)
+    for frame in frames:
+        client.write(frame)
+        await asyncio.sleep(0)
+    await until(client.gone.done, within_s=60)
     end = str(client.gone.result()) if client.gone.done() else "stayed open"
     client.close()
     return end
 
 
+async def _newcomers(webs: Sequence[Web], symbols: Sequence[str]) -> list[tuple[float, bool]]:
+    """Come again and again until cancelled; return how long each was not answered, and if well.
+
+    Each names what is followed already, by its name and by one that nobody has used yet.
+    """
+    tried: list[tuple[float, bool]] = []
+    with suppress(asyncio.CancelledError):
+        for number in count():
+            name, other = symbols[number % len(symbols)], symbols[-1 - number % len(symbols)]
+            client = Client([name, _in_other_case(other, number)])
+            begin = time.monotonic()
+            try:
+                await client.open(webs[number % len(webs)].port)
+                answer = client.subscribed.result() if client.subscribed.done() else None
+                is_well = answer is not None and not answer["rejected"]
+                tried.append((time.monotonic() - begin, is_well))
+            finally:
+                client.close()
+            await asyncio.sleep(0.1)
+    return tried
+
+
+def _in_other_case(symbol: str, number: int) -> str:
+    """Return a name of a symbol of which there are hundreds, and which was hardly used before."""
+    letters = [c.lower() if number >> n & 1 else c for n, c in enumerate(f"CRYPTO:{symbol}")]
+    return "".join(letters)
+
+
 async def _one_message(web: Web, count: int) -> str:
-    client = await Client().open(web.port)
+    # An address of its own, which has not had its fill of unknown names.
+    client = await Client().open(web.port, address="127.0.2.1")
     client.send(action="subscribe", symbols=[f"ZQ{i}" for i in range(count)])
     await until(lambda: client.gone.done() or client.subscribed.done(), within_s=20)
-    if client.gone.done():
-        end = f"closed with {client.gone.result()}"
+    if client.subscribed.done():
+        codes = Counter(client.subscribed.result()["rejected"].values())
+        end = ", ".join(f"{codes[code]:,} {code}" for code in sorted(codes))
+    elif client.gone.done():
+        # What a server has not read when it closes makes the kernel cut, before 1009 is read.
+        code = client.gone.result()
+        end = "closed with 1009, or cut" if code in {1009, CUT} else f"closed with {code}"
     else:
-        answer = client.subscribed.result()
-        end = f"{answer['count']} accepted, {len(answer['rejected'])} rejected"
+        end = "no answer"
     client.close()
-    return end
+    return f"{count:,} symbols: {end}"
 
 
 _ORIGINS = [
