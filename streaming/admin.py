@@ -67,6 +67,7 @@ def sockets() -> Section:
     if not processes:
         return Section("Sockets", [("Open", "none, on no server process")])
     closes = sorted(name for name in total if name.startswith("closed_"))
+    left = sorted(name for name in total if name.startswith("left_"))
     rows = [
         ("Open", f"{total['sockets']:,} on {len(processes)} server processes"),
         ("Subscriptions", f"{total['subscriptions']:,}"),
@@ -74,6 +75,7 @@ def sockets() -> Section:
         ("Ticks skipped by slow readers", f"{total['conflated']:,}"),
         ("Closed for not reading", f"{total['slow']:,}"),
         *((f"Closed with {name[7:]}", f"{total[name]:,}") for name in closes),
+        *((f"Left by themselves, {name[5:]}", f"{total[name]:,}") for name in left),
     ]
     return Section("Sockets", rows)
 

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 # What a client has asked for and not taken yet; more of its requests are read only then.
 MAX_UNREAD_ANSWERS = 64
-_NO_STATUS = 1005
+_NO_STATUS, _LOST = 1005, 1006
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -72,7 +72,7 @@ class PriceConsumer:
                 await self._come(scope, send)
             while (message := await receive())["type"] == "websocket.receive":
                 await self._answer(message.get("text"))
-            self._note_end(message.get("code"))
+            self._go(message.get("code") or _NO_STATUS)
         except asyncio.CancelledError:
             if not self._is_over:
                 raise
@@ -123,13 +123,9 @@ class PriceConsumer:
         self._address = address
         return True
 
-    def _note_end(self, code: int | None) -> None:
-        """Count how a client left by itself; what we close is counted when it is said."""
-        if self._hub is not None and self._feed is not None and not self._feed.is_ended:
-            self._hub.traffic.closes[code or _NO_STATUS] += 1
-
-    def _go(self) -> None:
+    def _go(self, code: int = _LOST) -> None:
         if self._hub is not None and self._feed is not None:
+            self._feed.count_left(code)
             self._hub.leave(self._feed)
             self._feed.abandon()
         if self._hub is not None and self._address is not None:

@@ -93,7 +93,6 @@ class _EventStream:
             await self._begin(send, asked, last_event_id(scope))
             while (await receive())["type"] != "http.disconnect":
                 pass
-            self._note_end()
         except asyncio.CancelledError:
             if not self._is_over:
                 raise
@@ -192,13 +191,9 @@ class _EventStream:
             self._is_over = True
             self._task.cancel()
 
-    def _note_end(self) -> None:
-        """Count a client that left by itself; what we end is counted when it is said."""
-        if self._feed is not None and not self._feed.is_ended:
-            self._hub.traffic.closes[_NO_STATUS] += 1
-
     def _go(self) -> None:
         if self._feed is not None:
+            self._feed.count_left(_NO_STATUS)
             self._hub.leave(self._feed)
             self._feed.abandon()
         if self._address is not None:

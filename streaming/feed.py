@@ -24,6 +24,10 @@ from streaming.ticks import UNKNOWN, Place
 # What is really written, made of a frame's text.
 Form = Callable[[str], Any]
 
+# How a connection can end by itself that is worth telling apart: all is well, a page that
+# is left, no code, no close frame. Whatever else a client says is its own affair.
+_TOLD_APART = {1000, 1001, 1005, 1006}
+
 # So many frames may wait while more are made for the same subscriber.
 ROOM = 8
 
@@ -111,7 +115,8 @@ class Traffic:
         self.bytes = 0
         self.conflated = 0
         self.slow = 0
-        self.closes: Counter[int] = Counter()
+        self.closes: Counter[int] = Counter()  # by us
+        self.left: Counter[str] = Counter()  # by themselves, whatever they said
 
 
 class Feed:
@@ -125,6 +130,7 @@ class Feed:
         "_waiting",
         "_waiting_bytes",
         "epoch",
+        "is_counted",
         "is_ended",
         "joined_at",
         "late_since",
@@ -139,6 +145,7 @@ class Feed:
         self.epoch = told.epoch  # the last one it has been given anything of
         self.line = line
         self.is_ended = False
+        self.is_counted = False  # whether its end is
         self.joined_at = self.late_since = time.monotonic()
         self._traffic = traffic
         self._waiting: deque[str | Share | Close] | None = None
@@ -247,14 +254,24 @@ class Feed:
         if self._taken is not None:
             self._taken.set()
 
+    def count_left(self, code: int) -> None:
+        """Count a subscriber that is gone, unless it was us who ended it."""
+        if not self.is_counted:
+            self.is_counted = True
+            self._traffic.left[str(code) if code in _TOLD_APART else "other"] += 1
+
     def give_up(self) -> None:
         """Cut off a subscriber that does not read."""
         self._traffic.slow += 1
-        self._traffic.closes[Close.NOT_READING] += 1
+        self._count_closed(Close.NOT_READING)
         self.abandon()
         self.line.cut(Close.NOT_READING)
 
     # --- Inside -------------------------------------------------------------------------
+
+    def _count_closed(self, code: Close) -> None:
+        self.is_counted = True
+        self._traffic.closes[code] += 1
 
     def _is_open(self) -> bool:
         """Return whether what is added leaves at once."""
@@ -269,8 +286,11 @@ class Feed:
             self._wait(item)
 
     def _replace(self, share: Share) -> None:
-        if self._tick is not None:
-            self._traffic.conflated += 1
+        waiting = self._tick
+        if waiting is not None:
+            # A sign of life moves nothing, or repeats what was told.
+            if waiting.moves and waiting.place != self.told:
+                self._traffic.conflated += 1
             self.forget_tick()
         self._tick = share
         self._wait(share)
@@ -287,7 +307,7 @@ class Feed:
 
     def _send(self, item: str | Share | Close) -> None:
         if isinstance(item, Close):
-            self._traffic.closes[item] += 1
+            self._count_closed(item)
             self.line.end(item)
         else:
             self.line.write(self._made(item))

@@ -131,6 +131,7 @@ class Hub:
             "conflated": traffic.conflated,
             "slow": traffic.slow,
             **{f"closed_{int(code)}": n for code, n in sorted(traffic.closes.items())},
+            **{f"left_{code}": n for code, n in sorted(traffic.left.items())},
         }
 
     @property
@@ -286,23 +287,27 @@ class Hub:
 
     async def _act(self) -> None:
         if self._announced.is_set() or self._loop.time() >= self._look_at:
+            is_told = self._announced.is_set()
             self._announced.clear()
-            await self._look()
+            await self._look(is_told=is_told)
         now = self._loop.time()
         if now >= self._silent_at():
             await self._fall_silent(now)
         if now >= self._heartbeat_at:
             await self._give_signs_of_life(now)
 
-    async def _look(self) -> None:
+    async def _look(self, *, is_told: bool) -> None:
         """Read the snapshot key, and tell everyone if there is a newer tick."""
+        # Whom a tick is announced to has it at once, whatever two clocks say of its age. What
+        # was there before us, or is found without a word, is as old as it says.
+        is_fresh = is_told and self._has_looked.is_set() and not self._is_away
         try:
             place, body = await ticks.look(self._client, self.place)
         except (RedisError, OSError) as exc:
             self._note_away(exc)
         else:
             self._note_back()
-            await self._adopt(place, body)
+            await self._adopt(place, body, is_fresh=is_fresh)
         self._has_looked.set()
         self._look_at = self._next_look()
 
@@ -311,7 +316,7 @@ class Hub:
         pause = min(2.0, max(0.2, _OVERDUE_AFTER * self.interval_s))
         return max(overdue, self._loop.time() + pause)
 
-    async def _adopt(self, place: Place, body: bytes | None) -> None:
+    async def _adopt(self, place: Place, body: bytes | None, *, is_fresh: bool) -> None:
         if body is None:
             # Nothing published yet, or nothing new; only the first epoch is taken on.
             if self.place == UNKNOWN and not self._registry.feeds:
@@ -325,13 +330,13 @@ class Hub:
         found = Place(snapshot.tick.epoch, snapshot.tick.seq)
         if found.epoch == self.place.epoch and found.seq <= self.place.seq:
             return
-        await self._take(snapshot, found)
+        await self._take(snapshot, found, 0.0 if is_fresh else _age_s(snapshot.tick.timestamp))
 
-    async def _take(self, snapshot: Snapshot, found: Place) -> None:
+    async def _take(self, snapshot: Snapshot, found: Place, age_s: float) -> None:
         before, tick = self.place, snapshot.tick
         self._tick = Tick(found, tick.timestamp, tick.data)
         now = self._loop.time()
-        self._ticked_at = now - _age_s(tick.timestamp)
+        self._ticked_at = now - age_s
         self._quiet_since = now
         self._heartbeat_at = now + self._heartbeat_s
         if self._is_silent and now - self._ticked_at < SILENT_AFTER * self.interval_s:

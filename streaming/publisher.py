@@ -22,7 +22,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import redis
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
+from django.db import Error as DatabaseError
+from django.db import close_old_connections
 from redis.exceptions import RedisError
 
 from prices import cadences, redis_clients

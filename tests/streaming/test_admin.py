@@ -93,7 +93,7 @@ def test_the_status_page_shows_what_all_processes_count_together(
     assert "Open none, on no server process" in text_of(admin_client, STATUS)
     one = {"sockets": 1200, "subscriptions": 12_000, "frames": 5000, "bytes": 2_500_000}
     follow({"BTC": 2}, **one, conflated=3, slow=1, closed_4409=1)
-    follow({"BTC": 2}, **one, conflated=0, slow=0, closed_1005=7)
+    follow({"BTC": 2}, **one, conflated=0, slow=0, left_1006=7, left_other=2)
 
     text = text_of(admin_client, STATUS)
 
@@ -101,7 +101,7 @@ def test_the_status_page_shows_what_all_processes_count_together(
     assert "Subscriptions 24,000" in text
     assert "Sent 10,000 messages, 5.0 MB" in text
     assert "Ticks skipped by slow readers 3" in text
-    assert "Closed with 1005 7 Closed with 4409 1" in text
+    assert "Closed with 4409 1 Left by themselves, 1006 7 Left by themselves, other 2" in text
 
 
 def test_figures_that_are_not_ours_are_left_out(admin_client: Client, redis_client: Redis) -> None:

@@ -90,6 +90,18 @@ def test_the_newest_tick_takes_the_place_of_one_that_waits_and_answers_keep_thei
     assert traffic.late == set()
 
 
+def test_a_sign_of_life_that_waits_is_no_tick_that_was_skipped() -> None:
+    feed, line, traffic = fed()
+    feed.put_tick(tick(1))
+    asyncio.run(line.next())
+    feed.put_heartbeat(Share("heartbeat", Place(EPOCH, 1), '"timestamp":""}'))
+    feed.put_tick(tick(2))
+    assert traffic.conflated == 0
+
+    feed.put_tick(tick(3))
+    assert traffic.conflated == 1
+
+
 def test_a_tick_that_was_told_already_is_dropped() -> None:
     feed, line, traffic = fed()
     line.is_free = True

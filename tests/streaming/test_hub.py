@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from redis import Redis
 from streaming import demand, ticks
 from streaming.choices import View
 from streaming.feed import Feed, Share
-from streaming.protocol import Choices, Close
+from streaming.protocol import Choices, Close, stamp
 from tests.streaming.sockets import following, inbox, publish, running_hub, until, wire
 
 pytestmark = pytest.mark.asyncio
@@ -195,6 +197,40 @@ async def test_a_silent_publisher_is_noticed_once_and_listened_for_anew(
         await publish(BTC=2.0, interval_s=1)
         assert (await received(feed))["data"]["BTC"]["price"] == 2.0
         assert hub.notices() == []
+
+
+async def test_a_clock_that_is_ahead_of_the_publishers_makes_no_tick_old(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.PUBLISH_INTERVAL_S = 1
+    late = partial(stamp, datetime.now(UTC) - timedelta(seconds=10))
+    monkeypatch.setattr("tests.streaming.sockets.stamp", late)
+    async with running_hub() as hub:
+        feed = await following(hub, "BTC")
+        inbox(feed).is_free = True
+        for seq in (1, 2):
+            place = await publish(BTC=float(seq), interval_s=1)
+            await until(lambda place=place: hub.place == place)  # type: ignore[misc]
+            assert hub.is_current
+            assert not hub.known(["BTC"])["BTC"].stale
+        await until(lambda: hub.notices())
+        await publish(BTC=3.0, interval_s=1)
+        await until(lambda: not hub.notices())
+
+    assert "the publisher is back" in caplog.text
+
+
+async def test_a_tick_that_was_there_before_a_server_began_is_as_old_as_it_says(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.PUBLISH_INTERVAL_S = 1
+    late = partial(stamp, datetime.now(UTC) - timedelta(seconds=10))
+    monkeypatch.setattr("tests.streaming.sockets.stamp", late)
+    place = await publish(BTC=1.0, interval_s=1)
+    async with running_hub() as hub:
+        assert hub.place == place
+        assert not hub.is_current
+        assert hub.known(["BTC"])["BTC"].stale
 
 
 async def test_the_first_follower_of_a_symbol_is_written_at_once() -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from pytest_django import Settings
 from redis import Redis
 
@@ -309,13 +309,21 @@ def _locked() -> None:
     raise OperationalError("database is locked")
 
 
-def test_a_locked_database_costs_no_tick(
-    redis_client: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def _gone() -> None:
+    raise InterfaceError("connection already closed")
+
+
+@pytest.mark.parametrize("fail", [_locked, _gone], ids=["locked", "gone"])
+def test_a_database_that_fails_costs_no_tick(
+    redis_client: Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    fail: Callable[[], None],
 ) -> None:
     monkeypatch.setattr("streaming.publisher._PLAN_HOLDS_S", 0.0)
     caplog.set_level(logging.WARNING, "streaming.publisher")
     market = Market("SOL")
-    market.database = _locked
+    market.database = fail
     publisher = market.publisher()
     follow("BTC")
 
@@ -327,7 +335,7 @@ def test_a_locked_database_costs_no_tick(
     publisher.publish()
     assert list(last(redis_client)["data"]) == ["BTC", "SOL"]
 
-    market.database = _locked
+    market.database = fail
     again(redis_client)
     publisher.publish()
     assert list(last(redis_client)["data"]) == ["BTC", "SOL"], "what is tracked was known by then"

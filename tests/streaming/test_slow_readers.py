@@ -6,9 +6,11 @@ import asyncio
 import json
 import shutil
 import socket
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,20 +157,53 @@ async def test_who_never_reads_is_closed_with_4409_and_nobody_else_notices(
     assert "Traceback" not in web.process.said
 
 
-async def test_a_server_counts_what_it_sends_and_how_connections_end(
-    installation: Installation, web: Web
-) -> None:
+async def test_a_server_counts_what_it_sends(installation: Installation, web: Web) -> None:
     before = {"frames": 0, "bytes": 0, "ticks": 0, **installation.figures(web)}
     async with connect(web.socket_url) as one:
         await one.send(json.dumps({"action": "subscribe", "symbols": ["BTC", "ETH"]}))
         async with asyncio.timeout(20):
             while not _has_grown(before, figures := installation.figures(web)):
                 await one.recv()
-        assert (figures["sockets"], figures["subscriptions"]) == (1, 2)
-        await one.close(4000)
-        await asyncio.to_thread(
-            until, lambda: installation.figures(web).get("closed_4000") == 1, "the count"
-        )
+        assert figures["subscriptions"] == 2
+
+
+async def test_a_server_counts_who_leaves_apart_from_whom_it_closes(
+    installation: Installation, web: Web
+) -> None:
+    def left() -> dict[str, int]:
+        now = installation.figures(web)
+        grown = {name: n - before.get(name, 0) for name, n in now.items()}
+        # Without a close frame it is 1005 by uvicorn and 1006 by daphne.
+        lost = grown.pop("left_1005", 0) + grown.pop("left_1006", 0)
+        names = {n for n in grown if n.startswith(("left_", "closed_")) and grown[n]}
+        return {"lost": lost, **{name: grown[name] for name in names}}
+
+    async def seen(holds: Callable[[], object]) -> None:
+        await asyncio.to_thread(until, holds, "the count", told=lambda: str(left()))
+
+    before: dict[str, int] = {}
+    await seen(lambda: not installation.figures(web).get("sockets"))
+    async with connect(web.socket_url):  # A server without a client says nothing.
+        await seen(lambda: installation.figures(web).get("sockets") == 1)
+        before = installation.figures(web)
+        for code in (1000, 1001, 3000, 4000, 4409, 4440):
+            async with connect(web.socket_url) as one:
+                await one.recv()
+                await one.close(code)
+        for is_reset in (True, False, True, False):
+            await asyncio.to_thread(partial(lost, web, is_reset=is_reset))
+        await seen(lambda: left() == {"lost": 4, "left_1000": 1, "left_1001": 1, "left_other": 4})
+
+
+def lost(web: Web, *, is_reset: bool) -> None:
+    """Connect, and be gone without a close frame."""
+    with socket.create_connection(("127.0.0.1", web.port)) as one:
+        one.sendall(HELLO)
+        got = b""
+        while b"welcome" not in got:
+            got += one.recv(2000)
+        if is_reset:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _has_grown(before: dict[str, int], now: dict[str, int]) -> bool:
@@ -177,7 +212,7 @@ def _has_grown(before: dict[str, int], now: dict[str, int]) -> bool:
         now.get("ticks", 0) >= before["ticks"] + 2
         and now["frames"] >= before["frames"] + 4
         and now["bytes"] > before["bytes"] + 1000
-        and now["sockets"] == 1
+        and (now["sockets"], now["subscriptions"]) == (1, 2)
     )
 
 
