@@ -11,7 +11,7 @@ from typing import Any
 
 from lokifi.frontcache import wire
 from lokifi.frontcache.capture import Capture, lowered, without_internals
-from lokifi.frontcache.copies import Copy, Form, compressed
+from lokifi.frontcache.copies import Copy, Form, compressed, with_encodings, without_gzip
 from lokifi.frontcache.errors import Errors
 from lokifi.frontcache.flights import Flight, Flights
 from lokifi.frontcache.rules import (
@@ -48,9 +48,14 @@ _UNUSUAL = frozenset(
         *(b"if-modified-since", b"if-unmodified-since"),
     }
 )
-_NOT_OURS = _UNUSUAL - {b"cache-control", b"pragma"}
+# A part is nobody's due: whoever asks for one may be given the whole.
+_OF_PARTS = {b"range", b"if-range"}
+# Where there is a tag, times count for nothing (RFC 9110, 13.1.3).
+_NOT_OURS = _UNUSUAL - _OF_PARTS - {b"cache-control", b"pragma", b"if-modified-since"}
 # What we answer for ourselves, and what only we may say to the application.
-_KEPT_FROM_APP = frozenset({b"if-none-match", b"accept-encoding", b"surrogate-capability"})
+_KEPT_FROM_APP = _OF_PARTS | {
+    *(b"if-none-match", b"if-modified-since", b"accept-encoding", b"surrogate-capability"),
+}
 _CAPABILITY = (b"surrogate-capability", b'front="Surrogate/1.0"')
 _HIT = (b"x-cache", b"HIT")
 _STALE = (b"x-cache", b"STALE")
@@ -184,6 +189,8 @@ class FrontCache:
         if asked.no_store or is_long or not _NOT_OURS.isdisjoint(fields) or _has_body(fields):
             await self._pass(scope, receive, send)
             return
+        if asked.no_transform:
+            fields = {name: value for name, value in fields.items() if name != b"accept-encoding"}
         key = (key[0], ordered(scope["query_string"]), *key[2:])
         while True:
             copy = self._copies.get(self.shelf.place(key, fields))
@@ -365,16 +372,26 @@ class FrontCache:
             logger.error("renewing a copy failed", exc_info=exc)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through as it is; what its answer holds is taken notice of."""
+        """Let a request through as it is; what its answer holds is taken notice of.
+
+        Tags of the gzip form mean the plain one, and the answer says of itself that it has both.
+        """
+        is_for_caches = scope["method"] in {"GET", "HEAD"}
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers, tags = without_internals(lowered(message["headers"]))
                 self.shelf.note(tags)
+                if is_for_caches:
+                    headers = with_encodings(message["status"], headers)
                 message = {**message, "headers": headers}
             await send(message)
 
-        kept = [(n, v) for n, v in scope["headers"] if n != b"surrogate-capability"]
+        kept = [
+            (n, without_gzip(v) if n == b"if-none-match" else v)
+            for n, v in scope["headers"]
+            if n != b"surrogate-capability"
+        ]
         await self._app({**scope, "headers": [*kept, _CAPABILITY]}, receive, sent)
 
     # --- Encodings and counts ---------------------------------------------------------------------

@@ -111,12 +111,7 @@ class Copy:
         self.own = [(n, v) for n, v in headers if n in own]
         given = [(n, v) for n, v in headers if n not in _OF_THE_HOP and n not in own]
         self.media_type = _media_type(fields)
-        self.may_gzip = (
-            status == HTTPStatus.OK
-            and _is_worth_gzip(self.media_type, body)
-            and b"content-encoding" not in fields
-            and b"no-transform" not in fields.get(b"cache-control", b"")
-        )
+        self.may_gzip = _may_gzip(status, fields, len(body))
         self.vary = _vary(fields)
         if self.may_gzip:
             given = _with_vary(given)
@@ -145,7 +140,7 @@ class Copy:
         copy.status = 200
         copy.own = []
         copy.media_type = head.media_type
-        copy.may_gzip = _is_worth_gzip(head.media_type, body)
+        copy.may_gzip = _is_worth_gzip(head.media_type, len(body))
         copy.vary = head.vary
         copy.age_s = 0
         shared, lines = (
@@ -210,13 +205,35 @@ def _media_type(fields: Fields) -> bytes:
     return fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
 
 
-def _is_worth_gzip(media_type: bytes, body: bytes) -> bool:
-    return len(body) >= _WORTH_GZIP and media_type.startswith(_COMPRESSIBLE)
+def _may_gzip(status: int, fields: Fields, length: int) -> bool:
+    return (
+        status == HTTPStatus.OK
+        and _is_worth_gzip(_media_type(fields), length)
+        and b"content-encoding" not in fields
+        and b"no-transform" not in fields.get(b"cache-control", b"")
+    )
+
+
+def _is_worth_gzip(media_type: bytes, length: int) -> bool:
+    return length >= _WORTH_GZIP and media_type.startswith(_COMPRESSIBLE)
 
 
 def _tag_of_gzip(etag: bytes) -> bytes:
     # A weak tag holds for every encoding; a strong one for one alone.
     return etag if etag.startswith(b"W/") else etag[:-1] + b'-gzip"'
+
+
+def without_gzip(if_none_match: bytes) -> bytes:
+    """Return tags as the application knows them: those of the plain form."""
+    return if_none_match.replace(b'-gzip"', b'"')
+
+
+def with_encodings(status: int, headers: list[Header]) -> list[Header]:
+    """Return headers of an answer that is sent plain as a copy of it would bear them."""
+    fields = fields_of(headers)
+    length = fields.get(b"content-length", b"")
+    may_gzip = length.isdigit() and _may_gzip(status, fields, int(length))
+    return _with_vary(headers) if may_gzip else headers
 
 
 def _vary(fields: Fields) -> tuple[bytes, ...]:

@@ -95,6 +95,7 @@ class Wish:
 
     no_store: bool
     only_if_cached: bool
+    no_transform: bool
     max_age_s: int | None
     min_fresh_s: int
 
@@ -108,6 +109,7 @@ def wish(fields: Fields) -> Wish:
     return Wish(
         no_store=b"no-store" in said,
         only_if_cached=b"only-if-cached" in said,
+        no_transform=b"no-transform" in said,
         max_age_s=0 if is_doubtful else seconds(said.get(b"max-age")),
         min_fresh_s=seconds(said.get(b"min-fresh")) or 0,
     )

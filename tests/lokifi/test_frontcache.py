@@ -231,7 +231,6 @@ async def test_only_if_cached_asks_nobody() -> None:
     [
         {"cache_control": "no-store"},
         {"authorization": "Bearer x"},
-        {"range": "bytes=0-3"},
         {"if_match": '"one"'},
         {"content_length": "5"},
     ],
@@ -244,6 +243,55 @@ async def test_what_asks_for_more_than_the_answer_passes_by(headers: dict[str, s
     await ask(app, **headers)
     assert origin.count == 2
     assert len(app.shelf) == 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"if_modified_since": "Tue, 24 Nov 2026 00:00:00 GMT"},
+        {"range": "bytes=0-3", "if_range": '"one"'},
+    ],
+    ids=str,
+)
+async def test_times_and_parts_make_no_other_question_of_what_has_a_tag(
+    headers: dict[str, str],
+) -> None:
+    origin = Origin(headers={"Cache-Control": PUBLIC, "ETag": '"one"'})
+    app = front(origin)
+    whole = [await ask(app, **headers) for _ in range(2)]
+    known = await ask(app, if_none_match='"one"', **headers)
+
+    assert origin.count == 1
+    assert [origin.header(name.replace("_", "-").encode()) for name in headers] == [None] * len(
+        headers
+    )
+    assert [(one.status, one.body) for one in whole] == [(200, origin.body)] * 2
+    assert known.status == 304
+
+
+async def test_an_answer_to_what_passes_by_varies_as_its_copy_would() -> None:
+    headers = {"Cache-Control": PUBLIC, "Content-Type": "application/json", "ETag": '"one"'}
+    origin = Origin(headers=headers, body=LONG)
+    app = front(origin)
+    kept = await ask(app, accept_encoding="gzip")
+    by = {"authorization": "Bearer x", "if_none_match": '"two", "one-gzip"'}
+    passed = await ask(app, accept_encoding="gzip", **by)
+    posted = await ask(app, method="POST", **by)
+
+    assert kept.headers["content-encoding"] == "gzip"
+    assert passed.body == LONG
+    assert passed.headers["vary"] == kept.headers["vary"] == "Accept-Encoding"
+    assert "vary" not in posted.headers
+    assert origin.header(b"if-none-match") == b'"two", "one"'
+
+
+async def test_who_wants_nothing_changed_gets_the_plain_form() -> None:
+    headers = {"Cache-Control": PUBLIC, "Content-Type": "application/json"}
+    app = front(Origin(headers=headers, body=LONG))
+    for _ in range(2):
+        answer = await ask(app, accept_encoding="gzip", cache_control="no-transform")
+        assert (answer.body, "content-encoding" in answer.headers) == (LONG, False)
+    assert (await ask(app, accept_encoding="gzip")).headers["content-encoding"] == "gzip"
 
 
 async def test_an_old_copy_that_may_be_is_served_at_once_marked_and_renewed_behind(
