@@ -66,6 +66,7 @@ def in_front_of(app: App, *, refusing: App) -> FrontCache:
         beside=known.find,
         question=_question,
         readdressed=_readdressed,
+        on_drop=known.forget_running,
     )
 
     def drop(symbols: Collection[str]) -> None:
@@ -110,7 +111,8 @@ class Names:
         if words is None:
             return  # Redis is away: nothing is known to have changed.
         before, self._words = self._words, words
-        if before is not None and words.tell_of_change_since(before):
+        # What was kept before the first look may be of an older word than that finds.
+        if before is None or words.tell_of_change_since(before):
             self._front.clear()
 
 

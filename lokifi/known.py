@@ -13,7 +13,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import monotonic, time
 from typing import Any, NamedTuple
 
@@ -60,6 +60,8 @@ _JSON_OR_ANYTHING = frozenset(
 )
 _UTF_8 = frozenset({b"", b"charset=utf-8"})
 _MOST_HEADS = 256
+# What a client may make up of a place: no longer than an honest host or origin.
+_LONGEST_WORD = 256
 _MOST_NOTED = 4096
 _REPORT_EVERY_S = 5.0
 
@@ -156,8 +158,20 @@ class Known:
         if running is None:
             running = asyncio.get_running_loop().create_task(self._read(question))
             self._running[question] = running
-            running.add_done_callback(lambda _: self._running.pop(question))
+            running.add_done_callback(partial(self._end, question))
         return await asyncio.shield(running)
+
+    def forget_running(self) -> None:
+        """Let nobody who asks from now on be given what is being read already.
+
+        For when what Redis holds, or what symbols mean, has just changed.
+        """
+        self._running.clear()
+
+    def _end(self, question: Question, read: asyncio.Task[Found | None]) -> None:
+        # Another read of the same may have begun since this one was forgotten.
+        if self._running.get(question) is read:
+            del self._running[question]
 
     async def _read(self, question: Question) -> Found | None:
         named = _named(question.symbols)
@@ -305,9 +319,10 @@ def _parts(named: _Named, keys: Sequence[str], values: Sequence[bytes | None]) -
 
 
 def _note_read(parts: Sequence[Part]) -> None:
-    """Keep here what was read, for when Redis is away; once is enough."""
+    """Keep here what was read, for when Redis is away; once, but it counts as used each time."""
+    gone = cache.note_use([part.key for part in parts])
     for part in parts:
-        if _noted.get(part.key) is not part.beside:
+        if part.key in gone or _noted.get(part.key) is not part.beside:
             cache.note_read(part.key, part.body, part.life_s)
             _noted[part.key] = part.beside
     if len(_noted) > _MOST_NOTED:
@@ -389,8 +404,11 @@ class Heads:
         head = Head([(name, value) for name, value in headers if name not in _OWN])
         if b"set-cookie" in named or b"*" in head.vary or named.get(b"content-type") != _JSON:
             return
+        varied_place = (*place, *varied(fields, head.vary))
+        if any(len(w) > _LONGEST_WORD for w in varied_place if isinstance(w, str | bytes)):
+            return
         _put(self._vary, place, head.vary)
-        _put(self._heads, (*place, *varied(fields, head.vary)), head)
+        _put(self._heads, varied_place, head)
 
 
 def _put(kept: OrderedDict[Place, Any], place: Place, value: object) -> None:

@@ -42,6 +42,9 @@ class RedisReader:
                 await self._ask(these)
         finally:
             self._work = None
+            # A surprise ends this; who was not asked for yet did nothing to deserve it.
+            if self._waiting:
+                self._work = self._loop.create_task(self._answer())
 
     async def _ask(self, these: Sequence[tuple[Sequence[str], asyncio.Future[Values]]]) -> None:
         # What several ask for is asked for once.

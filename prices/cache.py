@@ -194,6 +194,11 @@ def note_read(key: str, body: bytes, life_s: float) -> None:
     _local.put(key, body, life_s)
 
 
+def note_use(keys: Collection[str]) -> set[str]:
+    """Let what is held here under keys go last; return those under which nothing is."""
+    return _local.use(keys)
+
+
 def remember_unknown(asked: str) -> None:
     """Let no source be asked for a symbol, as folded, again for five minutes."""
     _unknown_here[asked] = time.monotonic() + UNKNOWN_S

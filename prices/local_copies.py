@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, TypeVar
@@ -64,6 +64,17 @@ class LocalCopies:
             if copy is not None:
                 self._copies.move_to_end(key)
             return copy
+
+    def use(self, keys: Collection[str]) -> set[str]:
+        """Count keys as used; return those that are not held."""
+        missing = set()
+        with self._lock:
+            for key in keys:
+                if key in self._copies:
+                    self._copies.move_to_end(key)
+                else:
+                    missing.add(key)
+        return missing
 
     def put(self, key: str, body: bytes, life_s: float) -> None:
         with self._lock:

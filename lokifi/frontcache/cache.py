@@ -85,6 +85,8 @@ class FrontCache:
     the application is: a store that several processes share. `question` tells what is asked
     where other queries ask the same, else None: who asks the same waits for one answer, and so
     do all who take `usual_type`. An error that holds for all is given to each `readdressed`.
+    `on_drop` is called by whatever drops copies: what is being read beside is then for nobody
+    who comes later.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class FrontCache:
         readdressed: Readdressed = lambda body, before, now: body,
         question: Callable[[Scope], Hashable] = lambda scope: None,
         usual_type: bytes = b"application/json",
+        on_drop: Callable[[], None] = lambda: None,
     ) -> None:
         self._app = app
         self._prefix = prefix
@@ -114,6 +117,7 @@ class FrontCache:
         self._readdressed = readdressed
         self._question = question
         self._usual_type = usual_type
+        self._on_drop = on_drop
         self.shelf = Shelf(max_bytes)
         self._copies = self.shelf.copies
         self._flights = Flights()
@@ -169,12 +173,14 @@ class FrontCache:
         self.shelf.purge(tags)
         self._flights.purge(tags)
         self._errors.clear()
+        self._on_drop()
 
     def clear(self) -> None:
         """Drop everything; what is being fetched now is not kept."""
         self.shelf.clear()
         self._flights.clear()
         self._errors.clear()
+        self._on_drop()
 
     # --- Requests that need thought --------------------------------------------------------
 

@@ -10,8 +10,8 @@ tenth of the room, and a hit costs no more than one addition.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Iterator, Mapping
-from time import monotonic
+from collections.abc import Collection, Hashable, Mapping
+from time import monotonic, time_ns
 
 from lokifi.frontcache.copies import Copy, varied
 from lokifi.frontcache.rules import Fields
@@ -23,6 +23,9 @@ _MOST_USES = 3
 # How many keys are remembered after they left the small queue, and how many versions of tags.
 _GHOSTS = 4096
 _VERSIONS = 4096
+# Versions are microseconds since 1970 by the clock of who fetched. One that is further ahead
+# of ours counts for this much, or one wrong clock would keep out all that follows.
+_AHEAD_US = 2_000_000
 # Bytes of a key's own objects, beside those of its words; and of what it takes to find a copy
 # that varies.
 _KEY_OVERHEAD = 600
@@ -176,21 +179,24 @@ class Shelf:
         is_newest = True
         for tag, version in tags.items():
             newest = self._versions.get(tag, 0)
-            if version < newest:
+            if version == newest:
+                continue
+            most = time_ns() // 1000 + _AHEAD_US
+            if version < newest <= most:
                 is_newest = False
-            elif version > newest:
-                for key in self._older_bearers(tag, version):
-                    self.drop(key)
-                self._versions[tag] = version
-                self._versions.move_to_end(tag)
-                if len(self._versions) > _VERSIONS:
-                    self._versions.popitem(last=False)
+            else:
+                self._raise(tag, version, most)
         return is_newest
 
-    def _older_bearers(self, tag: str, version: int) -> Iterator[Key]:
+    def _raise(self, tag: str, version: int, most: int) -> None:
+        """Let this be a tag's newest version, for which none counts above `most`."""
         for key in list(self._bearers.get(tag, ())):
-            if self.copies[key].tags[tag] < version:
-                yield key
+            if self.copies[key].tags[tag] != version:
+                self.drop(key)
+        self._versions[tag] = min(version, most)
+        self._versions.move_to_end(tag)
+        if len(self._versions) > _VERSIONS:
+            self._versions.popitem(last=False)
 
     def _make_room(self) -> None:
         while self.bytes > self.max_bytes:

@@ -26,6 +26,15 @@ async def test_all_copies_go_soon_after_symbols_came_to_mean_others() -> None:
         await asyncio.to_thread(until, lambda: not app.shelf, "the copies to go")
 
 
+async def test_copies_of_before_the_first_look_go_with_it() -> None:
+    app = front(Origin())
+    # Kept, and then symbols came to mean others before anybody looked.
+    await ask(app)
+    await asyncio.to_thread(holdings.note_names)
+    Names(app, each_s=60).watch()
+    await asyncio.to_thread(until, lambda: not app.shelf, "the copies to go")
+
+
 async def test_copies_stay_where_redis_has_lost_all_it_held(redis_client: Redis) -> None:
     await asyncio.to_thread(holdings.note_names)
     app = front(Origin())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import tracemalloc
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any
 
 import pytest
 
+from lokifi.frontcache import shelf as shelves
 from lokifi.frontcache.copies import Copy, compressed
 from lokifi.frontcache.rules import Life, ordered, seconds
 from lokifi.frontcache.shelf import Key, Shelf, placed
@@ -96,6 +97,38 @@ def test_no_single_answer_empties_the_shelf() -> None:
 
     assert not shelf.put(key("huge"), copy(50_000))
     assert list(shelf.copies) == [key("small")]
+
+
+def test_an_answer_from_a_clock_that_is_ahead_keeps_out_what_follows_for_two_seconds_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at = time_ns()
+    monkeypatch.setattr(shelves, "time_ns", lambda: at)
+    shelf = Shelf(100_000)
+    hour_ahead = at // 1000 + 3_600_000_000
+    assert shelf.put(key("ahead"), copy(tags=f"a={hour_ahead}"))
+    assert shelf.note({"a": hour_ahead})
+    assert len(shelf) == 1
+    assert not shelf.note({"a": at // 1000})
+
+    at += 3_000_000_000
+    assert shelf.put(key("right"), copy(tags=f"a={at // 1000}"))
+    # Whoever is given the right one is not given the other after it.
+    assert list(shelf.copies) == [key("right")]
+    assert not shelf.note({"a": at // 1000 - 1})
+
+
+def test_after_this_hosts_own_clock_was_set_back_what_follows_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at = time_ns()
+    monkeypatch.setattr(shelves, "time_ns", lambda: at)
+    shelf = Shelf(100_000)
+    assert shelf.put(key("one"), copy(tags=f"a={at // 1000}"))
+    at -= 3_600_000_000_000
+
+    assert shelf.put(key("other"), copy(tags=f"a={at // 1000}"))
+    assert list(shelf.copies) == [key("other")]
 
 
 @pytest.mark.asyncio
