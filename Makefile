@@ -60,8 +60,8 @@ bench-page: $(VENV)/dev.stamp  ## bytes, requests, first paint and contrast of e
 screenshots: $(VENV)/dev.stamp  ## docs/screenshots/ anew, from a product of its own
 	$(BIN)/python -m bench.dashboard screenshots
 
-bench: $(VENV)/dev.stamp  ## REST figures beside peers; needs wrk; ROWS=known,gzip ROUNDS=3
-	$(BIN)/python -m bench.http --rows "$(ROWS)" --rounds "$(ROUNDS)"
+bench: $(VENV)/dev.stamp  ## REST figures beside peers; needs wrk; ROWS=known,gzip ROUNDS=3 NO_PAGE=1
+	$(BIN)/python -m bench.http --rows "$(ROWS)" --rounds "$(ROUNDS)" $(if $(NO_PAGE),--no-page)
 
 equality: $(VENV)/dev.stamp  ## what leaves ahead of Django against Django's own answers; QUESTIONS=5000 SEED=1
 	QUESTIONS="$${QUESTIONS:-5000}" $(BIN)/python -m pytest -n 0 --timeout 900 tests/lokifi -k every_answer_is_the_one

@@ -30,7 +30,11 @@ def main() -> int:
     if unknown := [name for name in names if name not in ROWS]:
         sys.exit(f"There is no row {', '.join(unknown)}; there are {', '.join(ROWS)}.")
     how = How(rounds=int(chosen.rounds or 3))
-    facts = f"{datetime.now(UTC):%Y-%m-%d %H:%M}, {commit()}, {machine()}, {how.rounds} rounds"
+    try:
+        measured = commit() if chosen.no_page else page.commit()
+    except page.UncommittedError as exc:
+        sys.exit(f"The page names commits that can be checked out ({exc}). Or: NO_PAGE=1.")
+    facts = f"{datetime.now(UTC):%Y-%m-%d %H:%M}, {measured}, {machine()}, {how.rounds} rounds"
     has_missed = False
     for name in names:
         print(f"{name} (load {os.getloadavg()[0]:.1f}):", flush=True)

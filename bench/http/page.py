@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 from bench.plot import svg
 from bench.row import Row
@@ -11,6 +13,27 @@ from tests.processes import ROOT
 
 PAGE = ROOT / "docs" / "performance-http.md"
 _HEAD = "# How fast answers leave\n"
+# What writing the page changes.
+_OWN = ("docs/performance-http.md", "docs/figures")
+
+
+class UncommittedError(Exception):
+    """Figures of this tree would be of a state that nobody can check out."""
+
+
+def commit(root: Path = ROOT) -> str:
+    """Return the commit that is measured, where it is. Raises UncommittedError."""
+    changed = _git(root, "status", "--porcelain", "--", ".", *(f":!{path}" for path in _OWN))
+    if changed:
+        raise UncommittedError(f"not committed: {' '.join(changed.split())}")
+    return _git(root, "rev-parse", "--short", "HEAD")
+
+
+def _git(root: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UncommittedError(f"git: {done.stderr.strip()}")
+    return done.stdout.strip()
 
 
 def put(name: str, row: Row, facts: str) -> None:
