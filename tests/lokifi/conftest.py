@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ import pytest
 
 from lokifi.frontcache import cache, capture, errors, flights, shelf
 from tests.lokifi.browsing import ELSEWHERE, foreign, trouble
+from tests.lokifi.raw import Connect, Line
 from tests.lokifi.site import Site
+from tests.product import Web
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -25,6 +28,19 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
             monkeypatch.setattr(module, "monotonic", lambda: monotonic() + seconds)
 
     return pass_s
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Return what opens a connection to a server; all are closed behind the test."""
+    with ExitStack() as stack:
+
+        def opened(web: Web, timeout_s: float = 20) -> Line:
+            line = Line(web.port, timeout_s)
+            stack.callback(line.close)
+            return line
+
+        yield opened
 
 
 @pytest.fixture(scope="package")

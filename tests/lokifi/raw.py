@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import http.client
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from tests.processes import until
 
 Header = tuple[str, str]
 
@@ -67,3 +69,22 @@ class Line:
 
     def close(self) -> None:
         self._connection.close()
+
+
+Connect = Callable[..., Line]
+
+
+def kept(line: Line, target: str, age_s: int = 0) -> Reply:
+    """Return an answer from a copy, of some age.
+
+    A server's first copies go as soon as it has heard what names mean, which takes it no
+    second: where one of that age is there, it has.
+    """
+    found = list[Reply]()
+
+    def is_kept() -> bool:
+        found.append(line.ask(target))
+        return int(found[-1].header("age") or -1) >= age_s
+
+    until(is_kept, f"a copy of {target}")
+    return found[-1]
