@@ -59,6 +59,8 @@ _KEPT_FROM_APP = _OF_PARTS | {
 _CAPABILITY = (b"surrogate-capability", b'front="Surrogate/1.0"')
 _HIT = (b"x-cache", b"HIT")
 _STALE = (b"x-cache", b"STALE")
+# Where the application says nothing of it, the first of those that are hits from then on.
+_MISS = (b"x-cache", b"MISS")
 # A longer body is compressed beside the event loop.
 _ZIP_ASIDE = 64 * 1024
 _REPORT_EVERY_S = 5.0
@@ -318,10 +320,10 @@ class FrontCache:
         elif kept is None and not capture.is_passing:
             self._flights.note_alone(flight.place)
         self._flights.land(flight, kept)
+        is_kept = self._copies.get(copy.key) is copy
+        own = [*copy.own, _MISS] if is_kept and not _is_marked(copy) else copy.own
         form = await self._form(copy, fields)
-        await _send(
-            send, copy.status, form, copy.own, scope["method"], fields.get(b"if-none-match")
-        )
+        await _send(send, copy.status, form, own, scope["method"], fields.get(b"if-none-match"))
 
     async def _take(
         self, scope: Scope, send: Send, fields: Fields, key: Key, flight: Flight
@@ -468,6 +470,10 @@ def _suits(copy: Copy, fields: Fields) -> bool:
     is_same = copy.key == placed(copy.key[:_KEY_PARTS], copy.vary, fields)
     # Who can read our answers can read our errors, whatever type these have.
     return is_same and (not accept or copy.status >= 400 or names(accept, copy.media_type))
+
+
+def _is_marked(copy: Copy) -> bool:
+    return any(name == b"x-cache" for name, _ in copy.own)
 
 
 def _mark(copy: Copy) -> Header:

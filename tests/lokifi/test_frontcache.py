@@ -25,6 +25,7 @@ async def test_what_may_be_kept_is_asked_for_once_and_marked_as_a_hit() -> None:
     assert origin.count == 1
     assert first.body == second.body == origin.body
     assert "age" not in first.headers
+    assert first.headers["x-cache"] == "MISS"
     assert (second.headers["age"], second.headers["x-cache"]) == ("0", "HIT")
 
 
@@ -408,10 +409,19 @@ async def test_with_no_bytes_nothing_is_kept_and_answers_are_the_same() -> None:
     await ask(on)
     for headers in ({}, {"accept_encoding": "gzip"}, {"if_none_match": '"one"'}):
         without, kept = await ask(off, **headers), await ask(on, **headers)
+        assert "x-cache" not in without.headers
         for name in ("age", "x-cache"):
             kept.headers.pop(name)
         assert without == kept
     assert origin.count == 4
+
+
+async def test_what_the_application_says_of_its_own_cache_is_left_as_it_is() -> None:
+    app = front(Origin(headers={"Cache-Control": PUBLIC, "X-Cache": "HIT"}))
+    first, private = await ask(app), await ask(front(Origin(headers={})))
+
+    assert first.headers["x-cache"] == "HIT"
+    assert "x-cache" not in private.headers
 
 
 async def test_what_stands_elsewhere_and_other_methods_are_not_touched() -> None:
