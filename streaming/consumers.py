@@ -89,7 +89,7 @@ class PriceConsumer:
         self._hub = here = hub()
         await here.ready()
         self._task = asyncio.current_task()
-        line = line_of(send, self._end)
+        line = line_of(send, self._end, self._count)
         if here.is_stopping:
             self._feed = here.visit(line)
             here.dismiss(self._feed)
@@ -163,6 +163,19 @@ class PriceConsumer:
         except ProtocolError as exc:
             exc.id = protocol.id_in(text, settings.WS_MAX_MESSAGE_BYTES)
             raise
+
+    def _count(self, frames: int) -> None:
+        """Count pings and the like; who sends too many and reads nothing is gone at once."""
+        feed, now = self._feed, _now()
+        for _ in range(frames):
+            if feed is None or feed.is_ended:
+                return
+            try:
+                self._manners.frame(now)
+            except ProtocolError as exc:
+                self._scold(exc, feed)
+                if exc.close is not None and len(feed):
+                    feed.give_up(Close.TOO_MUCH)
 
     def _scold(self, exc: ProtocolError, feed: Feed) -> None:
         feed.put(error_frame(exc))

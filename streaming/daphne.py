@@ -15,26 +15,59 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from streaming.frames import framed, tell_of_trouble
+from daphne.ws_protocol import WebSocketProtocol
+
+from streaming.frames import framed, pong, tell_of_trouble
+from streaming.hearing import Counted, Hearing
 from streaming.protocol import Close
 
 if TYPE_CHECKING:
     from streaming.feed import Feed
 
 _CUT_WITHIN_S = 1.0
+_MESSAGES = {1, 2}  # the opcodes of frames that begin a message
 
 
-class DaphneLine:
+class Connection(WebSocketProtocol):  # type: ignore[misc]
+    """daphne's protocol, accepted already, that also tells its line what it reads."""
+
+    line: DaphneLine
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        self.line.hear(data)
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        super().connectionLost(reason)
+        del self.line
+
+    def parse(self, part: bytes) -> None:
+        if self.state != self.STATE_CLOSED:
+            super().dataReceived(part)
+
+    def onFrameEnd(self) -> bool | None:  # noqa: N802
+        if self.current_frame.opcode not in _MESSAGES:
+            self.line.count(1)
+        ended: bool | None = super().onFrameEnd()
+        return ended
+
+    def onPing(self, payload: bytes) -> None:  # noqa: N802
+        if self.state == self.STATE_OPEN:
+            self.line.answer(pong(payload))
+
+
+class DaphneLine(Hearing):
     """The way to one subscriber through Twisted's transport, which takes it for a producer."""
 
-    __slots__ = ("_connection", "_transport", "_try", "feed", "is_free")
+    __slots__ = ("_connection", "_is_held", "_transport", "_try", "feed", "is_free")
 
     form = staticmethod(framed)
     joins = False
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, counted: Counted) -> None:
+        super().__init__(counted)
         self.feed: Feed | None = None
         self.is_free = True
+        self._is_held = False
         self._connection = connection
         self._transport = transport = connection.transport
         # A TLS connection has none: what it writes are not the bytes it is given.
@@ -70,6 +103,7 @@ class DaphneLine:
     def end(self, code: Close) -> None:
         self.is_free = False
         self._connection.sendCloseFrame(code=int(code))
+        self._go_on_soon()  # for the client's answer to that
 
     def cut(self, code: Close) -> None:
         self.end(code)
@@ -77,12 +111,38 @@ class DaphneLine:
 
     def stop(self) -> None:
         self.is_free = False
+        self._counted = None
 
     def hold_back(self, is_held: bool) -> None:
+        self._is_held = is_held
         if is_held:
-            self._transport.pauseProducing()
-        elif self._transport.connected and not self._transport.disconnecting:
-            self._transport.resumeProducing()
+            self._pause()
+        elif self._rest:
+            self._go_on_soon()
+        else:
+            self._resume()
+
+    def answer(self, pong: bytes) -> None:
+        """Answer a ping; the newest alone, and later, while the client takes nothing."""
+        if self.is_free:
+            self.write(pong)
+        else:
+            self._pong = pong
+
+    def _parse(self, part: bytes) -> None:
+        self._connection.parse(part)
+
+    def _is_busy(self) -> bool:
+        is_open = self._connection.state == self._connection.STATE_OPEN
+        return is_open and (self._is_held or not self._connection.application_queue.empty())
+
+    def _pause(self) -> None:
+        self._transport.pauseProducing()
+
+    def _resume(self) -> None:
+        transport = self._transport
+        if not self._is_held and transport.connected and not transport.disconnecting:
+            transport.resumeProducing()
 
     # --- Twisted's names, for its producers -----------------------------------------------
 
@@ -95,11 +155,15 @@ class DaphneLine:
             self._transport.unregisterProducer()
             return
         self.is_free = self._connection.state == self._connection.STATE_OPEN
+        if self._pong and self.is_free:
+            pong, self._pong = self._pong, b""
+            self.write(pong)
         if self.feed is not None and self.is_free:
             self.feed.flush()
 
     def stopProducing(self) -> None:  # noqa: N802
         self.is_free = False
+        self._stop_hearing()
         if self.feed is not None:
             self.feed.abandon()
 
@@ -108,6 +172,12 @@ def socket_of(_: Any) -> None:
     """Return nothing: Twisted by itself sends in one piece what is written in one turn."""
 
 
-def line(connection: Any) -> DaphneLine | None:
+def line(connection: Any, counted: Counted) -> DaphneLine | None:
     """Return a line on a connection that was accepted; None where it is closed already."""
-    return DaphneLine(connection) if connection.state == connection.STATE_OPEN else None
+    if connection.state != connection.STATE_OPEN:
+        return None
+    found = DaphneLine(connection, counted)
+    # Its state stays as it is; only what it tells us of what it reads is new.
+    connection.__class__ = Connection
+    connection.line = found
+    return found

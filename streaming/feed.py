@@ -260,12 +260,12 @@ class Feed:
             self.is_counted = True
             self._traffic.left[str(code) if code in _TOLD_APART else "other"] += 1
 
-    def give_up(self) -> None:
+    def give_up(self, code: Close = Close.NOT_READING) -> None:
         """Cut off a subscriber that does not read."""
-        self._traffic.slow += 1
-        self._count_closed(Close.NOT_READING)
+        self._traffic.slow += code is Close.NOT_READING
+        self._count_closed(code)
         self.abandon()
-        self.line.cut(Close.NOT_READING)
+        self.line.cut(code)
 
     # --- Inside -------------------------------------------------------------------------
 

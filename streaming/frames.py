@@ -8,6 +8,7 @@ from struct import Struct
 from typing import Any
 
 _TEXT = 0x81  # a whole text message in one frame
+_PONG = 0x8A
 _SHORT = Struct("!BB").pack
 _MEDIUM = Struct("!BBH").pack
 _LONG = Struct("!BBQ").pack
@@ -33,6 +34,11 @@ def framed(text: str) -> bytes:
     if size < 65_536:
         return _MEDIUM(_TEXT, 126, size) + payload
     return _LONG(_TEXT, 127, size) + payload
+
+
+def pong(payload: bytes) -> bytes:
+    """Return the frame that answers a ping, whose payload has 125 bytes at most."""
+    return _SHORT(_PONG, len(payload)) + payload
 
 
 def tell_of_trouble(sock: Any) -> None:

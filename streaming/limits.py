@@ -170,6 +170,7 @@ class Manners:
 
     __slots__ = (
         "_allowance",
+        "_frames",
         "_messages",
         "_mistakes",
         "_names",
@@ -184,6 +185,7 @@ class Manners:
         self._shared = shared
         self._names: Bucket | None = None  # most ask for what others have asked for
         self._messages = Bucket(allowance.burst, allowance.messages / MESSAGE_WINDOW_S, now)
+        self._frames = Bucket(allowance.burst, allowance.messages / MESSAGE_WINDOW_S, now)
         most = allowance.symbols
         self._symbols = Bucket(most * SYMBOLS_BURST, most / SYMBOLS_WINDOW_S, now)
         self._replayed = _replay_bucket(1, now)
@@ -194,6 +196,14 @@ class Manners:
     def message(self, now: float) -> None:
         """Count one message. Raises ProtocolError where it comes too soon."""
         self._allow(self._messages.take(1, now), "messages (WS_MAX_MESSAGES)", now)
+
+    def frame(self, now: float) -> None:
+        """Count a frame that is no message of its own, by the rate of messages but beside them.
+
+        Raises ProtocolError where it comes too soon.
+        """
+        wait_s = self._frames.take(1, now)
+        self._allow(wait_s, "pings, pongs or fragments (WS_MAX_MESSAGES)", now, what_of_it="")
 
     def symbols(self, count: int, now: float) -> None:
         """Count symbols taken up. Raises ProtocolError where they come too soon."""
@@ -227,11 +237,17 @@ class Manners:
         buckets = [self._replayed, *([shared.replayed(now)] if shared and ticks else [])]
         return _take_all(ticks, buckets, now) == 0
 
-    def _allow(self, wait_s: float, what: str, now: float) -> None:
+    def _allow(
+        self,
+        wait_s: float,
+        what: str,
+        now: float,
+        what_of_it: str = "; this message was not heeded",
+    ) -> None:
         if wait_s > 0:
             raise ProtocolError(
                 Code.RATE_LIMITED,
-                f"Too many {what}; this message was not heeded.",
+                f"Too many {what}{what_of_it}.",
                 retry_after_ms=int(wait_s * 1000) + 1,
                 close=Close.TOO_MUCH if self._refusals.add(now) else None,
             )

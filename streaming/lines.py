@@ -9,6 +9,7 @@ from typing import Any
 
 from streaming.feed import Line
 from streaming.frames import Together
+from streaming.hearing import Counted
 from streaming.plain import PlainLine
 
 # By the module of the connection's class, so that no server's code is loaded for another's.
@@ -18,14 +19,15 @@ _WAYS = {
 }
 
 
-def line_of(send: Any, ended: Callable[[], None]) -> Line:
+def line_of(send: Any, ended: Callable[[], None], counted: Counted) -> Line:
     """Return a line on the accepted connection behind an ASGI `send`.
 
-    `ended` is called where the application has to end, since its server would not say so.
+    `ended` is called where the application has to end, since its server would not say so;
+    `counted` when frames came that the server itself deals with, where that can be known.
     """
     connection = _connection(send)
     way = _way(type(connection).__module__)
-    found: Line | None = way.line(connection) if way else None
+    found: Line | None = way.line(connection, counted) if way else None
     return found or PlainLine(send, ended)
 
 

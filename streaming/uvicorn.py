@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
 
 from streaming.frames import framed, tell_of_trouble
+from streaming.hearing import Counted, Hearing
 from streaming.protocol import Close
 
 if TYPE_CHECKING:
@@ -27,25 +29,28 @@ logger = logging.getLogger(__name__)
 _CLOSE_WITHIN_S = 5.0
 _CUT_WITHIN_S = 1.0
 _PING_EACH_S = 60.0
-
+# What may follow our close frame, whose answer is behind whatever was on its way.
+_FRAMES_AFTER_CLOSE = 2000
 
 # What is used here of a connection and, in its websockets parser, called.
 _RELIED_ON = (
     *("transport", "loop", "queue", "conn", "frames", "request", "response", "curr_msg_data_type"),
     *("ping_timer", "ping_interval", "stop_keepalive", "start_keepalive"),
-    *("close_sent", "close_timer", "handshake_complete", "read_paused"),
-    *("pause_writing", "resume_writing", "connection_lost"),
-    *("send_receive_event_to_app", "handle_parser_exception"),
+    *("close_sent", "close_timer", "handshake_complete", "read_paused", "disconnected"),
+    *("pause_writing", "resume_writing", "connection_lost", "data_received", "handle_events"),
+    *("send_receive_event_to_app", "handle_parser_exception", "handle_ping", "handle_close"),
+    "keepalive_timeout",
 )
 _CALLED = ("send_close", "data_to_send")
+_READ = ("events", "close_rcvd", "close_sent")
 
 
 class Protocol(WebSocketsSansIOProtocol):
-    """uvicorn's protocol, accepted already, that also tells its line how writing goes."""
+    """uvicorn's protocol, accepted already, that also tells its line what it reads and writes."""
 
     line: UvicornLine | None
 
-    def adopt(self) -> UvicornLine:
+    def adopt(self, counted: Counted) -> UvicornLine:
         """Return the line of a connection that has just become one of this class."""
         # Whatever the kernel does not take at once is told to us: one frame is all that
         # is ever buffered here. With uvloop it also means that a frame leaves at once.
@@ -61,7 +66,7 @@ class Protocol(WebSocketsSansIOProtocol):
             self.start_keepalive()
         # What the handshake was about is of no use any more, and adds up to kilobytes.
         del self.request, self.response
-        self.line = UvicornLine(self)
+        self.line = UvicornLine(self, counted)
         return self.line
 
     def pause_writing(self) -> None:
@@ -80,6 +85,43 @@ class Protocol(WebSocketsSansIOProtocol):
             line.lost()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        if self.line is not None:
+            self.line.hear(data)
+
+    def parse(self, part: bytes) -> None:
+        super().data_received(part)
+
+    def handle_events(self) -> None:
+        if self.line is not None:
+            self.line.note(self.conn.events)
+        super().handle_events()
+
+    def handle_ping(self) -> None:
+        line = self.line
+        if line is None or line.is_free or self.conn.close_rcvd is not None:
+            super().handle_ping()
+        elif pongs := self.conn.data_to_send():
+            line.keep(pongs[-1])
+
+    # uvicorn then waits for whoever does not read.
+
+    def handle_close(self, event: Frame) -> None:
+        super().handle_close(event)
+        self._end_within(_CLOSE_WITHIN_S)
+
+    def handle_parser_exception(self) -> None:
+        super().handle_parser_exception()
+        self._end_within(_CLOSE_WITHIN_S)
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self._end_within(_CLOSE_WITHIN_S)
+
+    def _end_within(self, within_s: float) -> None:
+        if self.close_timer is None and not self.disconnected:
+            self.close_timer = self.loop.call_later(within_s, self.transport.abort)
+
     def send_receive_event_to_app(self) -> None:
         # The base class knows as well what is no UTF-8, and writes a stack trace for each.
         if self.curr_msg_data_type == "text":
@@ -95,6 +137,8 @@ class Protocol(WebSocketsSansIOProtocol):
         """Send a close frame behind what is buffered, and be gone within that time."""
         if self.close_sent or self.transport.is_closing() or not self.handshake_complete:
             return
+        if self.conn.close_sent is not None:  # the answer to the client's own, not handled yet
+            return
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
         self.conn.send_close(code)
         self.transport.write(b"".join(self.conn.data_to_send()))
@@ -104,46 +148,99 @@ class Protocol(WebSocketsSansIOProtocol):
             self.read_paused = False
             self.transport.resume_reading()
         # Not `close`, which would wait for whoever reads nothing.
-        self.close_timer = self.loop.call_later(within_s, self.transport.abort)
+        self._end_within(within_s)
 
 
-class UvicornLine:
+class UvicornLine(Hearing):
     """The way to one subscriber through uvicorn's transport."""
 
-    __slots__ = ("_protocol", "feed", "is_free", "write")
+    __slots__ = ("_frames_left", "_protocol", "feed", "is_free", "write")
 
     form = staticmethod(framed)
     joins = True
 
-    def __init__(self, protocol: Protocol) -> None:
+    def __init__(self, protocol: Protocol, counted: Counted) -> None:
+        super().__init__(counted)
         self.feed: Feed | None = None
         self.is_free = True
+        self._frames_left = _FRAMES_AFTER_CLOSE
         self._protocol = protocol
         self.write: Callable[[bytes], None] = protocol.transport.write
 
     def freed(self) -> None:
         self.is_free = not self._protocol.close_sent
+        if self._pong and self.is_free:
+            pong, self._pong = self._pong, b""
+            self.write(pong)
         if self.feed is not None:
             self.feed.flush()
 
     def lost(self) -> None:
         self.is_free = False
+        self._stop_hearing()
         if self.feed is not None:
             self.feed.abandon()
 
     def end(self, code: Close) -> None:
         self.is_free = False
         self._protocol.close(code, _CLOSE_WITHIN_S)
+        self._go_on_soon()  # for the client's answer to that
 
     def cut(self, code: Close) -> None:
         self.is_free = False
         self._protocol.close(code, _CUT_WITHIN_S)
+        # Also where a close was under way, whose time is longer or has no end.
+        self._protocol.loop.call_later(_CUT_WITHIN_S, self._protocol.transport.abort)
 
     def stop(self) -> None:
         self.is_free = False
+        self._counted = None
 
     def hold_back(self, is_held: bool) -> None:
-        """Do nothing: uvicorn reads a message only when the last one was taken."""
+        """Go on with what was read; uvicorn by itself reads more when all messages were taken.
+
+        All of one part's, that is: so many may wait while one is answered.
+        """
+        if not is_held:
+            self._go_on_soon()
+
+    def note(self, events: Sequence[object]) -> None:
+        """Count what came and is no message; after a close everything, until we listen no more."""
+        if not self._protocol.close_sent:
+            self.count(sum(_is_extra(event) for event in events))
+            return
+        self._frames_left -= len(events)
+        if self._frames_left < 0:
+            self._stop_hearing()
+            self._pause()
+
+    def keep(self, pong: bytes) -> None:
+        """Send it when the client takes something again, unless a newer one comes before."""
+        self._pong = pong
+
+    def _parse(self, part: bytes) -> None:
+        self._protocol.parse(part)
+
+    def _is_busy(self) -> bool:
+        return not (self._protocol.close_sent or self._protocol.queue.empty())
+
+    def _pause(self) -> None:
+        # Its own pause ends when the last message was taken; ours lasts longer.
+        self._protocol.read_paused = False
+        if not self._protocol.transport.is_closing():
+            self._protocol.transport.pause_reading()
+
+    def _resume(self) -> None:
+        protocol = self._protocol
+        if protocol.transport.is_closing() or self._frames_left < 0:
+            return
+        protocol.read_paused = self._is_busy()
+        if not protocol.read_paused:
+            protocol.transport.resume_reading()
+
+
+def _is_extra(event: object) -> bool:
+    return isinstance(event, Frame) and event.opcode not in {Opcode.TEXT, Opcode.BINARY}
 
 
 def _is_known(connection: WebSocketsSansIOProtocol) -> bool:
@@ -151,6 +248,7 @@ def _is_known(connection: WebSocketsSansIOProtocol) -> bool:
     missing = [name for name in _RELIED_ON if not hasattr(connection, name)]
     conn = getattr(connection, "conn", None)
     missing += [name for name in _CALLED if not callable(getattr(conn, name, None))]
+    missing += [name for name in _READ if not hasattr(conn, name)]
     if missing:
         _tell_once(", ".join(missing))
     return not missing
@@ -166,7 +264,7 @@ def socket_of(connection: Any) -> Any:
     return connection.transport.get_extra_info("socket")
 
 
-def line(connection: Any) -> UvicornLine | None:
+def line(connection: Any, counted: Counted) -> UvicornLine | None:
     """Return a line on a connection that was accepted; None where it is closed already."""
     if type(connection) is not WebSocketsSansIOProtocol or not _is_known(connection):
         return None
@@ -174,4 +272,4 @@ def line(connection: Any) -> UvicornLine | None:
         return None
     # Its state stays as it is; only what it tells us when writing stops and goes on is new.
     connection.__class__ = Protocol
-    return Protocol.adopt(cast("Protocol", connection))
+    return Protocol.adopt(cast("Protocol", connection), counted)

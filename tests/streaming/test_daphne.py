@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from daphne.ws_protocol import WebSocketFactory
+from twisted.internet.testing import StringTransport
 
-from streaming.daphne import DaphneLine
+from streaming.daphne import DaphneLine, line
 from streaming.feed import Feed, Share, Traffic
+from streaming.hearing import Counted
 from streaming.ticks import Place
+from tests.streaming.sockets import until
 
 
 class Transport:
@@ -41,8 +46,8 @@ def test_a_tick_for_a_connection_that_daphne_has_closed_itself_is_dropped(
     state: dict[str, bool],
 ) -> None:
     transport = Transport()
-    line = DaphneLine(SimpleNamespace(transport=transport, state=3, STATE_OPEN=3))
-    feed = Feed(Place("e1", 0), line, Traffic(2**20))
+    on = DaphneLine(SimpleNamespace(transport=transport, state=3, STATE_OPEN=3), lambda _: None)
+    feed = Feed(Place("e1", 0), on, Traffic(2**20))
     tick = Share("price_update", Place("e1", 1), '"count":0}')
     feed.put_tick(tick)
     before = transport.sent
@@ -53,4 +58,108 @@ def test_a_tick_for_a_connection_that_daphne_has_closed_itself_is_dropped(
     assert before.endswith(tick.text(0).encode())
     assert transport.sent == before
     assert feed.is_ended
-    assert not line.is_free
+    assert not on.is_free
+
+
+class Far(StringTransport):
+    """A transport of Twisted's whose far end takes so much and then nothing more."""
+
+    connected = True
+
+    def __init__(self, takes: int = 1_000_000) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dataBuffer = self._tempDataBuffer = self.sent = b""
+        self.takes = takes
+        self.is_read = True
+
+    def getHandle(self) -> Any:  # noqa: N802
+        return SimpleNamespace(family=socket.AF_UNIX)
+
+    def writeSomeData(self, data: bytes) -> int:  # noqa: N802
+        taken = data[: self.takes]
+        self.takes -= len(taken)
+        self.sent += taken
+        return len(taken)
+
+    def write(self, data: bytes) -> None:
+        self.dataBuffer += data
+
+    def registerProducer(self, *_: Any) -> None:  # noqa: N802
+        """Ask nobody for anything."""
+
+    def unregisterProducer(self) -> None:  # noqa: N802
+        """Forget nobody."""
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        self.is_read = False
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self.is_read = True
+
+
+def connected(far: Far, counted: Counted = lambda _: None) -> tuple[Any, DaphneLine]:
+    """Return a connection of daphne's past its handshake, and the line on it."""
+    connection = WebSocketFactory(SimpleNamespace(log_action=lambda *_: None)).buildProtocol(None)
+    connection.makeConnection(far)
+    # As after the handshake.
+    connection.state, connection.websocket_version = connection.STATE_OPEN, 13
+    connection.inside_message, connection.current_frame = False, None
+    connection.client_addr = None
+    connection.application_queue = asyncio.Queue()
+    found = line(connection, counted)
+    assert found is not None
+    return connection, found
+
+
+def client_frame(first: int, payload: bytes) -> bytes:
+    return bytes([first, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+@pytest.mark.asyncio
+async def test_of_many_pings_of_a_client_that_takes_nothing_the_newest_is_answered_later() -> None:
+    far = Far(takes=10)
+    connection, on = connected(far)
+
+    for number in range(3):
+        connection.dataReceived(client_frame(0x89, b"ping %d" % number) * 2)
+    stuck = far.dataBuffer
+    far.dataBuffer, far.takes = b"", 1000
+    on.resumeProducing()
+
+    assert len(stuck) < 10
+    assert far.sent == b"\x8a\x06ping 0\x8a\x06" + b"\x8a\x06ping 2"
+
+
+@pytest.mark.asyncio
+async def test_a_read_full_of_small_frames_is_parsed_over_many_turns_of_the_event_loop() -> None:
+    far = Far()
+    counts: list[int] = []
+    connection, _ = connected(far, counts.append)
+
+    connection.dataReceived(client_frame(0x89, b"") * 2000)
+    at_once = len(counts)
+    assert not far.is_read
+    await until(lambda: far.is_read)
+
+    assert at_once == 0
+    assert sum(counts) == 2000
+    assert far.sent.count(b"\x8a\x00") == 2000
+
+
+@pytest.mark.asyncio
+async def test_messages_of_a_full_read_wait_until_those_before_were_answered() -> None:
+    far = Far()
+    connection, on = connected(far)
+    most = taken = 0
+
+    connection.dataReceived(client_frame(0x81, b"{}") * 1000)
+    while taken < 1000:
+        async with asyncio.timeout(10):
+            await connection.application_queue.get()
+        on.hold_back(True)
+        most = max(most, connection.application_queue.qsize())
+        taken += 1
+        on.hold_back(False)
+    await until(lambda: far.is_read)
+
+    assert most < 300

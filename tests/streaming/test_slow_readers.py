@@ -8,7 +8,7 @@ import shutil
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from lokifi import parts
 from lokifi.embedded import free_port
 from streaming import demand
+from tests.chaos.stage import rss_mib
 from tests.processes import descendants, responds, until
 from tests.product import Product, Web
 
@@ -123,6 +125,16 @@ class Deaf:
         with suppress(OSError):  # it is gone then, which is what is waited for
             self._socket.sendall(b"\x8a\x80" + bytes(4))
 
+    def pushed(self, data: bytes, times: int) -> bool:
+        """Send it so many times; return whether all of it was taken."""
+        self._socket.settimeout(30)
+        try:
+            for _ in range(times):
+                self._socket.sendall(data)
+        except OSError:
+            return False
+        return True
+
     def close(self) -> None:
         self._socket.close()
 
@@ -155,6 +167,55 @@ async def test_who_never_reads_is_closed_with_4409_and_nobody_else_notices(
     assert figures["slow"] == figures["closed_4409"] == 3
     assert figures["conflated"] > 0
     assert "Traceback" not in web.process.said
+
+
+async def closing(client: ClientConnection) -> AsyncIterator[str | bytes]:
+    """Yield what comes until the server closes, whatever its code."""
+    with suppress(ConnectionClosed):
+        while True:
+            yield await client.recv()
+
+
+def flooded(web: Web) -> bool:
+    """Send pings and read nothing; return whether the server ended that before it had taken all."""
+    deaf = Deaf(web, ["BTC"] * 50)
+    pings = (b"\x89\xfd" + bytes(4) + b"x" * 125) * 1000
+    try:
+        return not deaf.pushed(pings, times=250)
+    finally:
+        deaf.close()
+
+
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+async def test_who_sends_pings_and_never_reads_is_cut_off_and_costs_no_memory(
+    installation: Installation, server: str
+) -> None:
+    web = installation.webs[server]
+    before = rss_mib(web.process.pid)
+
+    was_ended = await asyncio.to_thread(flooded, web)
+
+    assert was_ended
+    assert rss_mib(web.process.pid) < before + 20
+    assert "Traceback" not in web.process.said
+
+
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+async def test_pings_are_answered_and_too_many_of_them_end_the_connection_with_4429(
+    installation: Installation, server: str
+) -> None:
+    async with connect(installation.webs[server].socket_url, ping_interval=None) as client:
+        for _ in range(90):
+            await (await client.ping())
+        for _ in range(200):
+            with suppress(ConnectionClosed):
+                await client.ping()
+        async with asyncio.timeout(20):
+            said = [json.loads(text) async for text in closing(client)]
+
+    assert client.close_code == 4429
+    assert [m["code"] for m in said if m["type"] == "error"] == ["rate_limited"] * 3
+    assert "WS_MAX_MESSAGES" in said[-1]["error"]
 
 
 async def test_a_server_counts_what_it_sends(installation: Installation, web: Web) -> None:

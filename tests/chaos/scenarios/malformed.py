@@ -166,5 +166,5 @@ FRAMES = [
 # Costly for both ends, so these come a few times each.
 LARGE = [
     Kind("1 MiB and a byte", _too_large(1024 * 1024 + 1), (1009, CUT)),
-    Kind("100,000 fragments", _fragments(100_000), (1009, CUT)),
+    Kind("100,000 fragments", _fragments(100_000), (4429, CUT)),
 ]

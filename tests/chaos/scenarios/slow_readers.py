@@ -1,4 +1,4 @@
-"""T1, T9 and T10: many who read, and some who never do."""
+"""T1, T9, T10 and T25: many who read, and some who never do."""
 
 from __future__ import annotations
 
@@ -89,6 +89,16 @@ class Deaf:
         if self._dribble is not None:
             with contextlib.suppress(OSError):
                 self._socket.send(bytes([next(self._dribble)]))
+
+    def push(self, data: bytes, times: int) -> bool:
+        """Send it so many times; return whether all of it was taken."""
+        self._socket.settimeout(30)
+        try:
+            for _ in range(times):
+                self._socket.sendall(data)
+        except OSError:
+            return False
+        return True
 
     def look(self, held: set[tuple[int, int]]) -> None:
         """Note whether the server still holds the connection."""
@@ -217,6 +227,62 @@ def _a_little_more(before_s: float) -> float:
     if before_s == float("inf"):  # Nothing was measured to compare with.
         return 0.0
     return max(before_s * 1.2, before_s + 0.015)
+
+
+_FLOODS = {
+    "empty pings": wire.frame(b"", wire.PING) * 20_000,
+    "full pings": wire.frame(b"x" * 125, wire.PING) * 1_000,
+    "empty fragments": wire.frame(b"{", fin=False) + wire.frame(b"", 0, fin=False) * 20_000,
+}
+
+
+@scenario(
+    "T25",
+    "Pings and fragments as fast as they go, of clients that read nothing",
+    sizes={
+        "short": {"sockets": 10, "flooders": 1, "times": 300},
+        "default": {"sockets": 200, "flooders": 20, "times": 300},
+        "full": {"sockets": 200, "flooders": 100, "times": 300},
+    },
+)
+async def ping_floods(stage: Stage, size: Size) -> list[Figure]:
+    symbols = await stage.aside(stage.follow, 50)
+    swarm = Swarm(symbols, 10, SEED)
+    await swarm.open(stage.webs, size.sockets)
+    await swarm.ticks(2, within_s=20)
+    rss = [seen(web).rss_mib for web in stage.webs]
+    begin = time.time()
+    floods = [
+        stage.aside(_flood, web, symbols, frames, size.times)
+        for web in stage.webs
+        for frames in _FLOODS.values()
+        for _ in range(size.flooders)
+    ]
+    borne = sum(await asyncio.gather(*floods))
+    end = time.time()
+    await swarm.ticks(1, within_s=20)
+    sights = [seen(web) for web in stage.webs]
+    grown = max(now.rss_mib - then for now, then in zip(sights, rss, strict=True))
+    figures = [
+        told("floods", len(floods)),
+        exactly("floods that the server took to their end", borne, 0),
+        at_most("growth of the server's memory", grown, 30, "MiB"),
+        within("the event loop was late by at most", max(s.lag_s for s in sights), 0.2),
+        exactly("good sockets closed", swarm.lost, 0),
+        within("good ones' p99 meanwhile", percentile(swarm.delays(begin, end), 0.99), 0.5),
+        exactly("stack traces of servers", stage.traces(), 0),
+    ]
+    await swarm.close()
+    return figures
+
+
+def _flood(web: Web, symbols: list[str], frames: bytes, times: int) -> bool:
+    """Send frames and read nothing; return whether the server took all of them."""
+    deaf = Deaf(web, symbols, dribbles=False)
+    try:
+        return deaf.push(frames, times)
+    finally:
+        deaf.close()
 
 
 def _size_of_tick(stage: Stage) -> int:
