@@ -333,8 +333,11 @@ class Hub:
         await self._take(snapshot, found, 0.0 if is_fresh else _age_s(snapshot.tick.timestamp))
 
     async def _take(self, snapshot: Snapshot, found: Place, age_s: float) -> None:
-        before, tick = self.place, snapshot.tick
-        self._tick = Tick(found, tick.timestamp, tick.data)
+        before, tick, quotes = self.place, snapshot.tick, snapshot.tick.data
+        if found.epoch != before.epoch:
+            # Whoever counts anew may not have heard yet what is followed here.
+            quotes = self.known(self._registry.counts.keys() - quotes.keys()) | quotes
+        self._tick = Tick(found, tick.timestamp, quotes)
         now = self._loop.time()
         self._ticked_at = now - age_s
         self._quiet_since = now

@@ -140,6 +140,23 @@ def _announce(place: ticks.Place) -> None:
     publisher.announce(place)
 
 
+async def test_the_first_snapshot_of_an_epoch_holds_what_its_publisher_has_not_heard_of(
+    redis_client: Redis,
+) -> None:
+    async with running_hub() as hub:
+        feed = await following(hub, "BTC", "ETH")
+        await publish(BTC=1.0, ETH=2.0)
+        await received(feed)
+        redis_client.flushall()
+
+        await publish(BTC=3.0)
+
+        assert (await received(feed))["code"] == "epoch_changed"
+        snapshot = await received(feed)
+        assert snapshot["data"]["BTC"]["price"] == 3.0
+        assert snapshot["data"]["ETH"]["price"] == 2.0
+
+
 async def test_a_new_epoch_is_noticed_and_a_snapshot_follows(redis_client: Redis) -> None:
     async with running_hub() as hub:
         feed = await following(hub, "BTC")

@@ -343,57 +343,55 @@ async def test_a_server_that_stops_says_when_to_come_back(
     assert await asyncio.to_thread(web.process.wait) in {0, -signal.SIGTERM}
 
 
-async def test_redis_may_go_and_come_back_under_open_sockets(tmp_path: Path) -> None:
+async def test_redis_may_go_and_come_back_under_open_sockets(
+    installation: Installation,
+) -> None:
     from lokifi.embedded import EmbeddedServer
 
-    product = await asyncio.to_thread(Product, tmp_path, PUBLISH_INTERVAL_S="1")
-    with product:
-        webs = [product.web(name) for name in ("daphne", "uvicorn")]
-        product.worker()
-        product.beat()
-        async with (
-            client(webs[0]) as one,
-            client(webs[1]) as two,
-            stream(webs[0], "BTC") as three,
-            stream(webs[1], "BTC") as four,
-        ):
-            for each in (one, two):
-                await each.ask("subscribe", symbols=["BTC"])
-                await each.tick()
-            for reader in (three, four):
-                await reader.message()
+    product, webs = installation.product, list(installation.webs.values())
+    async with (
+        client(webs[0]) as one,
+        client(webs[1]) as two,
+        stream(webs[0], "BTC") as three,
+        stream(webs[1], "BTC") as four,
+    ):
+        for each in (one, two):
+            await each.ask("subscribe", symbols=["BTC"])
+            await each.tick()
+        for reader in (three, four):
+            await reader.message()
 
-            product.redis.kill()
-            killed_at = datetime.now(UTC).replace(microsecond=0)
-            # A server knows that its last tick is old only when the next one is overdue.
-            await asyncio.sleep(2.5)
-            for web in webs:
-                async with stream(web, "BTC") as latecomer:
-                    quote = (await latecomer.message()).data["data"]["BTC"]
-                    # What was held is stale; what was fetched for the latecomer is not.
-                    held_at = datetime.fromisoformat(quote["last_updated"])
-                    assert quote["stale"] or held_at >= killed_at
-                async with client(web) as late:
-                    answer = await late.ask("subscribe", symbols=["BTC"])
-                    assert answer["symbols"] == ["BTC"]
-                    assert (await late.receive())["data"].keys() == {"BTC"}
-            for each in (one, two):
-                while (message := await each.receive()).get("code") != "publisher_silent":
-                    assert message["type"] in {"price_update", "heartbeat"}
-
-            port = product.redis.port
-            product.redis = EmbeddedServer(tmp_path / "redis-again", port)
-            for each in (one, two):
-                while (message := await each.receive()).get("code") != "epoch_changed":
-                    pass
-                assert (await each.receive())["data"].keys() == {"BTC"}
-                assert (await each.tick())["data"].keys() == {"BTC"}
-            for reader in (three, four):
-                while (await reader.message("notice")).data["code"] != "epoch_changed":
-                    pass
-                assert (await reader.message()).data["snapshot"] is True
-                assert (await reader.message()).data["data"].keys() == {"BTC"}
-        until(lambda: "Redis is back" in product.logs, "the word of Redis's return")
+        product.redis.kill()
+        killed_at = datetime.now(UTC).replace(microsecond=0)
+        # A server knows that its last tick is old only when the next one is overdue.
+        await asyncio.sleep(2.5)
         for web in webs:
-            assert web.process.said.count("Redis is away (") <= 2
-            assert "Traceback" not in web.process.said
+            async with stream(web, "BTC") as latecomer:
+                quote = (await latecomer.message()).data["data"]["BTC"]
+                # What was held is stale; what was fetched for the latecomer is not.
+                held_at = datetime.fromisoformat(quote["last_updated"])
+                assert quote["stale"] or held_at >= killed_at
+            async with client(web) as late:
+                answer = await late.ask("subscribe", symbols=["BTC"])
+                assert answer["symbols"] == ["BTC"]
+                assert (await late.receive())["data"].keys() == {"BTC"}
+        for each in (one, two):
+            while (message := await each.receive()).get("code") != "publisher_silent":
+                assert message["type"] in {"price_update", "heartbeat"}
+
+        port = product.redis.port
+        product.redis = EmbeddedServer(product.folder / "redis-again", port)
+        for each in (one, two):
+            while (message := await each.receive()).get("code") != "epoch_changed":
+                pass
+            assert (await each.receive())["data"].keys() == {"BTC"}
+            assert (await each.tick())["data"].keys() == {"BTC"}
+        for reader in (three, four):
+            while (await reader.message("notice")).data["code"] != "epoch_changed":
+                pass
+            assert (await reader.message()).data["snapshot"] is True
+            assert (await reader.message()).data["data"].keys() == {"BTC"}
+    until(lambda: "Redis is back" in product.logs, "the word of Redis's return")
+    for web in webs:
+        assert web.process.said.count("Redis is away (") <= 2
+        assert "Traceback" not in web.process.said
