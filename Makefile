@@ -33,8 +33,9 @@ types: $(VENV)/dev.stamp  ## mypy, strict
 arch: $(VENV)/dev.stamp  ## which package may import which
 	$(BIN)/lint-imports
 
+# Three on two processors: much of what they do is waiting.
 check: lint types arch
-	$(BIN)/python -m pytest -n 2 --dist loadgroup || $(MAKE) --no-print-directory again
+	$(BIN)/python -m pytest -n 3 --dist loadgroup || $(MAKE) --no-print-directory again
 
 # Real processes on a machine that others use too are late at times. A fault fails here as well;
 # more than five of them are no such moment.
