@@ -107,6 +107,10 @@ class UvicornEvents:
             tell_of_trouble(sock)
 
     def write(self, made: bytes) -> None:
+        if self._cycle.transport.is_closing():
+            # The application hears of that only in a moment, and uvloop's transport raises.
+            self.is_free = False
+            return
         self._write(made)
         if self._cycle.flow.write_paused:
             self.is_free = False

@@ -130,7 +130,7 @@ def test_a_view_that_cannot_be_loaded_says_so_and_is_loaded_later(page: Page, si
 
     page.get_by_role("button", name="Try again").click()
 
-    assert said_of(page).startswith("BTC, ")
+    page.locator('[role=img][aria-label^="BTC, "]').wait_for()
 
 
 def test_a_quiet_refresh_does_not_overrule_the_period_that_is_being_loaded(

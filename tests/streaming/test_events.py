@@ -17,6 +17,7 @@ from redis import Redis
 from lokifi import parts
 from lokifi.embedded import free_port
 from streaming import demand
+from streaming.event_lines import UvicornEvents
 from tests.processes import responds, until
 from tests.product import Product, Web
 from tests.streaming.reading import PATH, stream
@@ -313,3 +314,28 @@ async def test_a_server_that_stops_says_when_to_come_back_and_ends_the_stream(
             await each.end()
     assert await asyncio.to_thread(web.process.wait) in {0, -signal.SIGTERM}
     assert "Traceback" not in web.process.said
+
+
+class Closed:
+    """What uvicorn has of a response whose client is gone, by uvloop's transport."""
+
+    def __init__(self) -> None:
+        self.transport = self
+
+    def set_write_buffer_limits(self, high: int) -> None: ...
+
+    def get_extra_info(self, name: str) -> None: ...
+
+    def is_closing(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> None:
+        raise RuntimeError("the handler is closed")
+
+
+async def test_what_is_written_to_who_is_gone_already_is_dropped() -> None:
+    line = UvicornEvents(Closed())
+
+    line.write(b"an event")
+
+    assert not line.is_free
