@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from django.conf import settings
 
-from streaming import protocol
+from streaming import commands, protocol
 from streaming.feed import Feed, Line
 from streaming.hub import Hub, hub
 from streaming.limits import Manners, allowance, log_once
@@ -143,7 +143,7 @@ class PriceConsumer:
         line.hold_back(True)
         try:
             self._allow(text)
-            await self._requests.obey(protocol.parse(text, settings.WS_MAX_MESSAGE_BYTES))
+            await self._requests.obey(commands.parse(text, settings.WS_MAX_MESSAGE_BYTES))
         except ProtocolError as exc:
             self._scold(exc, feed)
         except Exception:
@@ -161,7 +161,7 @@ class PriceConsumer:
         try:
             self._manners.message(_now())
         except ProtocolError as exc:
-            exc.id = protocol.id_in(text, settings.WS_MAX_MESSAGE_BYTES)
+            exc.id = commands.id_in(text, settings.WS_MAX_MESSAGE_BYTES)
             raise
 
     def _count(self, frames: int) -> None:
@@ -230,7 +230,7 @@ def _welcome(hub: Hub, scope: Any) -> protocol.Welcome:
 def _client_id(scope: Any) -> str:
     query: bytes = scope.get("query_string", b"")
     given = parse_qs(query.decode("latin1")).get("client_id", [""])[0] if query else ""
-    return given if protocol.is_client_id(given) else f"client-{secrets.token_hex(8)}"
+    return given if commands.is_client_id(given) else f"client-{secrets.token_hex(8)}"
 
 
 def _now() -> float:

@@ -12,7 +12,7 @@ import yaml
 from django.conf import settings
 from django.test import Client
 
-from streaming import asyncapi, protocol
+from streaming import asyncapi, commands, protocol
 from streaming.protocol import Action, Close, Code, Notice, WireQuote
 from tests.processes import ROOT
 from tests.streaming.described import faults, payload
@@ -65,7 +65,7 @@ def test_every_example_is_as_described(name: str, example: dict[str, Any]) -> No
     if name in SENT:
         return
     if name != "heartbeat":
-        command = protocol.parse(json.dumps(example), settings.WS_MAX_MESSAGE_BYTES)
+        command = commands.parse(json.dumps(example), settings.WS_MAX_MESSAGE_BYTES)
         assert command.action == name
 
 

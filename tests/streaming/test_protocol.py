@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streaming.commands import is_client_id, parse
 from streaming.protocol import (
     MAX_ID_NUMBER,
     Action,
@@ -17,8 +18,6 @@ from streaming.protocol import (
     ProtocolError,
     Since,
     error_frame,
-    is_client_id,
-    parse,
 )
 
 MOST = 16 * 1024
