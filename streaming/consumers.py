@@ -180,9 +180,7 @@ class PriceConsumer:
     def _scold(self, exc: ProtocolError, feed: Feed) -> None:
         feed.put(error_frame(exc))
         close = exc.close
-        if exc.code is Code.RATE_LIMITED:
-            log_once("WS_MAX_MESSAGES")
-        elif exc.code is Code.TOO_LARGE:
+        if exc.code is Code.TOO_LARGE:
             log_once("WS_MAX_MESSAGE_BYTES")
         try:
             if exc.code is not Code.RATE_LIMITED:

@@ -195,7 +195,7 @@ class Manners:
 
     def message(self, now: float) -> None:
         """Count one message. Raises ProtocolError where it comes too soon."""
-        self._allow(self._messages.take(1, now), "messages (WS_MAX_MESSAGES)", now)
+        self._allow(self._messages.take(1, now), "messages", "WS_MAX_MESSAGES", now)
 
     def frame(self, now: float) -> None:
         """Count a frame that is no message of its own, by the rate of messages but beside them.
@@ -203,11 +203,12 @@ class Manners:
         Raises ProtocolError where it comes too soon.
         """
         wait_s = self._frames.take(1, now)
-        self._allow(wait_s, "pings, pongs or fragments (WS_MAX_MESSAGES)", now, what_of_it="")
+        what = "pings, pongs or fragments"
+        self._allow(wait_s, what, "WS_MAX_MESSAGES", now, what_of_it="")
 
     def symbols(self, count: int, now: float) -> None:
         """Count symbols taken up. Raises ProtocolError where they come too soon."""
-        self._allow(self._symbols.take(count, now), "new symbols (WS_MAX_SYMBOLS)", now)
+        self._allow(self._symbols.take(count, now), "new symbols", "WS_MAX_SYMBOLS", now)
 
     @property
     def asker(self) -> Hashable:
@@ -218,7 +219,7 @@ class Manners:
         """Count names that have to be looked up. Raises ProtocolError where they come too soon."""
         if count:
             wait_s = _take_all(count, self._name_buckets(now), now)
-            self._allow(wait_s, "names that have to be looked up (WS_MAX_SYMBOLS)", now)
+            self._allow(wait_s, "names that have to be looked up", "WS_MAX_SYMBOLS", now)
 
     def give_back_names(self, count: int, now: float) -> None:
         """Take back the count of names that were not looked up after all."""
@@ -241,13 +242,15 @@ class Manners:
         self,
         wait_s: float,
         what: str,
+        setting: str,
         now: float,
         what_of_it: str = "; this message was not heeded",
     ) -> None:
         if wait_s > 0:
+            log_once(setting)
             raise ProtocolError(
                 Code.RATE_LIMITED,
-                f"Too many {what}{what_of_it}.",
+                f"Too many {what} ({setting}){what_of_it}.",
                 retry_after_ms=int(wait_s * 1000) + 1,
                 close=Close.TOO_MUCH if self._refusals.add(now) else None,
             )
