@@ -62,7 +62,8 @@ def line_of(send: Any, ended: Callable[[], None]) -> Line:
         is_plain = hasattr(request.channel.transport, "writeSomeData")
         return DaphneChunks(request) if request.chunked and is_plain else DaphneEvents(request)
     if module == "uvicorn.protocols.http.httptools_impl" and request.chunked_encoding:
-        return UvicornEvents(request)
+        is_gone = request.transport.is_closing()
+        return PlainEvents(send, ended) if is_gone else UvicornEvents(request)
     return PlainEvents(send, ended)
 
 

@@ -71,5 +71,5 @@ class Together:
 
     def _cork(self, on: int) -> None:
         if self._sock is not None and _CORK is not None:
-            with suppress(OSError):  # It may be closed by now.
+            with suppress(OSError, ValueError):  # It may be closed by now.
                 self._sock.setsockopt(socket.IPPROTO_TCP, _CORK, on)

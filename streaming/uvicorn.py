@@ -268,7 +268,7 @@ def line(connection: Any, counted: Counted) -> UvicornLine | None:
     """Return a line on a connection that was accepted; None where it is closed already."""
     if type(connection) is not WebSocketsSansIOProtocol or not _is_known(connection):
         return None
-    if connection.close_sent:
+    if connection.close_sent or connection.transport.is_closing():
         return None
     # Its state stays as it is; only what it tells us when writing stops and goes on is new.
     connection.__class__ = Protocol

@@ -35,12 +35,19 @@ class Wire(asyncio.Transport):
         self.sent = b""
         self.is_read = True
         self.is_aborted = False
+        self.is_gone_once_accepted = False
+
+    @property
+    def is_gone(self) -> bool:
+        return self.is_gone_once_accepted and b" 101 " in self.sent
 
     def write(self, data: Any) -> None:
         self.sent += bytes(data)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Do nothing: here is room for everything."""
+        """Here is room for everything."""
+        if self.is_gone:
+            raise RuntimeError("the handler is closed")  # as uvloop has it
 
     def pause_reading(self) -> None:
         self.is_read = False
@@ -49,7 +56,7 @@ class Wire(asyncio.Transport):
         self.is_read = True
 
     def is_closing(self) -> bool:
-        return False
+        return self.is_gone
 
     def abort(self) -> None:
         self.is_aborted = True
@@ -89,6 +96,15 @@ async def test_frames_go_straight_to_the_socket_under_the_uvicorn_we_know() -> N
     line.write(line.form("ready"))
 
     assert wire.sent.endswith(framed("ready"))
+
+
+async def test_who_is_gone_when_accepted_is_no_trouble() -> None:
+    wire = Wire()
+    wire.is_gone_once_accepted = True
+
+    line = await line_on(wire)
+
+    assert isinstance(line, PlainLine)
 
 
 @pytest.mark.parametrize("missing", ["ping_timer", "response", "close_timer", "read_paused"])
