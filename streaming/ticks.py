@@ -1,6 +1,7 @@
 """The count of ticks, the last one and those of ten minutes before, as Redis holds them.
 
-    lokifi:count      hash: epoch, seq, and the interval it counts for
+    lokifi:count      hash: epoch, seq, the interval it counts for, when it was counted last (at,
+                      Unix seconds), and in which run of the server (run)
     lokifi:snapshot   the last tick whole, with its interval; this is what is true
     lokifi:ticks      stream: the ticks of this epoch, compressed; SEQ-0 is the id of tick SEQ
     lokifi:tick:…     which ticks have been published, so that none is twice
@@ -11,7 +12,9 @@ that ten minutes would be more than KEPT_BYTES, fewer of them are kept.
 
 Whoever writes or reads says what it knew last. A count that went backwards
 within an epoch (a server that came back with an older dump) is then seen, and
-a new epoch begun, before anyone takes an old number for a new one.
+a new epoch begun, before anyone takes an old number for a new one. Where all
+that knew went with the server, its run is another one: then an epoch begins too,
+unless its last tick is so young that none can have followed it.
 """
 
 from __future__ import annotations
@@ -58,14 +61,19 @@ _COMPRESSION = 1
 # publishing: interval, the rest of the frame, channel, the rest compressed, how many
 # ticks the stream keeps, and for how many seconds.
 _COUNTED = """
-local c = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'interval')
+local c = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'interval', 'at', 'run')
+local now = redis.call('TIME')[1]
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
+local is_sure = not c[5] or c[5] == run or
+  (c[3] and c[4] and tonumber(now) - tonumber(c[4]) < tonumber(c[3]))
 local went_back = c[1] == ARGV[2] and tonumber(c[2]) < tonumber(ARGV[3])
 local other_cadence = ARGV[4] and c[3] and c[3] ~= ARGV[4]
-if not c[1] or went_back or other_cadence then
+if not c[1] or went_back or other_cadence or not is_sure then
   redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
   redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'seq', '0')
   c = {ARGV[1], '0'}
 end
+if c[5] ~= run then redis.call('HSET', KEYS[1], 'run', run) end
 """
 _LOOK = (
     _COUNTED
@@ -78,7 +86,7 @@ _PUBLISH = (
     _COUNTED
     + """
 local seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
-redis.call('HSET', KEYS[1], 'interval', ARGV[4])
+redis.call('HSET', KEYS[1], 'interval', ARGV[4], 'at', now)
 local tick = '{"type":"price_update","epoch":"' .. c[1] .. '","seq":' ..
   string.format('%d,"prev_seq":%d', seq, seq - 1) .. ARGV[5]
 redis.call('SET', KEYS[2], '{"update_interval":' .. ARGV[4] .. ',"tick":' .. tick .. '}')

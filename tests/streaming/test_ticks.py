@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from lokifi.embedded import EmbeddedServer
 from prices import redis_clients
 from streaming import ticks
 from streaming.protocol import share
@@ -79,6 +82,30 @@ def test_an_epoch_ends_when_redis_comes_back_with_an_older_count(redis_client: R
 
     assert after.seq == 1
     assert after.epoch != newest.epoch
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "goes_on"), [(1, False), (3600, True)], ids=["ticks were lost", "none can be"]
+)
+def test_a_count_out_of_a_dump_goes_on_only_where_no_tick_can_have_been_lost(
+    tmp_path: Path, interval_s: int, goes_on: bool
+) -> None:
+    server = EmbeddedServer(tmp_path)
+    with Redis.from_url(server.url) as client:
+        before = ticks.publish(client, UNKNOWN, interval_s, REST)
+        client.save()
+    server.kill()
+    time.sleep(1.1)  # The clock of ticks has whole seconds.
+    again = EmbeddedServer(tmp_path)
+    try:
+        with Redis.from_url(again.url) as client:
+            after = ticks.publish(client, UNKNOWN, interval_s, REST)
+            assert ticks.publish(client, UNKNOWN, interval_s, REST).epoch == after.epoch
+    finally:
+        again.kill()
+
+    assert (after.epoch == before.epoch) is goes_on
+    assert after.seq == (2 if goes_on else 1)
 
 
 def test_an_epoch_outlives_a_publisher_that_starts_anew() -> None:
