@@ -100,6 +100,7 @@ class InactiveSymbolError(PricesError):
     def __init__(
         self, asked: str, successor: Mapping[str, str] | None = None, last_day: date | None = None
     ) -> None:
+        self.asked = asked
         text = f"{asked[:120]!r} is not traded any more"
         if successor:
             text = f"{asked[:120]!r} trades as {successor['symbol']!r} now"

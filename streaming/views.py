@@ -11,8 +11,10 @@ from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 
 from prices import schema
+from prices.errors import InactiveSymbolError
 from prices.rest import PricesView, ReadyRenderer, sent
 from prices.serializers import ListedField
+from prices.services import symbols
 from prices.views import SCHEMA_AGE_S
 from streaming import asyncapi, events
 
@@ -66,6 +68,8 @@ class PriceStreamView(PricesView):
         if events.TROUBLE not in scope:
             raise exceptions.NotAcceptable("A stream needs the ASGI application of this project.")
         if trouble := scope.get(events.TROUBLE):
+            if isinstance(trouble, InactiveSymbolError):
+                symbols.resolve(trouble.asked)  # raises it with who bears the symbol now
             raise trouble
         response = HttpResponse(content_type=f"{MEDIA_TYPE}; charset=utf-8")
         # no-transform: a proxy that compresses would hold events back, nginx even without.

@@ -158,6 +158,15 @@ async def test_an_id_that_is_not_known_begins_with_a_snapshot(
         assert (await one.message()).data["snapshot"] is True
 
 
+async def test_a_ticker_of_the_past_is_refused_with_who_bears_it_now(web: Web) -> None:
+    said = (await refused(web, "?symbols=FB"))[1]
+
+    rest = (await asyncio.to_thread(web.get, "/api/v1/prices/FB")).json()
+    for name in ("status", "code", "detail", "successor", "last_day"):
+        assert said[name] == rest[name]
+    assert said["successor"]["symbol"] == "META"
+
+
 @pytest.mark.parametrize(
     ("query", "status", "code"),
     [
