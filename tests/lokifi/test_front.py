@@ -30,6 +30,7 @@ async def test_copies_of_before_the_first_look_go_with_it() -> None:
     app = front(Origin())
     # Kept, and then symbols came to mean others before anybody looked.
     await ask(app)
+    assert len(app.shelf) == 1
     await asyncio.to_thread(holdings.note_names)
     Names(app, each_s=60).watch()
     await asyncio.to_thread(until, lambda: not app.shelf, "the copies to go")
