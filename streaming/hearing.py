@@ -2,45 +2,97 @@
 
 A server answers pings and collects fragments by itself, as fast as they come: past
 the message rate, and past what may wait for a client that does not read. So lines
-that know their server take what was read in small parts, have such frames counted,
-and answer none but the newest ping while the client takes nothing (RFC 6455, 5.5.3).
+that know their server take what was read in small parts, in turn with all others and
+for some milliseconds in each turn of the loop, have such frames counted, and answer
+none but the newest ping while the client takes nothing (RFC 6455, 5.5.3).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 
 from streaming.protocol import Close
 
 logger = logging.getLogger(__name__)
 
-# Some 340 of the smallest frames, which are a few milliseconds; most messages are shorter.
-_PART_BYTES = 2048
+# Some 170 of the smallest frames; most messages are shorter.
+_PART_BYTES = 1024
+# What all clients together get of one turn of the event loop, but for the end of a part.
+_TURN_S = 0.004
 
 # Told how many frames came that are no message, or belong to one that has begun already.
 Counted = Callable[[int], None]
 
 
+class _Turns:
+    """Who waits to be heard on an event loop; some milliseconds a turn are for all of them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._ends_at: float | None = None
+
+    def has_time(self) -> bool:
+        """Return whether this turn's time is not over."""
+        if self._ends_at is None:
+            self._begin()
+            return True
+        return perf_counter() < self._ends_at
+
+    def put(self, go_on: Callable[[], None]) -> None:
+        """Call this in its turn, behind all who wait."""
+        self._waiting.append(go_on)
+        if self._ends_at is None:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._ends_at = perf_counter() + _TURN_S
+        if loop := self._loop():
+            loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        self._ends_at = None
+        while self._waiting and self.has_time():
+            self._waiting.popleft()()
+
+
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = weakref.WeakKeyDictionary()
+
+
+def _turns_here() -> _Turns:
+    loop = asyncio.get_running_loop()
+    found = _turns.get(loop)
+    if found is None:
+        found = _turns[loop] = _Turns(loop)
+    return found
+
+
 class Hearing(ABC):
     """The listening half of a line."""
 
-    __slots__ = ("_counted", "_is_due", "_pong", "_rest")
+    __slots__ = ("_at", "_counted", "_is_due", "_pong", "_rest", "_turns")
 
     def __init__(self, counted: Counted) -> None:
         self._counted: Counted | None = counted
         self._is_due = False
         self._pong = b""  # the answer to the newest ping, while it cannot leave
-        self._rest = b""  # what was read and not parsed yet
+        self._rest = b""  # what was read,
+        self._at = 0  # from here on not parsed yet
+        self._turns = _turns_here()
 
     def hear(self, data: bytes) -> None:
         """Parse what was read; the rest of much of it later, and nothing is read meanwhile."""
-        if not self._rest and len(data) <= _PART_BYTES:
+        if not self._rest and len(data) <= _PART_BYTES and self._turns.has_time():
             self._parse(data)
             return
-        self._rest += data
+        self._rest = self._rest[self._at :] + data
+        self._at = 0
         self._pause()
         self._go_on_soon()
 
@@ -52,16 +104,15 @@ class Hearing(ABC):
     def _go_on_soon(self) -> None:
         if self._rest and not self._is_due:
             self._is_due = True
-            asyncio.get_running_loop().call_soon(self._go_on)
+            self._turns.put(self._go_on)
 
     def _go_on(self) -> None:
         """Parse the next part, unless a message waits; when that was answered we come again."""
         self._is_due = False
         if not self._rest or self._is_busy():
             return
-        part, self._rest = self._rest[:_PART_BYTES], self._rest[_PART_BYTES:]
         try:
-            self._parse(part)
+            self._parse(self._next_part())
         except Exception:
             # As event loops do with what reading raises; here they would leave it hanging.
             logger.exception("what a client sent could not be parsed")
@@ -74,9 +125,17 @@ class Hearing(ABC):
         else:
             self._resume()
 
+    def _next_part(self) -> bytes:
+        part = self._rest[self._at : self._at + _PART_BYTES]
+        self._at += len(part)
+        if self._at >= len(self._rest):
+            self._rest, self._at = b"", 0
+        return part
+
     def _stop_hearing(self) -> None:
         self._counted = None
         self._rest = self._pong = b""
+        self._at = 0
 
     @abstractmethod
     def cut(self, code: Close) -> None: ...

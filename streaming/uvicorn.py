@@ -67,6 +67,8 @@ class Protocol(WebSocketsSansIOProtocol):
         # What the handshake was about is of no use any more, and adds up to kilobytes.
         del self.request, self.response
         self.line = UvicornLine(self, counted)
+        # uvloop keeps the methods it calls, those of the class before.
+        self.transport.set_protocol(self)
         return self.line
 
     def pause_writing(self) -> None:

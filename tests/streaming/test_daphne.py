@@ -41,8 +41,9 @@ class Transport:
         return len(data)
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize("state", [{"connected": False}, {"disconnecting": True}])
-def test_a_tick_for_a_connection_that_daphne_has_closed_itself_is_dropped(
+async def test_a_tick_for_a_connection_that_daphne_has_closed_itself_is_dropped(
     state: dict[str, bool],
 ) -> None:
     transport = Transport()

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import uvloop
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
@@ -58,6 +59,9 @@ class Wire(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.is_gone
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Stay with the one there is, whose class alone is another."""
+
     def abort(self) -> None:
         self.is_aborted = True
 
@@ -65,23 +69,27 @@ class Wire(asyncio.Transport):
         """Do nothing: nobody is there."""
 
 
-async def line_on(wire: Wire, *missing: str, counted: Counted = lambda _: None) -> Line:
-    """Return the line on an accepted connection whose uvicorn does not have what is missing."""
+def holding(counted: Counted, *missing: str) -> tuple[asyncio.Future[Line], Config]:
+    """Return what serves a connection without what is missing, and the line it comes to hold."""
     found: asyncio.Future[Line] = asyncio.get_running_loop().create_future()
-    connections: list[Any] = []
 
     async def application(_scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "websocket.accept"})
         for name in missing:
-            delattr(connections[0], name)
+            delattr(send.__self__, name)
         found.set_result(line_of(send, lambda: None, counted))
         await asyncio.Event().wait()
 
     config = Config(application, ws="websockets-sansio", log_config=None)
     config.load()
+    return found, config
+
+
+async def line_on(wire: Wire, *missing: str, counted: Counted = lambda _: None) -> Line:
+    """Return the line on an accepted connection whose uvicorn does not have what is missing."""
+    found, config = holding(counted, *missing)
     connection = WebSocketsSansIOProtocol(config, ServerState(), {})
-    connections.append(connection)
     connection.connection_made(wire)
     connection.data_received(HELLO)
     async with asyncio.timeout(10):
@@ -170,6 +178,51 @@ async def test_a_read_full_of_small_frames_is_parsed_over_many_turns_of_the_even
     assert sum(turns) == 10_000
     assert max(turns) < 400
     assert wire.sent.count(pong(b"")) == 10_000
+
+
+async def test_all_clients_who_send_without_end_share_each_turn_of_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streaming.hearing._TURN_S", 0.0)
+    wires = [Wire() for _ in range(20)]
+    protocols = [await protocol_on(wire) for wire in wires]
+    for protocol in protocols:
+        protocol.data_received(client_frame(PING, b"") * 1000)
+    turns = 0
+
+    async with asyncio.timeout(10):
+        while not all(wire.is_read for wire in wires):
+            await asyncio.sleep(0)
+            turns += 1
+
+    assert turns > 100, "not a part of each in each turn"
+    assert {wire.sent.count(pong(b"")) for wire in wires} == {1000}
+
+
+async def test_what_uvloop_reads_is_parsed_in_parts_too() -> None:
+    frames = client_frame(PING, b"") * 10_000
+
+    async def talk() -> list[int]:
+        counts: list[int] = []
+        line, config = holding(counts.append)
+        server = await asyncio.get_running_loop().create_server(
+            lambda: WebSocketsSansIOProtocol(config, ServerState(), {}), "127.0.0.1", 0
+        )
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(HELLO)
+        await reader.readuntil(b"\r\n\r\n")
+        await line
+        writer.write(frames)
+        async with asyncio.timeout(20):
+            await reader.readexactly(10_000 * len(pong(b"")))
+        writer.close()
+        server.close()
+        return counts
+
+    counts = await asyncio.to_thread(lambda: uvloop.run(talk()))
+
+    assert sum(counts) == 10_000
+    assert max(counts) < 400
 
 
 async def test_messages_of_a_full_read_wait_until_those_before_were_answered() -> None:
