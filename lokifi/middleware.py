@@ -12,6 +12,7 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
+from django.urls import resolve
 from django.utils.deprecation import MiddlewareMixin
 
 from prices.problems import plain_problem, problem
@@ -82,6 +83,19 @@ class NoBodyForHead(MiddlewareMixin):
             if request.method == "HEAD":
                 response.content = b""
         return response
+
+
+class Probes(MiddlewareMixin):
+    """Answers /livez and /readyz by whatever name: who watches us may only know an address."""
+
+    _PATHS = frozenset({"/livez", "/readyz"})
+
+    def process_request(self, request: HttpRequest) -> HttpResponseBase | None:
+        if request.path_info not in self._PATHS:
+            return None
+        view, args, kwargs = resolve(request.path_info)
+        answer: HttpResponseBase = view(request, *args, **kwargs)
+        return answer
 
 
 class Packed(GZipMiddleware):

@@ -93,6 +93,7 @@ class Hub:
         self._is_silent = False
         self._is_away = False
         self.is_listening = False
+        self._is_deaf = False  # and said so
         self.is_stopping = False
         self.is_failed = False
         self._returning = 0  # how many are sent away together
@@ -241,7 +242,7 @@ class Hub:
             try:
                 await self._receive()
             except (RedisError, OSError) as exc:
-                logger.info("listening for ticks failed (%s)", type(exc).__name__)
+                self._note_deaf(exc)
             except Exception:
                 # Ticks would still come by the look when one is overdue, each of them late.
                 logger.exception("listening for ticks failed; listening anew")
@@ -253,7 +254,7 @@ class Hub:
             async with asyncio.timeout(_LAYER_TIMEOUT_S):
                 channel = await self._layer.new_channel()
                 await self._layer.group_add(GROUP, channel)
-            self.is_listening = True
+            self.is_listening, self._is_deaf = True, False
             self._announced.set()  # whatever came before we listened
             while True:
                 await self._layer.receive(channel)
@@ -439,6 +440,11 @@ class Hub:
             close()
         finally:
             self.leave(feed)
+
+    def _note_deaf(self, exc: Exception) -> None:
+        if not self._is_deaf:
+            self._is_deaf = True
+            logger.info("listening for ticks failed (%s); tried each second", type(exc).__name__)
 
     def _note_away(self, exc: Exception) -> None:
         if not self._is_away:

@@ -40,6 +40,22 @@ def ready() -> tuple[int, dict[str, Any]]:
     return answer.status_code, answer.json()
 
 
+def test_probes_that_know_an_address_alone_are_answered(up_for: Any, settings: Settings) -> None:
+    settings.ALLOWED_HOSTS = ["prices.example"]
+    up_for(0)
+    by_address = Client(headers={"Host": "10.0.0.5:8000"})
+
+    answers = {path: by_address.get(path) for path in ("/livez", "/readyz", "/")}
+
+    assert {path: answer.status_code for path, answer in answers.items()} == {
+        "/livez": 200,
+        "/readyz": 200,
+        "/": 400,
+    }
+    assert answers["/readyz"].json()["ticks"] == "awaited"
+    assert answers["/livez"]["X-Content-Type-Options"] == "nosniff"
+
+
 def test_readiness_tells_how_old_the_last_tick_is(up_for: Any) -> None:
     up_for(1000)
     publish(age_s=20)

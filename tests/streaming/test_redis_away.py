@@ -142,6 +142,29 @@ async def test_ticks_are_heard_again_after_redis_came_back(server: Server, hub: 
             assert (update["seq"], update["data"]["BTC"]["price"]) == (known.seq, price)
 
 
+async def test_each_outage_is_told_in_the_log_once(
+    server: Server, hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "streaming.hub")
+    monkeypatch.setattr("streaming.hub._RETRY_S", 0.05)
+    tries = 0
+    receive = hub._receive
+
+    async def counted() -> None:
+        nonlocal tries
+        tries += 1
+        await receive()
+
+    monkeypatch.setattr(hub, "_receive", counted)
+    for outages in (1, 2):
+        await until(lambda: hub.is_listening)
+        server.kill()
+        before = tries
+        await until(lambda before=before: tries > before + 3)  # type: ignore[misc]
+        assert caplog.text.count("listening for ticks failed") == outages
+        server.start()
+
+
 async def test_a_redis_that_hangs_stops_no_answer(server: Server, hub: Hub) -> None:
     async with client() as socket:
         await socket.subscribe("BTC")
