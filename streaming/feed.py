@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from streaming.protocol import Close, Frame, head
@@ -68,19 +68,40 @@ class Share:
     who were told the same before.
     """
 
-    __slots__ = ("_form", "_kind", "_made", "_prev_seq", "moves", "place", "rest")
+    __slots__ = ("_begin", "_entries", "_form", "_kind", "_made", "_prev_seq", "moves", "place")
 
-    def __init__(self, kind: str, place: Place, rest: str, *, moves: bool = True) -> None:
+    def __init__(
+        self,
+        kind: str,
+        place: Place,
+        begin: str,
+        entries: Sequence[str] = (),
+        *,
+        moves: bool = True,
+    ) -> None:
+        """Take the text from after `prev_seq`; where there are `entries`, from there up to them."""
         self.place = place
         self.moves = moves  # whether the subscriber has been told of this tick by it
-        self.rest = rest
+        self._begin = begin
+        self._entries = entries
         self._kind = kind
         self._prev_seq = -1
         self._form: Form | None = None
         self._made: Any = None
 
+    @property
+    def rest(self) -> str:
+        """The text from after `prev_seq`."""
+        return self._after("")
+
     def text(self, prev_seq: int) -> str:
-        return head(self._kind, self.place.epoch, self.place.seq, prev_seq) + self.rest
+        return self._after(head(self._kind, self.place.epoch, self.place.seq, prev_seq))
+
+    def _after(self, start: str) -> str:
+        if not self._entries:
+            return start + self._begin
+        # Put together once: thousands of these are made with each tick.
+        return f"{start}{self._begin}{','.join(self._entries)}}}}}"
 
     def made(self, prev_seq: int, form: Form) -> Any:
         """Return what is written to a line of that form. Called once each time it is sent."""

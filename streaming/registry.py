@@ -10,11 +10,12 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from streaming.choices import View
 from streaming.feed import Feed, Same, Share
-from streaming.protocol import Close, Frame, WireQuote, entry, share
+from streaming.protocol import Close, Frame, WireQuote, entry, share, share_head
 from streaming.ticks import Place
 
 logger = logging.getLogger(__name__)
@@ -54,23 +55,38 @@ class Tick:
 
     def share(self, symbols: Iterable[str], *, snapshot: bool = False) -> Share | None:
         """Return what a tick holds of symbols, in their order; None where that is nothing."""
-        try:
-            entries = list(map(self._texts.__getitem__, symbols))
-        except KeyError:
-            entries = [self._texts[symbol] for symbol in symbols if symbol in self.quotes]
+        entries = [self._texts[symbol] for symbol in symbols if symbol in self.quotes]
         if not entries and not snapshot:
             return None
         rest = share(self.timestamp, entries, snapshot=snapshot)
         return Share("price_update", self.place, rest)
 
+    def of(self, group: _Group) -> Share | None:
+        """Return what a tick holds of what a group follows, as `share`; mostly that is all.
+
+        Who follows what nobody else does is a group: thousands of them take this with each tick.
+        """
+        if group.pick is None:
+            return self.share(group.names)
+        try:
+            entries = group.pick(self._texts)
+        except KeyError:
+            return self.share(group.names)
+        begin = share_head(self.timestamp, len(entries))
+        return Share("price_update", self.place, begin, entries)
+
 
 class _Group:
     """Those who follow the same symbols."""
 
-    __slots__ = ("feeds", "names")
+    __slots__ = ("feeds", "names", "pick")
 
     def __init__(self, symbols: Collection[str]) -> None:
         self.names = tuple(sorted(symbols))  # the order of the wire
+        # Takes the texts of all of them in one step; of one it would not make a tuple.
+        self.pick: Callable[[Mapping[str, str]], tuple[str, ...]] | None = (
+            itemgetter(*self.names) if len(self.names) > 1 else None
+        )
         self.feeds: set[Feed] = set()
 
 
@@ -175,7 +191,7 @@ class Registry:
             left = _SLICE
             for group in list(self._groups.values()):
                 # Whoever comes to a group or leaves it meanwhile has been told already.
-                mine = tick.share(group.names) or beat
+                mine = tick.of(group) or beat
                 for feed in list(group.feeds):
                     try:
                         feed.put_tick(mine)
