@@ -59,6 +59,8 @@ _JSON_OR_ANYTHING = frozenset(
     {None, b"", b"*/*", _JSON, b"application/json, */*", b"application/json, text/plain, */*"}
 )
 _UTF_8 = frozenset({b"", b"charset=utf-8"})
+# Where a scope says under which keys there was nothing; see Absent.
+ABSENT = "lokifi.absent"
 _MOST_HEADS = 256
 # What a client may make up of a place: no longer than an honest host or origin.
 _LONGEST_WORD = 256
@@ -93,7 +95,7 @@ class Known:
         self._reader: RedisReader | None = None
         self._heads = Heads()
         self._hits = 0
-        self._running: dict[Question, asyncio.Task[Found | None]] = {}
+        self._running: dict[Question, asyncio.Task[Found | Absent | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"] if scope["type"] == "http" else None
@@ -109,7 +111,12 @@ class Known:
             await self._app(scope, receive, send)
         elif not question.is_posted or not await self._post(scope, send, fields, question):
             place = _place(scope, fields, question)
-            await self._app(scope, receive, self._heads.learning(place, fields, send))
+            # Told to what runs on behalf of this request, in a thread too.
+            token = cache.absent.set(scope.get(ABSENT, frozenset()))
+            try:
+                await self._app(scope, receive, self._heads.learning(place, fields, send))
+            finally:
+                cache.absent.reset(token)
 
     async def find(self, scope: Scope, fields: Fields) -> tuple[Copy, Life] | None:
         """Return what Redis holds for a GET, where all of it is there and beyond doubt."""
@@ -119,6 +126,9 @@ class Known:
         head = self._heads.get(_place(scope, fields, question), fields)
         asked_at = monotonic()
         found = await self._find(question) if head is not None else None
+        if isinstance(found, Absent):
+            scope[ABSENT] = found.keys
+            return None
         if head is None or found is None or not self._is_newest(found.tags):
             return None
         most_s = QUOTE_AGE_S if question.period is None else SERIES_AGE_S
@@ -134,7 +144,7 @@ class Known:
         """Answer a batch; return False where that is for the view to do."""
         head = self._heads.get(_place(scope, fields, question), fields)
         found = await self._find(question) if head is not None else None
-        if head is None or found is None or not self._is_newest(found.tags):
+        if head is None or not isinstance(found, Found) or not self._is_newest(found.tags):
             return False
         self._hits += len(found.tags)
         headers = [
@@ -152,7 +162,7 @@ class Known:
         await send({"type": "http.response.body", "body": found.body})
         return True
 
-    async def _find(self, question: Question) -> Found | None:
+    async def _find(self, question: Question) -> Found | Absent | None:
         """Return what is held; who asks the same meanwhile is given the same."""
         running = self._running.get(question)
         if running is None:
@@ -168,12 +178,12 @@ class Known:
         """
         self._running.clear()
 
-    def _end(self, question: Question, read: asyncio.Task[Found | None]) -> None:
+    def _end(self, question: Question, read: asyncio.Task[Found | Absent | None]) -> None:
         # Another read of the same may have begun since this one was forgotten.
         if self._running.get(question) is read:
             del self._running[question]
 
-    async def _read(self, question: Question) -> Found | None:
+    async def _read(self, question: Question) -> Found | Absent | None:
         named = _named(question.symbols)
         if named is None:
             return None
@@ -186,6 +196,8 @@ class Known:
             values = await self._reader.read([*keys, *map(sidecar.name, keys)])
         except RedisAwayError:
             return None
+        if not any(values[: len(keys)]):
+            return Absent(frozenset(keys))
         parts = _parts(named, keys, values)
         if parts is None:
             return None
@@ -219,6 +231,13 @@ class Found:
     etag: str
     life_s: float
     tags: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The keys of an answer, under which nothing is."""
+
+    keys: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,20 +16,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
 import msgspec
-import redis
 
-from prices import asked, cadences, failures, hit_counts, kept, locks, redis_clients, tracing
+from prices import cadences, failures, hit_counts, kept, redis_clients, tracing
 from prices.answers import Answer
 from prices.errors import PricesError, UpstreamError
+from prices.flights import Ahead as Ahead
+from prices.flights import Fits, Flight, Load, MaxAge, anything, nothing
+from prices.flights import Lifetime as Lifetime
 from prices.kept import Held as Held
 from prices.kept import encode as encode
 from prices.kept import read_many as read_many
@@ -40,26 +39,11 @@ from prices.types import Period, Resolution
 logger = logging.getLogger(__name__)
 
 A = TypeVar("A", bound=Answer)
-V = TypeVar("V")
 
 # `force_refresh` renews what is older than this: one call a value and 15 s at most.
 FORCED_AGE_S = 15.0
-# How long an answer lives that a better one may follow in a moment.
-SECOND_BEST_S = 60
-# How long those wait who miss while another loads.
-WAIT_S = 8.0
-POLL_S = 0.05
 UNKNOWN_S = 300
 _FEW = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Lifetime:
-    """`fresh_s` as the contract says; `good_s` the last-known-good copy."""
-
-    kind: str
-    fresh_s: int
-    good_s: int = 86_400
 
 
 QUOTE = Lifetime("price", 60)
@@ -94,21 +78,13 @@ def list_key(name: str) -> str:
     return f"list:{name}"
 
 
-MaxAge = float | Mapping[str, float | None] | None
-# Whether what a key holds is still about what the key stands for now.
-Fits = Callable[[str, A], bool]
-# Loads some keys at once: answers or errors by key.
-Load = Callable[[Sequence[str]], Mapping[str, A | PricesError]]
-
 _local = kept.local
 # Ticks read the same quotes again and again, most of them unchanged.
 _read: dict[type[Answer], Read] = {}
-_flights: dict[str, Future[Any]] = {}
-_flights_lock = Lock()
 
 
-def _anything(key: str, value: Answer) -> bool:
-    return True
+# What whoever let this request in has just found nothing under.
+absent: ContextVar[frozenset[str]] = ContextVar("absent", default=frozenset())
 
 
 def read(key: str, answer: type[A]) -> Held[A] | None:
@@ -123,11 +99,18 @@ def fetch(
     lifetime: Lifetime,
     *,
     max_age_s: float | None = None,
-    fits: Fits[A] = _anything,
+    fits: Fits[A] = anything,
+    ahead: Ahead = nothing,
 ) -> Held[A]:
     """Return the answer under one key; see `fetch_many`. Raises what the load raises."""
     result = fetch_many(
-        [key], lambda keys: {key: load()}, answer, lifetime, max_age_s=max_age_s, fits=fits
+        [key],
+        lambda keys: {key: load()},
+        answer,
+        lifetime,
+        max_age_s=max_age_s,
+        fits=fits,
+        ahead=ahead,
     )[key]
     if isinstance(result, PricesError):
         raise result
@@ -141,9 +124,10 @@ def fetch_many(
     lifetime: Lifetime,
     *,
     max_age_s: MaxAge = None,
-    fits: Fits[A] = _anything,
+    fits: Fits[A] = anything,
     is_counted: bool = True,
     heeds_failures: bool = True,
+    ahead: Ahead = nothing,
 ) -> dict[str, Held[A] | PricesError]:
     """Return the answer, or the error, under each key, loading what is missing once for all.
 
@@ -153,9 +137,13 @@ def fetch_many(
     Past its life a last-known-good copy is given, marked stale, where the load
     raises UpstreamError; other errors are answers in their own right. What failed
     to load a moment ago is not tried again, unless sources that failed need not be heeded.
+    The load begins with what lies under the keys that `ahead` names for its own; they are read
+    with its lock.
     """
-    flight = _Flight(load, answer, lifetime, max_age_s, fits, heeds_failures)
-    held = {key: h for key, h in read_many(keys, answer).items() if fits(key, h.value)}
+    flight = Flight(load, answer, lifetime, max_age_s, fits, heeds_failures, ahead)
+    # What was looked for in vain a moment ago is looked for again with the lock.
+    read = {} if absent.get().issuperset(keys) else read_many(keys, answer)
+    held = {key: h for key, h in read.items() if fits(key, h.value)}
     recent = flight.recent(held)
     missing = [key for key in dict.fromkeys(keys) if key not in recent]
     if is_counted:
@@ -223,14 +211,10 @@ def is_known_unknown(asked: str) -> bool:
 _unknown_here: dict[str, float] = {}
 
 
-def _life_s(value: Answer, lifetime: Lifetime) -> float:
-    """Return how long a new answer lives: no longer than what it says of the present is true."""
-    life_s = float(lifetime.fresh_s)
-    if value.is_second_best():
-        life_s = min(life_s, SECOND_BEST_S)
-    now = datetime.now(UTC)
-    until = value.holds_until(now, cadences.of(value.source))
-    return life_s if until is None else min(life_s, (until - now).total_seconds())
+def names_of_newest(keys: Sequence[str]) -> list[str]:
+    """Return the keys that `newest` asks for first."""
+    # Of a few keys the good copies are asked for with them: a second question costs more.
+    return [*keys, *(f"good:{key}" for key in keys)] if len(keys) <= _FEW else list(keys)
 
 
 def newest(keys: Collection[str], answer: type[A]) -> dict[str, A]:
@@ -238,10 +222,9 @@ def newest(keys: Collection[str], answer: type[A]) -> dict[str, A]:
     names = list(keys)
     if not names:
         return {}
-    # Of a few keys the good copies are asked for with them: a second question costs more.
-    asked = names + [f"good:{name}" for name in names] if len(names) <= _FEW else names
+    asked = names_of_newest(names)
     try:
-        bodies: list[Any] = redis_clients.ask(lambda r: r.mget(asked))
+        bodies = redis_clients.mget(asked)
     except RedisAwayError:
         held = {key: one.value for key, one in read_many(names, answer).items()}
     else:
@@ -298,196 +281,3 @@ def _last_good(keys: Iterable[str], answer: type[A]) -> dict[str, Held[A]]:
             old = as_copy(value)
             stale[name] = Held(old, encode(old), 0.0, was_hit=True)
     return stale
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun(Generic[A]):
-    """What is known as a load begins: errors of a moment ago, our locks, and what is there."""
-
-    failed: Mapping[str, PricesError]
-    locked: list[str]
-    fresh: Mapping[str, Held[A]]
-
-
-@dataclass(slots=True)
-class _Flight(Generic[A]):
-    """One caller's loading of some keys: its own share, and waiting for the shares of others."""
-
-    load: Load[A]
-    answer: type[A]
-    lifetime: Lifetime
-    max_age_s: MaxAge
-    fits: Fits[A]
-    heeds_failures: bool = True
-    locks: locks.Locks = field(default_factory=locks.Locks)
-    # As others shall see what was loaded.
-    stored: dict[str, Held[A]] = field(default_factory=dict)
-
-    def results(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
-        mine, others = self._board(keys)
-        results: dict[str, Held[A] | PricesError] = {}
-        landed: list[str] = []
-        try:
-            begun = self._begin(keys, mine)
-            results |= begun.failed
-            results |= self._fly(begun)
-            # Who waits here for what is loaded need not wait for what others load.
-            self._land(begun.locked, results)
-            landed = begun.locked
-            left = [key for key in mine if key not in set(landed) | begun.failed.keys()]
-            results |= self._wait(left)
-        finally:
-            self._land([key for key in mine if key not in set(landed)], results)
-        for key, future in others.items():
-            if key in results:
-                continue
-            try:
-                results[key] = future.result(timeout=WAIT_S)
-            except FutureTimeoutError:
-                results[key] = _still_loading(key)
-        return results
-
-    def _begin(self, keys: Sequence[str], mine: Sequence[str]) -> _Begun[A]:
-        """Learn in one go which keys failed to load a moment ago, lock the rest, look again."""
-
-        def question(r: redis.Redis) -> list[Any]:
-            pipe = r.pipeline(transaction=False)
-            pipe.mget(failures.names(keys))
-            self.locks.take(pipe, mine)
-            if mine:
-                kept.ask_for(pipe, mine)
-            return list(pipe.execute())
-
-        try:
-            notes, *told = redis_clients.ask(question)
-        except RedisAwayError:
-            # Nobody to agree with: this process loads for itself.
-            failed = self._heeded(failures.remembered_here(keys))
-            locked = [key for key in mine if key not in failed]
-            return _Begun(failed, locked, self._fitting(kept.read_here(locked, self.answer)))
-        failed = self._heeded(failures.told(keys, notes))
-        locked = self.locks.taken(mine, told[: len(mine)])
-        self.locks.release([key for key in locked if key in failed])
-        locked = [key for key in locked if key not in failed]
-        fresh = (
-            kept.read_there(mine, told[len(mine)], told[len(mine) + 1 :], self.answer)
-            if mine
-            else {}
-        )
-        return _Begun(failed, locked, self._fitting(fresh))
-
-    def _heeded(self, failed: Mapping[str, PricesError]) -> dict[str, PricesError]:
-        return {
-            key: error
-            for key, error in failed.items()
-            if self.heeds_failures or not isinstance(error, UpstreamError)
-        }
-
-    def _board(self, keys: Sequence[str]) -> tuple[list[str], dict[str, Future[Any]]]:
-        """Claim in this process the keys nobody here is loading; return the others' futures."""
-        mine, others = [], {}
-        with _flights_lock:
-            for key in keys:
-                if key in _flights:
-                    others[key] = _flights[key]
-                else:
-                    _flights[key] = Future()
-                    mine.append(key)
-        return mine, others
-
-    def _land(self, keys: Sequence[str], results: Mapping[str, Held[A] | PricesError]) -> None:
-        for key in keys:
-            with _flights_lock:
-                future = _flights.pop(key)
-            result = results.get(key) or UpstreamError("cache", f"loading {key} broke off")
-            if key in self.stored:
-                result = self.stored[key]
-            elif isinstance(result, Held):
-                # Whoever waited did not cause the call: theirs is the stored body.
-                copy = msgspec.structs.replace(result.value, cached=True)
-                result = Held(copy, encode(copy), result.life_s, was_hit=True)
-            future.set_result(result)
-
-    def _fly(self, begun: _Begun[A]) -> dict[str, Held[A] | PricesError]:
-        """Load the keys that are locked for us, and were not stored between miss and lock."""
-        results: dict[str, Held[A] | PricesError] = {
-            key: begun.fresh[key] for key in begun.locked if key in begun.fresh
-        }
-        absent = [key for key in begun.locked if key not in results]
-        self.locks.release(list(results))
-        if absent:
-            with self.locks.renewed(absent):
-                try:
-                    results |= self._load(absent)
-                finally:
-                    # What was stored was freed with it.
-                    self.locks.release([key for key in absent if key not in self.stored])
-        return results
-
-    def _fresh(self, keys: Sequence[str]) -> dict[str, Held[A]]:
-        return self._fitting(read_many(keys, self.answer))
-
-    def _fitting(self, held: Mapping[str, Held[A]]) -> dict[str, Held[A]]:
-        return self.recent({key: h for key, h in held.items() if self.fits(key, h.value)})
-
-    def recent(self, held: Mapping[str, Held[A]]) -> dict[str, Held[A]]:
-        """Return what is no older than the caller takes: some is, though its key still lives.
-
-        Nobody takes what is not as fresh any more as it was told to be.
-        """
-        told = {key: h for key, h in held.items() if h.life_s > 0}
-        ages = self.max_age_s
-        most = ages if isinstance(ages, Mapping) else dict.fromkeys(told, ages)
-        old = asked.too_old({key: h.value for key, h in told.items()}, most)
-        return {key: h for key, h in told.items() if key not in old}
-
-    def _load(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
-        loaded: Mapping[str, A | PricesError]
-        try:
-            loaded = self.load(keys)
-        except PricesError as exc:
-            loaded = dict.fromkeys(keys, exc)
-        results: dict[str, Held[A] | PricesError] = {}
-        new: dict[str, A] = {}
-        for key in keys:
-            value = loaded[key]
-            if isinstance(value, PricesError):
-                results[key] = value
-            elif value.stale:
-                # Made of what is past its life: not to be kept as if it were new.
-                results[key] = Held(value, encode(value), 0.0, was_hit=False)
-            else:
-                new[key] = value
-        lives = {key: _life_s(value, self.lifetime) for key, value in new.items()}
-        self.stored |= kept.store(
-            new, lives, self.lifetime.good_s, lambda pipe: self.locks.free(pipe, list(new))
-        )
-        for key, value in new.items():
-            life_s = self.stored[key].life_s
-            results[key] = Held(value, encode(value), life_s, was_hit=False)
-        failures.remember({k: v for k, v in results.items() if isinstance(v, PricesError)})
-        return results
-
-    def _wait(self, keys: Sequence[str]) -> dict[str, Held[A] | PricesError]:
-        """Poll for what another process loads, until it is stored, failed or given up."""
-        results: dict[str, Held[A] | PricesError] = {}
-        waiting = list(keys)
-        deadline = time.monotonic() + WAIT_S
-        while waiting and time.monotonic() < deadline:
-            # The locks first: one goes only after its value is stored, so a lock
-            # that is gone and a value that is missing mean a failed load.
-            locked = locks.held(waiting)
-            results |= self._fresh(waiting)
-            gone = [key for key in waiting if key not in results and key not in locked]
-            if gone:
-                # Neither stored nor failed: its loader died. The next request loads.
-                results |= {key: _still_loading(key) for key in gone}
-                results |= failures.remembered(gone)
-            waiting = [key for key in waiting if key not in results]
-            if waiting:
-                time.sleep(POLL_S)
-        return results | {key: _still_loading(key) for key in waiting}
-
-
-def _still_loading(key: str) -> UpstreamError:
-    return UpstreamError("cache", f"{key} is still being loaded", retry_after_s=2)

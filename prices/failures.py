@@ -63,7 +63,7 @@ def remembered(keys: Sequence[str]) -> dict[str, PricesError]:
     if not keys:
         return {}
     try:
-        notes = redis_clients.ask(lambda r: r.mget(names(keys)))
+        notes = redis_clients.mget(names(keys))
     except RedisAwayError:
         return remembered_here(keys)
     return told(keys, notes)

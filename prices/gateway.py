@@ -137,6 +137,17 @@ def ask(
     raise _telling(errors, kind, capability)
 
 
+def ahead(kind: AssetKind, capability: Capability) -> list[str]:
+    """Return the keys of Redis that `ask` looks at first where all is well."""
+    names = registry.chain(kind, capability)
+    refusals = [_refusal_key(name, kind, capability) for name in names]
+    return [*failures.names(refusals), *(registry.breaker(names[0]).names if names else ())]
+
+
+def _refusal_key(name: str, kind: AssetKind, capability: Capability) -> str:
+    return f"refused:{name}:{kind}:{capability}:{registry.account(name)}"
+
+
 def _in_time(seconds: float, capability: Capability) -> AbstractContextManager[None]:
     """Limit the time of a question; a catalogue is a few long calls that nobody waits for."""
     return nullcontext() if capability is Capability.LISTINGS else deadline.question(seconds)
@@ -168,9 +179,7 @@ class _Refusals:
     def __init__(
         self, names: Sequence[str], kind: AssetKind, capability: Capability, purpose: Purpose
     ) -> None:
-        self._keys = {
-            name: f"refused:{name}:{kind}:{capability}:{registry.account(name)}" for name in names
-        }
+        self._keys = {name: _refusal_key(name, kind, capability) for name in names}
         self._noted = failures.remembered(list(self._keys.values()))
         self._is_forced = purpose is Purpose.REFRESH
 

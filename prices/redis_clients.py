@@ -14,8 +14,9 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import redis
@@ -126,6 +127,41 @@ def ask(question: Callable[[redis.Redis], T]) -> T:
     """Return `question(client)`. Raises RedisAwayError, and no other error of Redis."""
     with _noting():
         return question(client())
+
+
+def mget(names: Sequence[str]) -> list[bytes | None]:
+    """Return what keys hold, in their order, None where nothing is. Raises RedisAwayError.
+
+    What was read ahead is given instead, once.
+    """
+    told = read_already(names)
+    if told is not None:
+        return told
+    found: list[Any] = ask(lambda r: r.mget(names))
+    return found
+
+
+# Each question costs a round trip, which is most of what a load does beside its calls. So
+# what a load is about to ask is read with the lock that it takes, and waits here.
+_ahead: ContextVar[dict[str, bytes | None] | None] = ContextVar("ahead", default=None)
+
+
+@contextmanager
+def reading_ahead(found: Mapping[str, bytes | None]) -> Iterator[None]:
+    """Have what keys held a moment ago at hand in this block, each for who asks for it first."""
+    token = _ahead.set(dict(found))
+    try:
+        yield
+    finally:
+        _ahead.reset(token)
+
+
+def read_already(names: Sequence[str]) -> list[bytes | None] | None:
+    """Return what was read ahead of all these keys; None where of one it was not."""
+    found = _ahead.get()
+    if not found or not all(name in found for name in names):
+        return None
+    return [found.pop(name) for name in names]
 
 
 async def ask_async(question: Callable[[], Awaitable[T]]) -> T:

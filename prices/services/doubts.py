@@ -12,7 +12,6 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -104,13 +103,17 @@ def apart_percent(one: float, other: float) -> float:
 # --- Notes ---------------------------------------------------------------------------
 
 
+def names_of(refs: Collection[str]) -> list[str]:
+    """Return the keys of all that can be noted of assets."""
+    return [f"doubt:{kind}:{ref}" for kind in ("disputed", "stale", "jump") for ref in refs]
+
+
 def noted(refs: Collection[str]) -> Notes:
     """Return what is noted of assets: one MGET."""
     names = list(refs)
-    kinds = ("disputed", "stale", "jump")
-    keys = [f"doubt:{kind}:{ref}" for kind in kinds for ref in names]
+    keys = names_of(names)
     try:
-        notes: list[Any] = redis_clients.ask(lambda r: r.mget(keys)) if keys else []
+        notes = redis_clients.mget(keys) if keys else []
     except RedisAwayError:
         return Notes(suspicions={ref: _here[ref] for ref in names if ref in _here})
     disputed, stale, jumps = (notes[at * len(names) :][: len(names)] for at in range(3))

@@ -78,6 +78,7 @@ def history(resolved: Resolved, period: Period, *, force: bool = False) -> Held[
         cache.HISTORY,
         max_age_s=cache.FORCED_AGE_S if force else None,
         fits=lambda _, value: value.ref == resolved.asset.ref,
+        ahead=_ahead(resolved, Capability.HISTORY),
     )
 
 
@@ -102,7 +103,12 @@ def candles(
         cache.CANDLES,
         max_age_s=cache.FORCED_AGE_S if force else None,
         fits=lambda _, value: value.ref == resolved.asset.ref,
+        ahead=_ahead(resolved, Capability.CANDLES),
     )
+
+
+def _ahead(resolved: Resolved, capability: Capability) -> cache.Ahead:
+    return lambda _: gateway.ahead(AssetKind(resolved.asset.kind), capability)
 
 
 def window(kind: AssetKind, period: Period, now: datetime) -> Window:

@@ -249,6 +249,7 @@ def _held(
             fits=partial(_is_about, by_key),
             is_counted=not is_tick,
             heeds_failures=not is_tick,
+            ahead=partial(sourcing.ahead, kind, by_key),
         )
         results |= {by_key[key].symbol: result for key, result in got.items()}
     results |= _as_listed(results, wanted)

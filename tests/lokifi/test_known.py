@@ -298,6 +298,27 @@ def away(
     return last, [line.ask(target) for _ in range(3)], post(line, {"symbols": ["BTC"]})
 
 
+def test_what_was_just_looked_for_in_vain_is_looked_for_once_more_and_with_the_lock(
+    stage: Stage, line: Line
+) -> None:
+    key = "price:XRP"
+    warmed(stage, line, f"{ROOT}/XRP")
+    stage.store.delete(key, f"good:{key}")
+
+    with stage.store.monitor() as watched:  # type: ignore[no-untyped-call]
+        answer = line.ask(f"{ROOT}/XRP")
+        stage.store.echo("that is all")
+        said = []
+        while "that is all" not in (command := watched.next_command()["command"]):
+            said.append(command)
+
+    assert answer.header("x-cache") == "MISS"
+    at = next(n for n, command in enumerate(said) if command.startswith(f"SET lock:{key}"))
+    looks = [n for n, command in enumerate(said) if command == f"MGET {key}"]
+    assert len(looks) == 1
+    assert looks[0] > at
+
+
 def test_headers_of_made_up_hosts_are_not_held_without_bound() -> None:
     heads = Heads()
     for number in range(1000):

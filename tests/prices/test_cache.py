@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from threading import Event
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from prices import cache, failures, redis_clients
 from prices.answers import MappingAnswer
+from prices.breaker import Breaker
 from prices.cache import Held, Lifetime
 from prices.errors import (
     NoPriceError,
@@ -349,3 +351,68 @@ def _refuse(question: object) -> None:
 def _end_lives() -> None:
     for key, copy in list(cache._local._copies.items()):
         cache._local.put(key, copy.body, -1)
+
+
+def test_what_a_load_begins_with_is_read_with_its_lock(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis_client.mset({"note:a": b"1", "note:b": b"2"})
+    questions = 0
+    ask = redis_clients.ask
+
+    def counted(question: Any) -> Any:
+        nonlocal questions
+        questions += 1
+        return ask(question)
+
+    monkeypatch.setattr(redis_clients, "ask", counted)
+    told: list[Any] = []
+    asked: list[int] = []
+
+    def load() -> MappingAnswer:
+        before = questions
+        told.append(redis_clients.mget(["note:b", "note:none"]))
+        told.append(redis_clients.mget(["note:a"]))
+        asked.append(questions - before)
+        # Each is given once: who asks again is told what holds by now.
+        redis_client.set("note:a", b"3")
+        told.append(redis_clients.mget(["note:a"]))
+        told.append(redis_clients.mget(["note:a", "note:b"]))
+        asked.append(questions - before)
+        return answer()
+
+    names = ["note:a", "note:b", "note:none"]
+    got = cache.fetch("price:BTC", load, MappingAnswer, LIFE, ahead=lambda keys: names)
+
+    assert not got.was_hit
+    assert told == [[b"2", None], [b"1"], [b"3"], [b"3", b"2"]]
+    assert asked == [0, 2]
+    assert redis_clients.read_already(["note:a"]) is None, "outside of a load nothing is at hand"
+
+
+def test_who_found_nothing_a_moment_ago_is_given_what_was_stored_since(
+    redis_client: Redis,
+) -> None:
+    fetch(Source(answer(1)))
+    again = Source()
+    token = cache.absent.set(frozenset({"price:BTC"}))
+    try:
+        got = fetch(again)
+    finally:
+        cache.absent.reset(token)
+
+    assert (got.was_hit, got.value.count, again.calls) == (True, 1, 0)
+    assert not redis_client.exists("lock:price:BTC")
+
+
+def test_an_open_switch_that_was_read_ahead_still_holds_calls_back(redis_client: Redis) -> None:
+    switch = Breaker("coingecko")
+    with redis_clients.reading_ahead(dict.fromkeys(switch.names)):
+        assert switch.turn().may_call
+    for _ in range(3):
+        switch.failed("it does not answer")
+    held: list[Any] = redis_client.mget(switch.names)
+    found = dict(zip(switch.names, held, strict=True))
+
+    with redis_clients.reading_ahead(found):
+        assert not switch.turn().may_call
