@@ -241,6 +241,7 @@ def measure(load: Load) -> dict[str, Any]:
     rss_idle = proc.rss_kib(options.pids)
     load.record()
     _listen(load, options.warm)
+    rss_warm = proc.rss_kib(options.pids)
     begin_cpu, seen_before = proc.cpu_s(options.pids), set(load.ticks)
     begin_own = time.process_time()
     _listen(load, options.ticks)
@@ -260,6 +261,7 @@ def measure(load: Load) -> dict[str, Any]:
         "setup_s": round(setup_s, 2),
         "ready_per_s": round(load.ready / setup_s),
         "idle_kib_per_client": round((rss_idle - rss_before) / ready, 2),
+        "rss_warm_kib": rss_warm,
         "rss_kib": proc.rss_kib(options.pids),
         "cpu_us_per_connection": round(setup_cpu * 1e6 / ready, 2),
         "cpu_us_per_client_tick": round(cpu * 1e6 / parts, 2),
