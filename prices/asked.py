@@ -8,6 +8,7 @@ old. It is no part of an answer.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -42,18 +43,15 @@ def too_old(held: Mapping[str, Answer], most_s: Mapping[str, float | None]) -> d
 
     `most_s` says how long it may be; where that is None, however long.
     """
+    now = time.time()
     old = {
         key: most
         for key, value in held.items()
-        if (most := most_s.get(key)) is not None and _age_s(value.fetched_at.timestamp()) > most
+        if (most := most_s.get(key)) is not None and now - value.fetched_at.timestamp() > most
     }
     notes = _noted(list(old))
-    ages = {key: _age_s(max(notes.get(key, 0.0), held[key].fetched_at.timestamp())) for key in old}
+    ages = {key: now - max(notes.get(key, 0.0), held[key].fetched_at.timestamp()) for key in old}
     return {key: age_s for key, age_s in ages.items() if age_s > old[key]}
-
-
-def _age_s(at: float) -> float:
-    return datetime.now(UTC).timestamp() - at
 
 
 def _noted(keys: list[str]) -> dict[str, float]:

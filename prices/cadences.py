@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from django.conf import settings
 
 from prices.freshness import Cadence
@@ -14,7 +16,11 @@ def of(source: str) -> Cadence:
     config = settings.PRICE_PROVIDERS.get(source)
     if config is None:
         return _USUAL
-    return Cadence(
-        float(config.get("CHANGES_S", _USUAL.changes_s)),
-        float(config.get("DELAY_S", _USUAL.delay_s)),
+    return _cadence(
+        config.get("CHANGES_S", _USUAL.changes_s), config.get("DELAY_S", _USUAL.delay_s)
     )
+
+
+@lru_cache(maxsize=64)
+def _cadence(changes_s: float, delay_s: float) -> Cadence:
+    return Cadence(float(changes_s), float(delay_s))

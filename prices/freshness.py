@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
+from typing import NamedTuple
 
 from prices.sessions import (
     Session,
@@ -39,33 +41,40 @@ SOONEST = timedelta(minutes=1)
 _NEXT = timedelta(milliseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cadence:
     """How a source's own time moves: every `changes_s`, `delay_s` behind the market."""
+
+    # What follows is reckoned once: a tick asks it of each of hundreds of quotes.
 
     changes_s: float
     delay_s: float = 0.0
 
-    @property
+    @cached_property
     def patience(self) -> timedelta:
         return timedelta(seconds=PATIENCE * self.changes_s)
 
-    @property
+    @cached_property
     def delay(self) -> timedelta:
         return timedelta(seconds=self.delay_s)
 
-    @property
+    @cached_property
     def reach(self) -> timedelta:
         """How old the newest that the source has may be, at most, while there is trade."""
         return self.patience + self.delay
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a number's time comes to, and the rule that decided it, as a sentence."""
+class Verdict(NamedTuple):
+    """What a number's time comes to, and the rule that decided it, with room for `spans`."""
 
     freshness: Freshness
-    why: str
+    rule: str
+    spans: tuple[timedelta, ...] = ()
+
+    @property
+    def why(self) -> str:
+        """The rule as a sentence; most verdicts are passed without anybody's asking why."""
+        return self.rule.format(*map(_told, self.spans))
 
 
 SeriesJudge = Callable[[AssetKind, datetime, Resolution, datetime, Cadence], Verdict]
@@ -103,12 +112,10 @@ def quote_holds_until(
 def _moving(as_of: datetime, now: datetime, cadence: Cadence) -> Verdict:
     age = now - as_of
     if age <= cadence.patience:
-        return Verdict(
-            Freshness.LIVE, f"its time is {_told(age)} old, of {_told(cadence.patience)}"
-        )
+        return Verdict(Freshness.LIVE, "its time is {} old, of {}", (age, cadence.patience))
     if cadence.delay and age <= cadence.reach:
-        return Verdict(Freshness.DELAYED, f"the source lags by up to {_told(cadence.delay)}")
-    return Verdict(Freshness.STALE, f"its time stands still since {_told(age)}")
+        return Verdict(Freshness.DELAYED, "the source lags by up to {}", (cadence.delay,))
+    return Verdict(Freshness.STALE, "its time stands still since {}", (age,))
 
 
 def _after_close(as_of: datetime, now: datetime, session: Session, cadence: Cadence) -> Verdict:
@@ -194,8 +201,8 @@ def _behind(behind: timedelta, width: timedelta, cadence: Cadence) -> Verdict:
     if behind <= allowed:
         return Verdict(Freshness.LIVE, "its newest bar is the one to be expected")
     if behind <= allowed + cadence.delay:
-        return Verdict(Freshness.DELAYED, f"the source lags by up to {_told(cadence.delay)}")
-    return Verdict(Freshness.STALE, f"its newest bar ended {_told(behind)} ago")
+        return Verdict(Freshness.DELAYED, "the source lags by up to {}", (cadence.delay,))
+    return Verdict(Freshness.STALE, "its newest bar ended {} ago", (behind,))
 
 
 def _daily(last: datetime, ends: datetime, session: Session, now: datetime) -> Verdict:
