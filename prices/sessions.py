@@ -108,6 +108,12 @@ def post_closes(session: Session) -> datetime:
 
 def phase(at: datetime) -> tuple[MarketState, datetime]:
     """Return what New York does at `at`, and when that changes next, strictly after it."""
+    # All that changes does so at a whole second, and a tick asks for each of its quotes.
+    return _phase(at.replace(microsecond=0))
+
+
+@lru_cache(maxsize=64)
+def _phase(at: datetime) -> tuple[MarketState, datetime]:
     latest = latest_session(at)
     if at < latest.closes:
         return MarketState.OPEN, latest.closes
