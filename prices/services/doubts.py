@@ -115,7 +115,7 @@ def noted(refs: Collection[str]) -> Notes:
     try:
         notes = redis_clients.mget(keys) if keys else []
     except RedisAwayError:
-        return Notes(suspicions={ref: _here[ref] for ref in names if ref in _here})
+        return Notes(suspicions=_noted_here(names))
     disputed, stale, jumps = (notes[at * len(names) :][: len(names)] for at in range(3))
     found = {ref: _suspicion(body) for ref, body in zip(names, jumps, strict=True) if body}
     return Notes(
@@ -123,6 +123,13 @@ def noted(refs: Collection[str]) -> Notes:
         hopeless={ref for ref, note in zip(names, stale, strict=True) if note},
         suspicions={ref: one for ref, one in found.items() if one},
     )
+
+
+def _noted_here(refs: Collection[str]) -> dict[str, Suspicion]:
+    """Return what this process itself suspected of assets, as long as Redis would hold it."""
+    since = datetime.now(UTC) - timedelta(seconds=_NOTED_S)
+    found = {ref: _here[ref] for ref in refs if ref in _here}
+    return {ref: one for ref, one in found.items() if one.looked_at >= since}
 
 
 def note(kind: str, ref: str, for_s: int) -> None:

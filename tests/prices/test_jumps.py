@@ -9,7 +9,9 @@ import msgspec
 import pytest
 from redis import Redis
 
+from prices import redis_clients
 from prices.models import Asset, Dispute, ExchangePair, StockSplit
+from prices.redis_clients import RedisAwayError
 from prices.services import doubts, quotes
 from tests.market import Sandbox
 from tests.prices.replays import COINS, again, age_copy, freeze, settle_pairs
@@ -276,3 +278,24 @@ def test_with_no_share_set_nothing_is_held_back(
     sandbox.fault("times", source="coingecko", factor=3)
 
     assert again(redis_client)["price"] == pytest.approx(3 * before["price"], rel=0.02)
+
+
+def test_without_redis_a_process_forgets_what_it_suspected_when_redis_would(
+    monkeypatch: pytest.MonkeyPatch, redis_client: Redis
+) -> None:
+    now = datetime.now(UTC)
+    for ref, ago in (
+        ("coingecko:young", timedelta(minutes=59)),
+        ("coingecko:old", timedelta(hours=2)),
+    ):
+        at = now - ago
+        doubts.suspect(ref, doubts.Suspicion(1.0, at, at, at))
+
+    def refuse(question: object) -> None:
+        raise RedisAwayError
+
+    monkeypatch.setattr(redis_clients, "ask", refuse)
+
+    assert doubts.noted(["coingecko:young", "coingecko:old"]).suspicions.keys() == {
+        "coingecko:young"
+    }
