@@ -68,7 +68,10 @@ class Share:
     who were told the same before.
     """
 
-    __slots__ = ("_begin", "_entries", "_form", "_kind", "_made", "_prev_seq", "moves", "place")
+    __slots__ = (
+        *("_begin", "_entries", "_form", "_kind", "_made", "_prev_seq", "_size"),
+        *("moves", "place"),
+    )
 
     def __init__(
         self,
@@ -88,6 +91,14 @@ class Share:
         self._prev_seq = -1
         self._form: Form | None = None
         self._made: Any = None
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it is; reckoned once for all whom it waits for."""
+        if not self._size:
+            self._size = len(self._begin) + sum(map(len, self._entries)) + len(self._entries)
+        return self._size
 
     @property
     def rest(self) -> str:
@@ -100,7 +111,7 @@ class Share:
     def _after(self, start: str) -> str:
         if not self._entries:
             return start + self._begin
-        # Put together once: thousands of these are made with each tick.
+        # In one step: thousands of these are made with each tick.
         return f"{start}{self._begin}{','.join(self._entries)}}}}}"
 
     def made(self, prev_seq: int, form: Form) -> Any:
@@ -352,4 +363,4 @@ def _size(item: str | Share | Close) -> int:
     """Return about how many bytes wait with an item."""
     if isinstance(item, Close):
         return 0
-    return len(item.rest) if isinstance(item, Share) else len(item)
+    return item.size if isinstance(item, Share) else len(item)

@@ -38,8 +38,8 @@ class _Turns:
         self._waiting: deque[Callable[[], None]] = deque()
         self._ends_at: float | None = None
 
-    def has_time(self) -> bool:
-        """Return whether this turn's time is not over."""
+    def take_time(self) -> bool:
+        """Return whether this turn's time is not over; whoever is the first begins it."""
         if self._ends_at is None:
             self._begin()
             return True
@@ -58,7 +58,7 @@ class _Turns:
 
     def _next(self) -> None:
         self._ends_at = None
-        while self._waiting and self.has_time():
+        while self._waiting and self.take_time():
             self._waiting.popleft()()
 
 
@@ -88,7 +88,7 @@ class Hearing(ABC):
 
     def hear(self, data: bytes) -> None:
         """Parse what was read; the rest of much of it later, and nothing is read meanwhile."""
-        if not self._rest and len(data) <= _PART_BYTES and self._turns.has_time():
+        if not self._rest and len(data) <= _PART_BYTES and self._turns.take_time():
             self._parse(data)
             return
         self._rest = self._rest[self._at :] + data
@@ -113,17 +113,16 @@ class Hearing(ABC):
             return
         try:
             self._parse(self._next_part())
+            if self._rest:
+                self._pause()
+                self._go_on_soon()
+            else:
+                self._resume()
         except Exception:
             # As event loops do with what reading raises; here they would leave it hanging.
             logger.exception("what a client sent could not be parsed")
             self._stop_hearing()
             self.cut(Close.INTERNAL_ERROR)
-            return
-        if self._rest:
-            self._pause()
-            self._go_on_soon()
-        else:
-            self._resume()
 
     def _next_part(self) -> bytes:
         part = self._rest[self._at : self._at + _PART_BYTES]
