@@ -45,10 +45,10 @@ _NEXT = timedelta(milliseconds=1)
 class Cadence:
     """How a source's own time moves: every `changes_s`, `delay_s` behind the market."""
 
-    # What follows is reckoned once: a tick asks it of each of hundreds of quotes.
-
     changes_s: float
     delay_s: float = 0.0
+
+    # Reckoned once: a tick asks it of each of hundreds of quotes.
 
     @cached_property
     def patience(self) -> timedelta:

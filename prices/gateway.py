@@ -139,9 +139,14 @@ def ask(
 
 def ahead(kind: AssetKind, capability: Capability) -> list[str]:
     """Return the keys of Redis that `ask` looks at first where all is well."""
-    names = registry.chain(kind, capability)
-    refusals = [_refusal_key(name, kind, capability) for name in names]
-    return [*failures.names(refusals), *(registry.breaker(names[0]).names if names else ())]
+    refusals = [_refusal_key(name, kind, capability) for name in registry.chain(kind, capability)]
+    return [*failures.names(refusals), *switch_of_first(kind, capability)]
+
+
+def switch_of_first(kind: AssetKind, capability: Capability) -> list[str]:
+    """Return the keys of the switch of the source that is asked first."""
+    first = next(filter(registry.has_its_key, registry.chain(kind, capability)), None)
+    return registry.breaker(first).names if first else []
 
 
 def _refusal_key(name: str, kind: AssetKind, capability: Capability) -> str:

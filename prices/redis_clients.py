@@ -17,7 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import redis
 import redis.asyncio
@@ -141,15 +141,22 @@ def mget(names: Sequence[str]) -> list[bytes | None]:
     return found
 
 
+class _Ahead(NamedTuple):
+    found: dict[str, bytes | None]
+    until: float
+
+
 # Each question costs a round trip, which is most of what a load does beside its calls. So
 # what a load is about to ask is read with the lock that it takes, and waits here.
-_ahead: ContextVar[dict[str, bytes | None] | None] = ContextVar("ahead", default=None)
+_ahead: ContextVar[_Ahead | None] = ContextVar("ahead", default=None)
+# A load begins at once; what it comes to later may have changed.
+_AHEAD_S = 1.0
 
 
 @contextmanager
 def reading_ahead(found: Mapping[str, bytes | None]) -> Iterator[None]:
     """Have what keys held a moment ago at hand in this block, each for who asks for it first."""
-    token = _ahead.set(dict(found))
+    token = _ahead.set(_Ahead(dict(found), time.monotonic() + _AHEAD_S))
     try:
         yield
     finally:
@@ -157,11 +164,18 @@ def reading_ahead(found: Mapping[str, bytes | None]) -> Iterator[None]:
 
 
 def read_already(names: Sequence[str]) -> list[bytes | None] | None:
-    """Return what was read ahead of all these keys; None where of one it was not."""
-    found = _ahead.get()
-    if not found or not all(name in found for name in names):
+    """Return what was read ahead of all these keys; None where of one it was not, or long ago."""
+    ahead = _ahead.get()
+    if ahead is None or time.monotonic() > ahead.until:
         return None
-    return [found.pop(name) for name in names]
+    if not all(name in ahead.found for name in names):
+        return None
+    try:
+        # Two symbols may mean one asset, whose keys are asked for twice then.
+        told = {name: ahead.found.pop(name) for name in set(names)}
+    except KeyError:
+        return None  # Another thread of the load was first.
+    return [told[name] for name in names]
 
 
 async def ask_async(question: Callable[[], Awaitable[T]]) -> T:

@@ -74,11 +74,10 @@ def load(
 
 def ahead(kind: AssetKind, by_key: Mapping[str, Resolved], keys: Sequence[str]) -> list[str]:
     """Return the keys of Redis that `load` begins with."""
-    source = next(iter(registry.chain(kind, Capability.QUOTES)), None)
     return [
         *cache.names_of_newest(keys),
         *doubts.names_of([by_key[key].asset.ref for key in keys]),
-        *(registry.breaker(source).names if source else ()),
+        *gateway.switch_of_first(kind, Capability.QUOTES),
     ]
 
 

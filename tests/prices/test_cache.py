@@ -416,3 +416,19 @@ def test_an_open_switch_that_was_read_ahead_still_holds_calls_back(redis_client:
 
     with redis_clients.reading_ahead(found):
         assert not switch.turn().may_call
+
+
+def test_keys_that_two_symbols_share_are_read_ahead_for_both(redis_client: Redis) -> None:
+    with redis_clients.reading_ahead({"note:a": b"1"}):
+        assert redis_clients.mget(["note:a", "note:a"]) == [b"1", b"1"]
+        assert redis_clients.mget(["note:a"]) == [None]
+
+
+def test_what_was_read_ahead_long_ago_is_asked_for_anew(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_clients, "_AHEAD_S", -1.0)
+    redis_client.set("note:a", b"now")
+
+    with redis_clients.reading_ahead({"note:a": b"before"}):
+        assert redis_clients.mget(["note:a"]) == [b"now"]

@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from redis import Redis
 
+from prices import cache, redis_clients
 from tests.market import Sandbox
 from tests.prices.rest import QUOTE, ROOT, client, ok, problem
 
@@ -62,6 +64,42 @@ def test_a_batch_keeps_order_folds_doubles_and_names_what_failed(sandbox: Sandbo
     assert batch["resolved"]["coingecko:solana"] == "SOL"
     assert all(quote.keys() == QUOTE for quote in batch["data"].values())
     assert (batch["success"], batch["count"], batch["api_calls"]) == (True, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "most"),
+    [
+        # With the lock, the list of coins, the budget, storing, how its series end.
+        ("/BTC", "price:BTC", 5),
+        ("/AAPL", "price:AAPL", 4),
+        # With the lock, the budget, the price to hold it against (or the list's), its end, storing.
+        ("/BTC/history?period=1w", "history:BTC:1w", 6),
+        ("/BTC/ohlcv?period=1w", "ohlcv:BTC:1w", 6),
+    ],
+)
+def test_a_miss_asks_redis_few_questions(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch, path: str, key: str, most: int
+) -> None:
+    ok(path)
+    redis_client.delete(key, f"good:{key}")
+    questions = 0
+    ask = redis_clients.ask
+
+    def counted(question: Any) -> Any:
+        nonlocal questions
+        questions += 1
+        return ask(question)
+
+    monkeypatch.setattr(redis_clients, "ask", counted)
+    monkeypatch.setattr(redis_clients, "_AHEAD_S", 60.0)  # on a busy machine too
+    token = cache.absent.set(frozenset({key}))
+    try:
+        response = client().get(f"{ROOT}{path}")
+    finally:
+        cache.absent.reset(token)
+
+    assert response["X-Cache"] == "MISS"
+    assert questions <= most
 
 
 def test_one_coin_without_a_price_does_not_spoil_a_batch() -> None:
