@@ -39,6 +39,9 @@ class Connection(WebSocketProtocol):  # type: ignore[misc]
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
         super().connectionLost(reason)
         del self.line
+        # It holds the connection that holds it: garbage until the collector comes, which is
+        # late where thousands come and go.
+        self.is_closed.result = None
 
     def parse(self, part: bytes) -> None:
         if self.state != self.STATE_CLOSED:
@@ -74,7 +77,10 @@ class DaphneLine(Hearing):
         self._try = getattr(transport, "writeSomeData", None)
         if self._try is not None:
             tell_of_trouble(transport.getHandle())
-        transport.unregisterProducer()  # that of the HTTP request this once was
+        # That of the HTTP request this once was; the two hold each other, and are done.
+        if requests := getattr(getattr(transport, "producer", None), "requests", None):
+            requests.clear()
+        transport.unregisterProducer()
         # One that "pulls" is told whenever the buffer is empty, and never to pause: we do
         # that ourselves. TLS asks such a one for more all the time, and buffers 64 KiB.
         transport.registerProducer(self, self._try is None)

@@ -1,14 +1,17 @@
-"""The product's application with one page more, which tells what only its process can know."""
+"""The product's application with pages more, which tell what only its process can know."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from typing import Any
 
 from lokifi.asgi import application as product
 
 PAGE = "/_watched"
+# How many objects were unreachable, and waited for Python's collector until this.
+GARBAGE = "/_garbage"
 _EVERY_S = 0.01
 
 
@@ -43,6 +46,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         _lag.watch()
     if scope["type"] == "http" and scope["path"] == PAGE:
         await _tell(send)
+    elif scope["type"] == "http" and scope["path"] == GARBAGE:
+        await _say(send, gc.collect())
     else:
         await product(scope, receive, send)
 
@@ -56,6 +61,10 @@ async def _tell(send: Any) -> None:
         "lag_s": _lag.taken(),
         "figures": hub().figures(),
     }
+    await _say(send, known)
+
+
+async def _say(send: Any, known: object) -> None:
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(known).encode()})

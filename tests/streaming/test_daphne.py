@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from daphne.ws_protocol import WebSocketFactory
 from twisted.internet.testing import StringTransport
+from websockets.sync.client import connect
 
 from streaming.daphne import DaphneLine, line
 from streaming.feed import Feed, Share, Traffic
 from streaming.hearing import Counted
 from streaming.ticks import Place
+from tests.chaos.stage import Stage, seen
+from tests.chaos.watched import GARBAGE
+from tests.processes import until as wait_until
+from tests.product import Web
 from tests.streaming.sockets import until
 
 
@@ -164,3 +171,22 @@ async def test_messages_of_a_full_read_wait_until_those_before_were_answered() -
     await until(lambda: far.is_read)
 
     assert most < 300
+
+
+@pytest.mark.timeout(120)
+def test_a_connection_that_is_gone_leaves_nothing_to_the_garbage_collector(tmp_path: Path) -> None:
+    with Stage(tmp_path) as stage:
+        web = stage.watched("daphne")
+        left = [_left_by(web, connections) for connections in (5, 30)]
+
+    assert left[1] < 300, "some tens of objects would be thirty times as many"
+
+
+def _left_by(web: Web, connections: int) -> int:
+    """Return how much waits for the collector once so many connections are gone."""
+    for _ in range(connections):
+        with connect(web.socket_url) as client:
+            client.send(json.dumps({"action": "subscribe", "symbols": ["BTC"]}))
+            client.recv(timeout=10)
+    wait_until(lambda: seen(web).sockets == 0, "the last to be gone")
+    return int(web.get(GARBAGE).json())
