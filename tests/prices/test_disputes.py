@@ -78,7 +78,8 @@ def test_what_another_source_knew_to_be_wrong_is_not_confirmed_by_its_own_source
 
 
 def test_a_jump_is_remembered_in_this_process_while_redis_is_away(redis_client: Redis) -> None:
-    one = Suspicion(price=150, as_of=NOW, since=NOW, looked_at=NOW)
+    now = datetime.now(UTC)
+    one = Suspicion(price=150, as_of=now, since=now, looked_at=now)
     doubts.suspect("coingecko:bitcoin", one)
     doubts.note("disputed", "coingecko:bitcoin", 60)
 
