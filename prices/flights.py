@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
@@ -129,24 +130,15 @@ class Flight(Generic[A]):
     def _begin(self, keys: Sequence[str], mine: Sequence[str]) -> _Begun[A]:
         """Learn in one go which keys failed to load a moment ago, lock the rest, look again."""
         ahead = list(self.ahead(mine)) if mine else []
-
-        def question(r: redis.Redis) -> list[Any]:
-            pipe = r.pipeline(transaction=False)
-            pipe.mget([*failures.names(keys), *ahead])
-            self.locks.take(pipe, mine)
-            if mine:
-                kept.ask_for(pipe, mine)
-            return list(pipe.execute())
-
+        names = [*failures.names(keys), *ahead]
         try:
-            notes, *told = redis_clients.ask(question)
+            notes, *told = redis_clients.ask(partial(self._first_question, names, mine))
         except RedisAwayError:
             # Nobody to agree with: this process loads for itself.
             failed = self._heeded(failures.remembered_here(keys))
             locked = [key for key in mine if key not in failed]
             return _Begun(failed, locked, self._fitting(kept.read_here(locked, self.answer)))
-        notes, found = notes[: len(notes) - len(ahead)], notes[len(notes) - len(ahead) :]
-        failed = self._heeded(failures.told(keys, notes))
+        failed = self._heeded(failures.told(keys, notes[: len(keys)]))
         locked = self.locks.taken(mine, told[: len(mine)])
         self.locks.release([key for key in locked if key in failed])
         locked = [key for key in locked if key not in failed]
@@ -155,8 +147,16 @@ class Flight(Generic[A]):
             if mine
             else {}
         )
-        found_ahead = dict(zip(ahead, found, strict=True))
+        found_ahead = dict(zip(ahead, notes[len(keys) :], strict=True))
         return _Begun(failed, locked, self._fitting(fresh), found_ahead)
+
+    def _first_question(self, names: Sequence[str], mine: Sequence[str], r: redis.Redis) -> Any:
+        pipe = r.pipeline(transaction=False)
+        pipe.mget(names)
+        self.locks.take(pipe, mine)
+        if mine:
+            kept.ask_for(pipe, mine)
+        return pipe.execute()
 
     def _heeded(self, failed: Mapping[str, PricesError]) -> dict[str, PricesError]:
         return {

@@ -19,6 +19,22 @@ _filling: list[tuple[str, Any]] = []
 
 
 @pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What Redis is asked from here on, in order."""
+    from prices import redis_clients
+
+    asked: list[Any] = []
+    ask = redis_clients.ask
+
+    def noted(question: Any) -> Any:
+        asked.append(question)
+        return ask(question)
+
+    monkeypatch.setattr(redis_clients, "ask", noted)
+    return asked
+
+
+@pytest.fixture
 def market(db: None, sandbox: Sandbox, redis_client: Redis) -> Sandbox:
     """The sandbox with its catalogues filled: by the service once, then from those rows."""
     from django.db import connection
