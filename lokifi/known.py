@@ -412,17 +412,23 @@ class Heads:
         """Return `send` with an eye on what is sent."""
 
         async def sent(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 200:
-                self._learn(place, fields, lowered(message["headers"]))
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": lowered(message["headers"])}
+                if message["status"] == 200:
+                    self._learn(place, fields, message["headers"])
             await send(message)
 
         return sent
 
     def _learn(self, place: Place, fields: Fields, headers: Sequence[Header]) -> None:
-        named = fields_of(headers)
-        head = Head([(name, value) for name, value in headers if name not in _OWN])
-        if b"set-cookie" in named or b"*" in head.vary or named.get(b"content-type") != _JSON:
-            return
+        shared = [pair for pair in headers if pair[0] not in _OWN]
+        head = self.get(place, fields)
+        if head is None or head.plain != shared:
+            named = fields_of(headers)
+            head = Head(shared)
+            is_plain = b"set-cookie" not in named and b"*" not in head.vary
+            if not is_plain or named.get(b"content-type") != _JSON:
+                return
         varied_place = (*place, *varied(fields, head.vary))
         if any(len(w) > _LONGEST_WORD for w in varied_place if isinstance(w, str | bytes)):
             return

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+
 from prices import redis_clients
 from prices.redis_clients import RedisAwayError
 
@@ -18,11 +20,12 @@ Values = list[bytes | None]
 class RedisReader:
     """One MGET for all questions that come while another is under way.
 
-    A question more costs Redis and us some microseconds then, and no round trip.
+    A question more costs Redis and us some microseconds then, and no round trip. So one
+    connection is enough, used without the pool, which costs as much as all else.
     """
 
     def __init__(self) -> None:
-        self._client = redis_clients.async_client()
+        self._connection: Any = redis_clients.async_client().connection_pool.make_connection()  # type: ignore[no-untyped-call]
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[Sequence[str], asyncio.Future[Values]]] = []
         self._work: asyncio.Task[None] | None = None
@@ -51,7 +54,7 @@ class RedisReader:
         names = list(dict.fromkeys(name for wanted, _ in these for name in wanted))
         by_name: dict[str, Any] | None = None
         try:
-            values = await redis_clients.ask_async(lambda: self._client.mget(names))
+            values = await redis_clients.ask_async(lambda: self._mget(names))
             by_name = dict(zip(names, values, strict=True))
         except RedisAwayError:
             return
@@ -64,3 +67,17 @@ class RedisReader:
                     found.set_exception(RedisAwayError())
                 else:
                     found.set_result([by_name[name] for name in wanted])
+
+    async def _mget(self, names: Sequence[str]) -> Values:
+        try:
+            return await self._mget_once(names)
+        except RedisConnectionError:
+            # It died with a restarted server perhaps; one that hangs is not asked twice.
+            await self._connection.disconnect()
+            return await self._mget_once(names)
+
+    async def _mget_once(self, names: Sequence[str]) -> Values:
+        # Whatever goes wrong between the two, redis-py closes it: no reply is taken for another.
+        await self._connection.send_packed_command(self._connection.pack_command("MGET", *names))
+        values: Values = await self._connection.read_response()
+        return values

@@ -31,6 +31,8 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from prices.redis_direct import DirectRedis
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -54,7 +56,10 @@ class RedisAwayError(Exception):
 
 
 class ConnectionFactory(django_redis_pool.ConnectionFactory):  # type: ignore[misc]  # untyped
-    """django-redis' factory with our time-outs; CACHES in the settings names it."""
+    """django-redis' factory with our client and time-outs; CACHES in the settings names it."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__({**options, "REDIS_CLIENT_CLASS": "prices.redis_direct.DirectRedis"})
 
     def make_connection_params(self, url: str) -> dict[str, Any]:
         return {
@@ -66,9 +71,9 @@ class ConnectionFactory(django_redis_pool.ConnectionFactory):  # type: ignore[mi
 
 
 @functools.cache
-def client() -> redis.Redis:
+def client() -> DirectRedis:
     """Return this process's sync client: bytes in and out, safe for threads."""
-    connection: redis.Redis = get_redis_connection("default")
+    connection: DirectRedis = get_redis_connection("default")
     return connection
 
 

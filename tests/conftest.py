@@ -95,12 +95,13 @@ def _empty_redis(redis_server: EmbeddedServer) -> Iterator[None]:
     from redis import Redis
 
     from prices import cache
-    from prices.services import symbols
+    from prices.services import listed, symbols
 
     yield
     # What this process remembers for when Redis is away goes with it.
     cache._local.clear()
     cache._unknown_here.clear()
+    listed._held.clear()
     symbols._index.clear()
     with Redis(port=redis_server.port, socket_timeout=5) as client:
         client.flushall()

@@ -6,8 +6,10 @@ a price may have moved since.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from prices import cache, freshness, registry
 from prices.answers import CoinRow, QuoteAnswer, TopAnswer
@@ -15,16 +17,20 @@ from prices.services import ranking
 from prices.services.symbols import Resolved
 from prices.types import AssetKind
 
+# A list is renewed once an hour and has some hundred kilobytes: more than all else that a load
+# of one quote reads. So long a process does without looking whether there is a newer one.
+_LOOK_AGAIN_S = 10.0
+
 
 def quotes(wanted: Mapping[str, Resolved]) -> dict[str, QuoteAnswer]:
     """Return the newest rows of coins as quotes, by key, where they have a price and a time."""
     if not wanted:
         return {}
-    whole, rows = _kept([one.asset.ref for one in wanted.values()])
-    if whole is None:
+    newest = _newest()
+    if newest is None:
         return {}
-    found = {key: rows.get(one.asset.ref) for key, one in wanted.items()}
-    told = {key: _quote(row, wanted[key], whole) for key, row in found.items() if row}
+    found = {key: newest.rows.get(one.asset.ref) for key, one in wanted.items()}
+    told = {key: _quote(row, wanted[key], newest.whole) for key, row in found.items() if row}
     return {key: quote for key, quote in told.items() if quote is not None}
 
 
@@ -35,16 +41,33 @@ def instead(failed: Mapping[str, Resolved]) -> dict[str, QuoteAnswer]:
 
 def price(ref: str) -> tuple[float, datetime] | None:
     """Return the price of a coin in the newest list, and when it held."""
-    row = _kept([ref])[1].get(ref)
+    newest = _newest()
+    row = newest.rows.get(ref) if newest else None
     if row is None or not row.current_price or row.current_price < 0 or row.last_updated is None:
         return None
     return row.current_price, row.last_updated
 
 
-def _kept(refs: Collection[str]) -> tuple[TopAnswer | None, dict[str, CoinRow]]:
+class _Newest(NamedTuple):
+    """The newest list, its rows by ref, and the monotonic time to look for a newer one."""
+
+    whole: TopAnswer
+    rows: Mapping[str, CoinRow]
+    look_again_at: float
+
+
+_held: list[_Newest] = []  # one, or none
+
+
+def _newest() -> _Newest | None:
+    held = _held[0] if _held else None
+    if held is not None and time.monotonic() < held.look_again_at:
+        return held
     whole = cache.newest([ranking.KEY], TopAnswer).get(ranking.KEY)
-    wanted = set(refs)
-    return whole, {row.ref: row for row in whole.cryptos if row.ref in wanted} if whole else {}
+    rows = {row.ref: row for row in whole.cryptos} if whole else {}
+    found = [_Newest(whole, rows, time.monotonic() + _LOOK_AGAIN_S)] if whole else []
+    _held[:] = found
+    return found[0] if found else None
 
 
 def _quote(row: CoinRow, resolved: Resolved, whole: TopAnswer) -> QuoteAnswer | None:

@@ -41,10 +41,11 @@ def market(db: None, sandbox: Sandbox, redis_client: Redis) -> Sandbox:
 
     from prices import cache, failures, registry
     from prices.models import Asset, Catalogue, assets_changed
-    from prices.services import doubts
+    from prices.services import doubts, listed
 
     cache._local.clear()
     failures._here.clear()
+    listed._held.clear()
     doubts._here.clear()
     registry.forget()
     if not _filling:
