@@ -130,7 +130,7 @@ def is_away() -> bool:
 
 def ask(question: Callable[[redis.Redis], T]) -> T:
     """Return `question(client)`. Raises RedisAwayError, and no other error of Redis."""
-    with _noting():
+    with _noting:
         return question(client())
 
 
@@ -185,23 +185,30 @@ def read_already(names: Sequence[str]) -> list[bytes | None] | None:
 
 async def ask_async(question: Callable[[], Awaitable[T]]) -> T:
     """Return what `question` finds out with a client of its own, as `ask` does."""
-    with _noting():
+    with _noting:
         return await question()
 
 
-@contextmanager
-def _noting() -> Iterator[None]:
-    """Turn the errors of a question into RedisAwayError, and let all know how Redis stands."""
-    if _outage.is_on():
-        raise RedisAwayError
-    try:
-        yield
-    except (RedisConnectionError, RedisTimeoutError, OSError) as exc:
-        _outage.begin(exc)
-        raise RedisAwayError from exc
-    except RedisError as exc:
-        # It answers and refuses: a key of another type, no memory left. That is
-        # no outage for others, and this caller gets no answer from it either.
-        logger.warning("Redis refuses a question: %s", type(exc).__name__)
-        raise RedisAwayError from exc
-    _outage.end()
+class _Noting:
+    """Turns the errors of a question into RedisAwayError, and lets all know how Redis stands."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        if _outage.is_on():
+            raise RedisAwayError
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, _: Any) -> None:
+        if exc is None:
+            _outage.end()
+        elif isinstance(exc, RedisConnectionError | RedisTimeoutError | OSError):
+            _outage.begin(exc)
+            raise RedisAwayError from exc
+        elif isinstance(exc, RedisError):
+            # It answers and refuses: a key of another type, no memory left. That is
+            # no outage for others, and this caller gets no answer from it either.
+            logger.warning("Redis refuses a question: %s", type(exc).__name__)
+            raise RedisAwayError from exc
+
+
+_noting = _Noting()

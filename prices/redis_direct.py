@@ -23,6 +23,9 @@ from redis.exceptions import ResponseError
 
 T = TypeVar("T")
 
+# What redis-py notes of a command and does not use where it keeps no copies itself.
+_PLAIN = frozenset({"keys"})
+
 _Connection = Any  # of the class that the pool makes: TCP, TLS or a Unix socket
 
 
@@ -116,6 +119,10 @@ class _DirectPipeline(Pipeline):
     def _one(self, connection: _Connection, command: str, options: dict[str, Any]) -> Any:
         """Return a reply, or the server's refusal as an error that others' replies follow."""
         try:
-            return self.parse_response(connection, command, **options)  # type: ignore[no-untyped-call]
+            if not _PLAIN.issuperset(options):
+                return self.parse_response(connection, command, **options)  # type: ignore[no-untyped-call]
+            reply = connection.read_response()
         except ResponseError as exc:
             return exc
+        read = self.response_callbacks.get(command)  # type: ignore[no-untyped-call]
+        return reply if read is None else read(reply)

@@ -18,6 +18,8 @@ ABSURD_PRICE = 1e10  # dollars; no coin or share was ever worth a ten-thousandth
 CLOCK_SKEW = timedelta(minutes=5)
 
 _EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
+_EARLIEST_S = 86_400
+_LATEST_S = 253_402_300_800  # the year 10000, of which Python knows nothing
 _MILLISECONDS_FROM = 1e11  # as seconds, the year 5138
 _NUMBER = re.compile(r"-?\d{1,30}(\.\d{0,30})?([eE][+-]?\d{1,3})?", re.ASCII)
 
@@ -139,8 +141,15 @@ def past_moment(value: object) -> datetime | None:
 
 def seconds(value: object) -> int | None:
     """Return a moment as whole Unix seconds, rounded down, or None."""
-    at = moment(value)
-    return None if at is None else math.floor(at.timestamp())
+    if isinstance(value, str):
+        at = _iso(value)
+        return None if at is None else math.floor(at.timestamp())
+    # A series has hundreds: without making a date of each.
+    number = figure(value)
+    if number is None:
+        return None
+    whole = math.floor(number / 1000 if number >= _MILLISECONDS_FROM else number)
+    return whole if _EARLIEST_S < whole < _LATEST_S else None
 
 
 def _iso(value: str) -> datetime | None:

@@ -108,7 +108,9 @@ def candles(
 
 
 def _ahead(resolved: Resolved, capability: Capability) -> cache.Ahead:
-    return lambda _: gateway.ahead(AssetKind(resolved.asset.kind), capability)
+    """Return the keys of Redis that a load begins with, and the price that a series is held to."""
+    price = cache.names_of_newest([cache.price_key(resolved.symbol)])
+    return lambda _: [*gateway.ahead(AssetKind(resolved.asset.kind), capability), *price]
 
 
 def window(kind: AssetKind, period: Period, now: datetime) -> Window:
