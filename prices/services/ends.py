@@ -1,6 +1,7 @@
 """With which price each cached series ends, so that a quote that comes later can contradict it.
 
-ends:SYMBOL, a hash by the keys of the cache, lives as long as what is made of a series. A
+endings:SYMBOL, a JSON object by the keys of the cache, lives as long as what is made of a
+series; one value, so that it can be read with others. A
 series that would be passed over, were it told now, is dropped; the next to ask for it has it
 made anew. What the store has of its source until then counts as said by nobody, and closes
 of days that were got until then as not held: doubt:until:SYMBOL has that moment.
@@ -9,12 +10,11 @@ of days that were got until then as not held: doubt:until:SYMBOL has that moment
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import redis
 
 from prices import cache, redis_clients
 from prices.answers import Moment, QuoteAnswer
@@ -32,25 +32,29 @@ _Note = tuple[float, Moment, float | None, str, Resolution]
 # As long as a close of a day that was made of a series.
 _NOTED_S = cache.LIST.fresh_s
 
+# Two processes may note two series of a symbol at once; so Redis puts a note to the others.
+_NOTE = """
+local held = redis.call('GET', KEYS[1])
+local is_read, notes = pcall(cjson.decode, held or '{}')
+if not is_read or type(notes) ~= 'table' then notes = {} end
+notes[ARGV[1]] = ARGV[2] ~= '' and ARGV[2] or nil
+if next(notes) == nil then
+  redis.call('DEL', KEYS[1])
+else
+  redis.call('SET', KEYS[1], cjson.encode(notes), 'EX', ARGV[3])
+end
+"""
+
 
 def note(symbol: str, key: str, end: End | None) -> None:
     """Note how the series ends that is about to be kept under a key.
 
     None where no quote may speak against it: we made it, or two sources overruled a quote by it.
     """
-    name, text = holdings.ends_name(symbol), msgspec.json.encode((end, datetime.now(UTC)))
-
-    def write(r: redis.Redis) -> None:
-        pipe = r.pipeline(transaction=False)
-        if end is None:
-            pipe.hdel(name, key)
-        else:
-            pipe.hset(name, key, text)
-            pipe.expire(name, _NOTED_S)
-        pipe.execute()
-
+    name = holdings.ends_name(symbol)
+    text = b"" if end is None else msgspec.json.encode((end, datetime.now(UTC)))
     try:
-        redis_clients.ask(write)
+        redis_clients.ask(lambda r: r.eval(_NOTE, 1, name, key, text, _NOTED_S))
     except RedisAwayError:
         logger.debug("the end of %s is not noted while Redis is away", key)
 
@@ -58,8 +62,12 @@ def note(symbol: str, key: str, end: End | None) -> None:
 def compare(quotes: Sequence[tuple[Resolved, QuoteAnswer]]) -> None:
     """Drop the series that new quotes contradict; a quote that is in doubt itself says nothing."""
     sure = [(one, quote) for one, quote in quotes if _is_sure(quote)]
+    if not sure:
+        return
     now = datetime.now(UTC)
     for (resolved, quote), notes in zip(sure, _noted([one for one, _ in sure]), strict=True):
+        if not notes:
+            continue
         measure = Measure(resolved.asset, resolved.symbol, now)
         had = Had(quote.price, quote.last_updated)
         wrong = {key: one for key, one in _read(notes) if measure.is_contradicted(one[0], had)}
@@ -102,23 +110,21 @@ def _is_sure(quote: QuoteAnswer) -> bool:
     return not quote.disputed and quote.freshness in _FRESH and is_regular
 
 
-def _noted(wanted: Sequence[Resolved]) -> list[Mapping[bytes, bytes]]:
-    def question(r: redis.Redis) -> list[Any]:
-        pipe = r.pipeline(transaction=False)
-        for one in wanted:
-            pipe.hgetall(holdings.ends_name(one.symbol))
-        return list(pipe.execute())
-
+def _noted(wanted: Sequence[Resolved]) -> list[bytes | None]:
     try:
-        return redis_clients.ask(question) if wanted else []
+        return redis_clients.mget([holdings.ends_name(one.symbol) for one in wanted])
     except RedisAwayError:
-        return [{} for _ in wanted]
+        return [None for _ in wanted]
 
 
-def _read(notes: Mapping[bytes, bytes]) -> Iterator[tuple[str, tuple[End, datetime]]]:
-    for key, text in notes.items():
+def _read(notes: bytes) -> Iterator[tuple[str, tuple[End, datetime]]]:
+    try:
+        by_key = msgspec.json.decode(notes, type=dict[str, str])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return  # Not notes of ours.
+    for key, text in by_key.items():
         try:
             end, told_at = msgspec.json.decode(text, type=tuple[_Note, Moment])
-            yield key.decode(), (End(*end), told_at)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue  # Not a note of ours.
+        except msgspec.DecodeError:
+            continue
+        yield key, (End(*end), told_at)

@@ -129,7 +129,7 @@ def forget(symbols: Collection[str]) -> None:
 
 def ends_name(symbol: str) -> str:
     """Return the key under which lies with which prices a symbol's series end; see ends.py."""
-    return f"ends:{symbol}"
+    return f"endings:{symbol}"
 
 
 def note_names() -> None:
