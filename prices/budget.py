@@ -391,7 +391,8 @@ class Tally:
 
     def add(self, calls: Mapping[str, int]) -> None:
         with self._lock:
-            self.of.update(calls)
+            for source, count in calls.items():  # `Counter.update` asks first what kind it is
+                self.of[source] += count
 
 
 _tally: ContextVar[Tally | None] = ContextVar("tally", default=None)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from redis import Redis
 
 from lokifi import front as ways
 from lokifi.frontcache import FrontCache
@@ -128,18 +129,17 @@ async def test_a_surprise_while_reading_leaves_nobody_waiting(
 ) -> None:
     reader, asked = RedisReader(), list[list[str]]()
 
-    class Odd:
-        async def mget(self, names: list[str]) -> list[bytes]:
-            asked.append(names)
-            if len(asked) == 1:
-                raise RuntimeError("not of Redis")
-            return [b"found" for _ in names]
+    async def odd(names: list[str]) -> list[bytes]:
+        asked.append(names)
+        if len(asked) == 1:
+            raise RuntimeError("not of Redis")
+        return [b"found" for _ in names]
 
     told = list[str]()
     asyncio.get_running_loop().set_exception_handler(
         lambda _, context: told.append(str(context.get("exception")))
     )
-    monkeypatch.setattr(reader, "_client", Odd())
+    monkeypatch.setattr(reader, "_mget", odd)
     reading = [asyncio.create_task(reader.read([f"k{number}"])) for number in range(70)]
     found = await asyncio.wait_for(asyncio.gather(*reading, return_exceptions=True), 10)
     await asyncio.sleep(0)
@@ -147,6 +147,24 @@ async def test_a_surprise_while_reading_leaves_nobody_waiting(
     assert all(isinstance(one, RedisAwayError) for one in found[:64])
     assert found[64:] == [[b"found"]] * 6
     assert told == ["not of Redis"]
+
+
+@pytest.mark.asyncio
+async def test_a_connection_of_the_reader_that_died_is_made_anew_without_a_word(
+    redis_client: Redis,
+) -> None:
+    reader = RedisReader()
+    redis_client.set("k", "held")
+    assert await reader.read(["k", "nothing"]) == [b"held", None]
+
+    redis_client.client_kill_filter(_type="normal", skipme=True)
+
+    assert await asyncio.gather(*(reader.read([name]) for name in ("k", "nothing", "k"))) == [
+        [b"held"],
+        [None],
+        [b"held"],
+    ]
+    await reader._connection.disconnect()
 
 
 @pytest.fixture
