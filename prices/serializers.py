@@ -207,7 +207,7 @@ class SeveralQuery(ShapeQuery):
         help_text="How each series is written",
     )
 
-    def validate_symbols(self, value: str) -> list[str]:
+    def validate_symbols(self, value: str) -> tuple[str, ...]:
         return _named(value, MOST_SERIES)
 
 
@@ -285,12 +285,12 @@ class BatchQuery(QuoteQuery, SparklineQuery):
         max_length=MAX_BATCH * 121, help_text=f"1 to {MAX_BATCH} symbols with commas between"
     )
 
-    def validate_symbols(self, value: str) -> list[str]:
+    def validate_symbols(self, value: str) -> tuple[str, ...]:
         return _named(value, MAX_BATCH)
 
 
-def _named(value: str, most: int) -> list[str]:
-    symbols = [part.strip() for part in value.split(",") if part.strip()]
+def _named(value: str, most: int) -> tuple[str, ...]:
+    symbols = tuple(part.strip() for part in value.split(",") if part.strip())
     if not 1 <= len(set(symbols)) <= most:
         raise serializers.ValidationError(f"Name 1 to {most} symbols.")
     return symbols

@@ -6,9 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from django.test import RequestFactory
 from redis import Redis
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
 
-from prices import cache, redis_clients
+from prices import cache, redis_clients, rest
+from prices.serializers import BatchQuery
 from tests.market import Sandbox
 from tests.prices.rest import QUOTE, ROOT, client, ok, problem
 
@@ -133,3 +137,25 @@ def test_a_batch_of_another_shape_is_refused(body: Any) -> None:
     response = client().post(f"{ROOT}/batch", json.dumps(body), content_type="application/json")
 
     assert problem(response, 400, "invalid_parameter")["errors"]
+
+
+def test_a_query_string_is_validated_once_and_each_request_has_its_own_of_it() -> None:
+    def asked(text: str, **more: Any) -> dict[str, Any]:
+        made = RequestFactory().generic("GET", "/", QUERY_STRING=text, **more)
+        return rest.query_of(Request(made), BatchQuery)
+
+    first = asked("symbols=BTC,ETH")
+    first["symbols"] = first["sparkline"] = None
+
+    assert asked("symbols=BTC,ETH") == {
+        "symbols": ("BTC", "ETH"),
+        "force_refresh": False,
+        "sparkline": False,
+    }
+    for _ in range(2):
+        with pytest.raises(ValidationError):
+            asked("symbols=")
+    # In Latin-1 the same octets are other letters.
+    latin = {"CONTENT_TYPE": "text/plain; charset=latin-1"}
+    assert asked("symbols=%C3%A9")["symbols"] == ("\u00e9",)
+    assert asked("symbols=%C3%A9", **latin)["symbols"] == ("\u00c3\u00a9",)
