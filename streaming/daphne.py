@@ -63,7 +63,7 @@ class DaphneLine(Hearing):
 
     __slots__ = ("_connection", "_is_held", "_transport", "_try", "feed", "is_free")
 
-    form = staticmethod(framed)
+    form = framed
     joins = False
 
     def __init__(self, connection: Any, counted: Counted) -> None:

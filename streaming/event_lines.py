@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from streaming.feed import Form
 from streaming.frames import tell_of_trouble
 from streaming.plain import PlainLine
 from streaming.protocol import Close
@@ -50,6 +51,21 @@ def chunk(text: str) -> bytes:
     return b"%x\r\n%b\r\n" % (len(body), body)
 
 
+class _Events(Form):
+    """Texts as one of the above has them."""
+
+    __slots__ = ("_made",)
+
+    def __init__(self, made: Callable[[str], bytes]) -> None:
+        self._made = made
+
+    def __call__(self, text: str) -> bytes:
+        return self._made(text)
+
+
+_EVENTS, _CHUNKS = _Events(event), _Events(chunk)
+
+
 def line_of(send: Any, ended: Callable[[], None]) -> Line:
     """Return a line on the response that was begun by an ASGI `send`.
 
@@ -72,9 +88,7 @@ class PlainEvents(PlainLine):
 
     __slots__ = ()
 
-    @staticmethod
-    def form(text: str) -> bytes:
-        return event(text)
+    form = _EVENTS
 
     def _message(self, made: Any) -> dict[str, Any]:
         return {"type": "http.response.body", "body": made, "more_body": True}
@@ -92,7 +106,7 @@ class UvicornEvents:
 
     __slots__ = ("_cycle", "_task", "_write", "feed", "is_free")
 
-    form = staticmethod(chunk)
+    form = _CHUNKS
     joins = False
 
     def __init__(self, cycle: Any) -> None:
@@ -145,7 +159,7 @@ class DaphneEvents:
 
     __slots__ = ("_request", "feed", "is_free")
 
-    form = staticmethod(event)
+    form = _EVENTS
     joins = False
 
     def __init__(self, request: Any) -> None:
@@ -201,7 +215,7 @@ class DaphneChunks(DaphneEvents):
 
     __slots__ = ()
 
-    form = staticmethod(chunk)
+    form = _CHUNKS
 
     def write(self, made: bytes) -> None:
         if self._request.channel is None:

@@ -15,14 +15,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from streaming.protocol import Close, Frame, head
 from streaming.ticks import UNKNOWN, Place
-
-# What is really written, made of a frame's text.
-Form = Callable[[str], Any]
 
 # How a connection can end by itself that is worth telling apart: all is well, a page that
 # is left, no code, no close frame. Whatever else a client says is its own affair.
@@ -30,6 +27,27 @@ _TOLD_APART = {1000, 1001, 1005, 1006}
 
 # So many frames may wait while more are made for the same subscriber.
 ROOM = 8
+
+
+class Form:
+    """How what is said becomes what is written; one for all lines that are written to alike.
+
+    This one leaves texts as they are.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, text: str) -> Any:
+        return text
+
+    def members(self, start: bytes, members: Sequence[bytes]) -> Any:
+        """Return what is written of `start`, members with commas between, and two braces."""
+        return self(text_of(start, members))
+
+
+def text_of(start: bytes, members: Sequence[bytes]) -> str:
+    """Return a text whose end, most of it, many others have as well."""
+    return f"{start.decode()}{b','.join(members).decode()}}}}}"
 
 
 class Line(Protocol):
@@ -68,58 +86,35 @@ class Share:
     who were told the same before.
     """
 
-    __slots__ = (
-        *("_begin", "_entries", "_form", "_kind", "_made", "_prev_seq", "_size"),
-        *("moves", "place"),
-    )
+    __slots__ = ("_form", "_kind", "_made", "_prev_seq", "moves", "place", "rest")
 
-    def __init__(
-        self,
-        kind: str,
-        place: Place,
-        begin: str,
-        entries: Sequence[str] = (),
-        *,
-        moves: bool = True,
-    ) -> None:
-        """Take the text from after `prev_seq`; where there are `entries`, from there up to them."""
+    def __init__(self, kind: str, place: Place, rest: str, *, moves: bool = True) -> None:
+        """Take the text from after `prev_seq`."""
         self.place = place
         self.moves = moves  # whether the subscriber has been told of this tick by it
-        self._begin = begin
-        self._entries = entries
+        self.rest = rest
         self._kind = kind
         self._prev_seq = -1
         self._form: Form | None = None
         self._made: Any = None
-        self._size = 0
 
     @property
     def size(self) -> int:
-        """About how many bytes it is; reckoned once for all whom it waits for."""
-        if not self._size:
-            self._size = len(self._begin) + sum(map(len, self._entries)) + len(self._entries)
-        return self._size
-
-    @property
-    def rest(self) -> str:
-        """The text from after `prev_seq`."""
-        return self._after("")
+        """About how many bytes it is."""
+        return len(self.rest)
 
     def text(self, prev_seq: int) -> str:
-        return self._after(head(self._kind, self.place.epoch, self.place.seq, prev_seq))
-
-    def _after(self, start: str) -> str:
-        if not self._entries:
-            return start + self._begin
-        # In one step: thousands of these are made with each tick.
-        return f"{start}{self._begin}{','.join(self._entries)}}}}}"
+        return head(self._kind, self.place.epoch, self.place.seq, prev_seq) + self.rest
 
     def made(self, prev_seq: int, form: Form) -> Any:
         """Return what is written to a line of that form. Called once each time it is sent."""
         if prev_seq != self._prev_seq or form is not self._form:
-            self._made = form(self.text(prev_seq))
+            self._made = self._make(prev_seq, form)
             self._prev_seq, self._form = prev_seq, form
         return self._made
+
+    def _make(self, prev_seq: int, form: Form) -> Any:
+        return form(self.text(prev_seq))
 
 
 class Same(Share):
@@ -204,21 +199,30 @@ class Feed:
 
     def put_tick(self, share: Share) -> None:
         """Add a tick, in place of one that still waits; one that was told already is dropped."""
+        made = self.take_tick(share)
+        if made is not None:
+            self.line.write(made)
+
+    def take_tick(self, share: Share) -> Any:
+        """As `put_tick`, but return what can be written to the line now, for the caller to write.
+
+        None where that is nothing.
+        """
         told, place, line = self.told, share.place, self.line
         before = told.seq if told.epoch == place.epoch else 0
         if place.seq <= before or self._is_held or self.is_ended:
-            return
-        if self._waiting is None and line.is_free:
-            # As `_send`, whose every step thousands pay for with each tick.
-            made = share.made(before, line.form)
-            if share.moves:
-                self.told = place
-            traffic = self._traffic
-            traffic.frames += 1
-            traffic.bytes += len(made)
-            line.write(made)
-        else:
+            return None
+        if self._waiting is not None or not line.is_free:
             self._replace(share)
+            return None
+        # As `_made`, whose every step thousands pay for with each tick.
+        made = share.made(before, line.form)
+        if share.moves:
+            self.told = place
+        traffic = self._traffic
+        traffic.frames += 1
+        traffic.bytes += len(made)
+        return made
 
     def put_heartbeat(self, share: Share) -> None:
         """Add a sign of life, unless something waits that is one."""

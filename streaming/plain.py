@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from streaming.feed import Form
 from streaming.protocol import Close
 
 if TYPE_CHECKING:
@@ -28,10 +29,7 @@ class PlainLine:
     __slots__ = ("_gone", "_next", "_send", "_task", "feed", "is_free")
 
     joins = False
-
-    @staticmethod
-    def form(text: str) -> Any:
-        return text
+    form: Form = Form()
 
     def __init__(self, send: Send, gone: Callable[[], None]) -> None:
         self.feed: Feed | None = None

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
 from streaming.choices import View
-from streaming.feed import Feed, Same, Share
-from streaming.protocol import Close, Frame, WireQuote, entry, share, share_head
+from streaming.feed import Feed, Form, Same, Share, text_of
+from streaming.protocol import Close, Frame, WireQuote, entry, head, share, share_head
 from streaming.ticks import Place
 
 logger = logging.getLogger(__name__)
@@ -25,18 +25,21 @@ _FAILED = "a subscriber could not be told something, and is closed"
 
 # So many are told before the event loop does other things: some milliseconds.
 _SLICE = 256
+# For so many of them frames are made first and written then. Making them runs in Python, writing
+# in the kernel; one after the other, for each, both find the processor's caches full of the other.
+_TOGETHER = 128
 
 
-class _Texts(dict[str, str]):
-    """Each symbol's text, made when it is first wanted."""
+class _Members(dict[str, bytes]):
+    """Each symbol's member of a tick's `data`, made when it is first wanted."""
 
     def __init__(self, quotes: Mapping[str, WireQuote]) -> None:
         super().__init__()
         self._quotes = quotes
 
-    def __missing__(self, symbol: str) -> str:
-        text = self[symbol] = entry(symbol, self._quotes[symbol])
-        return text
+    def __missing__(self, symbol: str) -> bytes:
+        member = self[symbol] = entry(symbol, self._quotes[symbol]).encode()
+        return member
 
 
 class Tick:
@@ -47,19 +50,21 @@ class Tick:
         self.timestamp = timestamp
         self.quotes = quotes
         self.cache: dict[Any, Any] = {}  # what was made of this tick for those who chose
-        self._texts = _Texts(quotes)
+        self._members = _Members(quotes)
+        self._starts: dict[tuple[int, int], bytes] = {}
 
     def text(self, symbol: str, quote: WireQuote) -> str:
         """Return the text of a quote, this tick's own where it is the one that the tick holds."""
-        return self._texts[symbol] if self.quotes.get(symbol) is quote else entry(symbol, quote)
+        is_mine = self.quotes.get(symbol) is quote
+        return self._members[symbol].decode() if is_mine else entry(symbol, quote)
 
     def share(self, symbols: Iterable[str], *, snapshot: bool = False) -> Share | None:
         """Return what a tick holds of symbols, in their order; None where that is nothing."""
-        entries = [self._texts[symbol] for symbol in symbols if symbol in self.quotes]
-        if not entries and not snapshot:
-            return None
-        rest = share(self.timestamp, entries, snapshot=snapshot)
-        return Share("price_update", self.place, rest)
+        held = [symbol for symbol in symbols if symbol in self.quotes]
+        if not snapshot:
+            return _Part(self, [self._members[symbol] for symbol in held]) if held else None
+        entries = [self._members[symbol].decode() for symbol in held]
+        return Share("price_update", self.place, share(self.timestamp, entries, snapshot=True))
 
     def of(self, group: _Group) -> Share | None:
         """Return what a tick holds of what a group follows, as `share`; mostly that is all.
@@ -69,11 +74,43 @@ class Tick:
         if group.pick is None:
             return self.share(group.names)
         try:
-            entries = group.pick(self._texts)
+            return _Part(self, group.pick(self._members))
         except KeyError:
             return self.share(group.names)
-        begin = share_head(self.timestamp, len(entries))
-        return Share("price_update", self.place, begin, entries)
+
+    def start(self, prev_seq: int, count: int) -> bytes:
+        """Return all that comes before so many members, for who was told `prev_seq` before."""
+        key = prev_seq, count
+        found = self._starts.get(key)
+        if found is None:
+            begin = head("price_update", self.place.epoch, self.place.seq, prev_seq)
+            found = self._starts[key] = (begin + share_head(self.timestamp, count)).encode()
+        return found
+
+
+class _Part(Share):
+    """What a tick holds of some symbols, put together when it is written."""
+
+    __slots__ = ("_members", "_size", "_tick")
+
+    def __init__(self, tick: Tick, members: Sequence[bytes]) -> None:
+        super().__init__("price_update", tick.place, "")
+        self._tick = tick
+        self._members = members
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        # Reckoned once for all whom it waits for.
+        if not self._size:
+            self._size = sum(map(len, self._members)) + len(self._members)
+        return self._size
+
+    def text(self, prev_seq: int) -> str:
+        return text_of(self._tick.start(prev_seq, len(self._members)), self._members)
+
+    def _make(self, prev_seq: int, form: Form) -> Any:
+        return form.members(self._tick.start(prev_seq, len(self._members)), self._members)
 
 
 class _Group:
@@ -83,8 +120,8 @@ class _Group:
 
     def __init__(self, symbols: Collection[str]) -> None:
         self.names = tuple(sorted(symbols))  # the order of the wire
-        # Takes the texts of all of them in one step; of one it would not make a tuple.
-        self.pick: Callable[[Mapping[str, str]], tuple[str, ...]] | None = (
+        # Takes the members of all of them in one step; of one it would not make a tuple.
+        self.pick: Callable[[Mapping[str, bytes]], tuple[bytes, ...]] | None = (
             itemgetter(*self.names) if len(self.names) > 1 else None
         )
         self.feeds: set[Feed] = set()
@@ -170,47 +207,51 @@ class Registry:
     async def tell(self, tick: Tick, beat: Share, interval_s: int) -> None:
         """Tell everyone of a tick; `beat` is for whoever follows nothing that it holds."""
 
-        def part(feed: Feed, view: View) -> None:
-            try:
-                cut = view.part(tick, feed.symbols, interval_s)
-                if cut is not None:
-                    feed.put_tick(cut)
-            except Exception:
-                logger.exception(_UNTOLD)
-                _give_up(feed)
+        def share_for(feed: Feed) -> Share | None:
+            view = self.views.get(feed)
+            if view is not None:
+                return view.part(tick, feed.symbols, interval_s)
+            return tick.share(sorted(feed.symbols)) or beat
 
         def one(feed: Feed) -> None:
-            view = self.views.get(feed)
-            if view is None:
-                feed.put_tick(tick.share(sorted(feed.symbols)) or beat)
-            else:
-                part(feed, view)
+            mine = share_for(feed)
+            if mine is not None:
+                feed.put_tick(mine)
 
         self._tell = one
+        ready: list[tuple[Feed, Any]] = []
         try:
-            left = _SLICE
-            for group in list(self._groups.values()):
-                # Whoever comes to a group or leaves it meanwhile has been told already.
-                mine = tick.of(group) or beat
-                for feed in list(group.feeds):
-                    try:
-                        feed.put_tick(mine)
-                    except Exception:
-                        logger.exception(_UNTOLD)
-                        _give_up(feed)
-                    left -= 1
-                    if not left:
+            for number, (feed, share) in enumerate(self._due(tick, beat), 1):
+                made = None
+                try:
+                    mine = share or share_for(feed)
+                    if mine is not None:
+                        made = feed.take_tick(mine)
+                except Exception:
+                    logger.exception(_UNTOLD)
+                    _give_up(feed)
+                if made is not None:
+                    ready.append((feed, made))
+                if not number % _TOGETHER:
+                    _write(ready)
+                    if not number % _SLICE:
                         await asyncio.sleep(0)
-                        left = _SLICE
-            for feed, view in list(self.views.items()):
-                if self.views.get(feed) is view:
-                    part(feed, view)
-                left -= 1
-                if not left:
-                    await asyncio.sleep(0)
-                    left = _SLICE
+            _write(ready)
         finally:
             self._tell = None
+
+    def _due(self, tick: Tick, beat: Share) -> Iterator[tuple[Feed, Share | None]]:
+        """Yield all who are to be told of a tick, with their part; None for who chose its own.
+
+        Whoever comes to a group or a view meanwhile, or leaves it, has been told already.
+        """
+        for group in list(self._groups.values()):
+            mine = tick.of(group) or beat
+            for feed in list(group.feeds):
+                yield feed, mine
+        for feed, view in list(self.views.items()):
+            if self.views.get(feed) is view:
+                yield feed, None
 
     async def begin(self, tick: Tick, frame: Frame) -> None:
         """Begin an epoch: a notice, and then all that each one follows."""
@@ -254,6 +295,17 @@ class Registry:
                 _give_up(feed)
             if not number % _SLICE:
                 await asyncio.sleep(0)
+
+
+def _write(ready: list[tuple[Feed, Any]]) -> None:
+    """Write to each what was made for it, and forget that."""
+    for feed, made in ready:
+        try:
+            feed.line.write(made)
+        except Exception:
+            logger.exception(_UNTOLD)
+            _give_up(feed)
+    ready.clear()
 
 
 def _give_up(feed: Feed) -> None:

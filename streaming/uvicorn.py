@@ -158,7 +158,7 @@ class UvicornLine(Hearing):
 
     __slots__ = ("_frames_left", "_protocol", "feed", "is_free", "write")
 
-    form = staticmethod(framed)
+    form = framed
     joins = True
 
     def __init__(self, protocol: Protocol, counted: Counted) -> None:

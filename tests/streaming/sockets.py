@@ -19,7 +19,7 @@ from prices.types import AssetKind, Freshness
 from streaming import hub as hubs
 from streaming import publisher, ticks
 from streaming.consumers import PriceConsumer
-from streaming.feed import Feed
+from streaming.feed import Feed, Form
 from streaming.lookup import Lookup
 from streaming.protocol import Close, WireQuote, entry, share, stamp
 from streaming.ticks import UNKNOWN, Place
@@ -122,7 +122,7 @@ async def until(holds: Callable[[], object], within_s: float = 10) -> None:
 class Inbox:
     """A line whose reader takes one frame at a time, when it asks for one."""
 
-    form = staticmethod(str)
+    form = Form()
     joins = False
 
     def __init__(self) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from streaming import event_lines
 from streaming.consumers import PriceConsumer
-from streaming.feed import Feed, Share, Traffic
+from streaming.feed import Feed, Form, Share, Traffic
 from streaming.frames import framed
 from streaming.hub import Hub
 from streaming.plain import PlainLine
@@ -46,6 +47,27 @@ def test_a_frames_length_is_that_of_its_bytes() -> None:
     assert framed("é" * 100) == b"\x81\x7e\x00\xc8" + "é".encode() * 100
 
 
+@pytest.mark.parametrize("form", [framed, Form(), event_lines._EVENTS, event_lines._CHUNKS])
+@pytest.mark.parametrize(
+    "members",
+    [
+        [b'"A":1'],
+        [b'"A":1', b'"B":2'],
+        [b'"A":1', '"\u00c9":2'.encode(), b'"C":3'],
+        [b'"X":"' + size * b"x" + b'"' for size in (5, 40_000, 40_000)],
+    ],
+)
+def test_members_are_written_as_the_text_is_that_they_make(
+    form: Form, members: list[bytes]
+) -> None:
+    start = b'{"type":"price_update","data":{'
+    before = list(members)
+
+    assert form.members(start, members) == form((start + b",".join(members) + b"}}").decode())
+    assert form.members(start, tuple(members)) == form.members(start, members)
+    assert members == before
+
+
 def test_what_can_leave_at_once_does_not_wait() -> None:
     feed, line, traffic = fed()
     line.is_free = True
@@ -59,7 +81,8 @@ def test_what_can_leave_at_once_does_not_wait() -> None:
 def test_frames_that_belong_together_leave_as_one_where_the_line_takes_bytes() -> None:
     written: list[bytes] = []
     line = Inbox()
-    line.joins, line.form, line.write = True, framed, written.append  # type: ignore[assignment]
+    line.joins, line.form = True, framed
+    line.write = written.append  # type: ignore[assignment, method-assign]
     line.is_free = True
     feed = Feed(Place(EPOCH, 0), line, traffic := Traffic(2**20))
     pong = Pong(timestamp="now")

@@ -405,14 +405,36 @@ async def test_a_subscriber_that_cannot_be_told_of_a_tick_is_the_only_one_closed
         if chose:
             hub.choose(broken, View(Choices(min_change_percent=1), hub.place, 15))
 
-        def put_tick(feed: Feed, share: Share) -> None:
+        def take_tick(feed: Feed, share: Share) -> Any:
             if feed is broken:
                 raise RuntimeError("a fault of ours")
-            whole(feed, share)
+            return whole(feed, share)
 
-        whole = Feed.put_tick
-        monkeypatch.setattr(Feed, "put_tick", put_tick)
+        whole = Feed.take_tick
+        monkeypatch.setattr(Feed, "take_tick", take_tick)
         await publish(BTC=1.0)
 
         assert [(await received(feed))["seq"] for feed in (feeds[0], feeds[2])] == [1, 1]
         assert await inbox(broken).next() is Close.INTERNAL_ERROR
+
+
+async def test_a_line_that_fails_among_hundreds_is_the_only_one_that_is_not_told() -> None:
+    async with running_hub() as hub:
+        feeds = [await following(hub, *names) for names in (["BTC"], ["BTC", "ETH"]) * 200]
+        told: dict[int, list[str]] = {number: [] for number in range(400)}
+        for number, feed in enumerate(feeds):
+            line: Any = inbox(feed)
+            line.is_free, line.write = True, told[number].append
+
+        def fail(_: object) -> None:
+            raise RuntimeError("a fault of ours")
+
+        line = inbox(feeds[100])
+        line.write = fail
+        await publish(BTC=1.0, ETH=2.0)
+        await until(lambda: told[399])
+        assert await inbox(feeds[100]).next() is Close.INTERNAL_ERROR
+
+        assert told.pop(100) == []
+        assert {len(texts) for texts in told.values()} == {1}
+        assert len({text for (text,) in told.values()}) == 2
