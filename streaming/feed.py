@@ -109,12 +109,9 @@ class Share:
     def made(self, prev_seq: int, form: Form) -> Any:
         """Return what is written to a line of that form. Called once each time it is sent."""
         if prev_seq != self._prev_seq or form is not self._form:
-            self._made = self._make(prev_seq, form)
+            self._made = form(self.text(prev_seq))
             self._prev_seq, self._form = prev_seq, form
         return self._made
-
-    def _make(self, prev_seq: int, form: Form) -> Any:
-        return form(self.text(prev_seq))
 
 
 class Same(Share):

@@ -41,7 +41,8 @@ class _Frames(Form):
         # Copied once as a whole: thousands of these are made with each tick, each another.
         first, *between = members
         size = len(start) + sum(map(len, members)) + len(between) + 2
-        first = _head(size) + start + first
+        is_medium = 126 <= size < 65_536  # as most are
+        first = (_MEDIUM(_TEXT, 126, size) if is_medium else _head(size)) + start + first
         if not between:
             return first + b"}}"
         between[-1] += b"}}"

@@ -94,7 +94,13 @@ class _Part(Share):
     __slots__ = ("_members", "_size", "_tick")
 
     def __init__(self, tick: Tick, members: Sequence[bytes]) -> None:
-        super().__init__("price_update", tick.place, "")
+        # All that `Share` has, without calling it: thousands of these are made with each tick.
+        self.place = tick.place
+        self.moves = True
+        self.rest = ""
+        self._kind = "price_update"
+        self._prev_seq = -1
+        self._form = self._made = None
         self._tick = tick
         self._members = members
         self._size = 0
@@ -109,8 +115,12 @@ class _Part(Share):
     def text(self, prev_seq: int) -> str:
         return text_of(self._tick.start(prev_seq, len(self._members)), self._members)
 
-    def _make(self, prev_seq: int, form: Form) -> Any:
-        return form.members(self._tick.start(prev_seq, len(self._members)), self._members)
+    def made(self, prev_seq: int, form: Form) -> Any:
+        if prev_seq != self._prev_seq or form is not self._form:
+            members = self._members
+            self._made = form.members(self._tick.start(prev_seq, len(members)), members)
+            self._prev_seq, self._form = prev_seq, form
+        return self._made
 
 
 class _Group:
