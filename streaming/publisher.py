@@ -69,6 +69,8 @@ class Plan:
     ref_of: Mapping[str, str] = field(default_factory=dict)  # by symbol
     word: bytes | None = None
     until: float = 0.0
+    # What the last of such questions came to: mostly the next one is the same.
+    _asked: list[tuple[list[str], Resolution | None]] = field(default_factory=list)
 
     def is_about(self, symbol: str, ref: str) -> bool:
         return self.ref_of.get(symbol, ref) == ref
@@ -82,7 +84,13 @@ class Plan:
     def serves(self, followed: Collection[str], word: bytes | None) -> bool:
         """Return whether nothing has to be learnt for a tick that these follow."""
         is_new = word is not None and word == self.word and time.monotonic() < self.until
-        return is_new and self.meant.only(self.names(followed)) is not None
+        return is_new and self.meant_by(self.names(followed)) is not None
+
+    def meant_by(self, names: list[str]) -> Resolution | None:
+        """Return what names mean; None where it does not know all of them."""
+        if not self._asked or self._asked[0][0] != names:
+            self._asked[:] = [(names, self.meant.only(names))]
+        return self._asked[0][1]
 
 
 class Errand(Generic[T]):
@@ -239,7 +247,7 @@ class Publisher:
         if not wanted:
             return QuoteBatch()
         try:
-            meant = self._plan.meant.only(wanted)
+            meant = self._plan.meant_by(wanted)
             return self._loading.run(partial(self.for_tick, wanted, followed, meant), within_s)
         except TimeoutError:
             return None

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
+from typing import NamedTuple
 
 from django.conf import settings
 
-from prices import asked, cache, registry
+from prices import asked, cache, cadences, registry
 from prices.answers import QuoteAnswer
 from prices.budget import Purpose, spending
 from prices.cache import Held
 from prices.errors import BudgetSpentError, PricesError, UpstreamError
+from prices.freshness import Cadence
 from prices.services import ends, holdings, listed, sourcing, symbols
 from prices.services.symbols import Resolved
 from prices.types import AssetKind
@@ -184,10 +187,40 @@ def _share(kind: AssetKind) -> int | None:
     return max(1, int(calls)) * registry.symbols_a_call(source)
 
 
+class _Carried(NamedTuple):
+    """A quote as a tick carried it, and until when it may be said again."""
+
+    of: QuoteAnswer
+    cadence: Cadence
+    is_stale: bool
+    told: QuoteAnswer
+    until: datetime | None
+
+    def holds(self, of: QuoteAnswer, cadence: Cadence, is_stale: bool, now: datetime) -> bool:
+        is_same = of is self.of and cadence is self.cadence and is_stale is self.is_stale
+        return is_same and (self.until is None or now < self.until)
+
+
+# By symbol, what the last tick carried: at a cadence of a second most of it is said again. Its
+# quotes are the same objects then, of which the cache has each decoded once.
+_carried: dict[str, _Carried] = {}
+
+
 def _as_kept(kept: Mapping[str, QuoteAnswer]) -> dict[str, QuoteAnswer]:
     """Return copies as a tick may carry them: past their life they are marked stale."""
+    global _carried
     past = _too_old(kept, dict.fromkeys(kept, float(cache.QUOTE.fresh_s)))
-    return {symbol: cache.as_copy(one, is_stale=symbol in past) for symbol, one in kept.items()}
+    now, before, carried = datetime.now(UTC), _carried, {}
+    cadence_of = {source: cadences.of(source) for source in {one.source for one in kept.values()}}
+    for symbol, one in kept.items():
+        cadence, is_stale = cadence_of[one.source], symbol in past
+        last = before.get(symbol)
+        if last is None or not last.holds(one, cadence, is_stale, now):
+            told = cache.as_copy(one, is_stale=is_stale)
+            last = _Carried(one, cadence, is_stale, told, told.holds_until(now, cadence))
+        carried[symbol] = last
+    _carried = carried
+    return {symbol: one.told for symbol, one in carried.items()}
 
 
 def _as_batch(

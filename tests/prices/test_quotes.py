@@ -1,18 +1,19 @@
 from __future__ import annotations
 
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 from redis import Redis
 
-from prices import cache, registry
+from prices import cache, cadences, registry
 from prices.answers import QuoteAnswer
 from prices.breaker import FAILURES
 from prices.models import Asset
 from prices.services import quotes, symbols
-from prices.types import AssetKind
+from prices.types import AssetKind, Freshness
 from tests.market import Sandbox
 
 pytestmark = [pytest.mark.django_db]
@@ -64,6 +65,26 @@ def test_the_first_tick_after_every_source_is_whole_again_is_whole(
     assert {(quote.stale, quote.cached) for quote in batch.data.values()} == {(False, False)}
     assert batch.errors == {}
     assert quotes.quotes(["SOL"]).api_calls == 1
+
+
+@pytest.mark.usefixtures("market")
+def test_what_a_tick_carries_again_is_the_same_until_time_makes_another_of_it() -> None:
+    cadence = cadences.of("coingecko")
+    turns_at = datetime.now(UTC) + timedelta(seconds=0.3)
+    quote = msgspec.structs.replace(
+        quotes.for_tick(["BTC"]).data["BTC"],
+        source="coingecko",
+        freshness=Freshness.LIVE,
+        last_updated=turns_at - cadence.patience,
+    )
+
+    first, again = (quotes._as_kept({"BTC": quote})["BTC"] for _ in range(2))
+    time.sleep(0.35)
+    later = quotes._as_kept({"BTC": quote})["BTC"]
+
+    assert again is first
+    assert (first.freshness, first.cached) == (Freshness.LIVE, True)
+    assert later.freshness is not Freshness.LIVE
 
 
 @pytest.mark.parametrize(("age_s", "calls"), [(10, 0), (45, 1)])
