@@ -19,7 +19,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -80,7 +81,7 @@ def list_key(name: str) -> str:
 
 _local = kept.local
 # Ticks read the same quotes again and again, most of them unchanged.
-_read: dict[type[Answer], Read] = {}
+_read: dict[type[Answer], Read[Any]] = {}
 
 
 # What whoever let this request in has just found nothing under.
@@ -223,6 +224,7 @@ def newest(keys: Collection[str], answer: type[A]) -> dict[str, A]:
     if not names:
         return {}
     asked = names_of_newest(names)
+    read = _read_before(answer)
     try:
         bodies = redis_clients.mget(asked)
     except RedisAwayError:
@@ -231,7 +233,7 @@ def newest(keys: Collection[str], answer: type[A]) -> dict[str, A]:
         held = {
             name: value
             for name, body in zip(names, bodies, strict=False)
-            if body and (value := _read_again(name, body, answer)) is not None
+            if body and (value := read.value(name, body)) is not None
         }
         if len(asked) > len(names):
             good = zip(names, bodies[len(names) :], strict=True)
@@ -241,9 +243,11 @@ def newest(keys: Collection[str], answer: type[A]) -> dict[str, A]:
     return {key: one.value for key, one in _last_good(missing, answer).items()} | held
 
 
-def _read_again(key: str, body: bytes | str, answer: type[A]) -> A | None:
-    read = _read.setdefault(answer, Read(most=2000))
-    return read.value(key, body, lambda: kept.decoded(key, body, answer))
+def _read_before(answer: type[A]) -> Read[A]:
+    read = _read.get(answer)
+    if read is None:
+        read = _read[answer] = Read(partial(kept.decoded, answer=answer), most=2000)
+    return read
 
 
 def last_good(key: str, answer: type[A]) -> A | None:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -28,20 +28,20 @@ class Copy:
         return max(0.0, self.ends - time.monotonic())
 
 
-class Read:
-    """What a key's bytes were decoded to, so that the same bytes are decoded once."""
+class Read(Generic[T]):
+    """What keys' bytes were decoded to, so that the same bytes are decoded once."""
 
-    def __init__(self, *, most: int) -> None:
+    def __init__(self, decode: Callable[[str, bytes | str], T | None], *, most: int) -> None:
+        self._decode = decode
         self._most = most
-        self._values: dict[str, tuple[bytes | str, Any]] = {}
+        self._values: dict[str, tuple[bytes | str, T]] = {}
 
-    def value(self, key: str, body: bytes | str, decode: Callable[[], T | None]) -> T | None:
-        """Return what `body` says; `decode` is asked where the key held other bytes before."""
+    def value(self, key: str, body: bytes | str) -> T | None:
+        """Return what `body` says: the same object as before where the key held it before."""
         kept = self._values.get(key)
         if kept is not None and kept[0] == body:
-            value: T = kept[1]
-            return value
-        found = decode()
+            return kept[1]
+        found = self._decode(key, body)
         if found is not None:
             if len(self._values) >= self._most:
                 self._values.clear()
