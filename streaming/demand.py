@@ -17,13 +17,14 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 import redis
 import redis.asyncio
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from prices import redis_clients
@@ -184,8 +185,18 @@ def wanted(client: redis.Redis | None = None) -> list[str]:
 
     Raises RedisError.
     """
-    symbols, _ = _prune(client or redis_clients.client())
-    return sorted(symbols)
+    pipe = (client or redis_clients.client()).pipeline(transaction=False)
+    ask_wanted(pipe)
+    return told_wanted(pipe.execute()[0])
+
+
+def ask_wanted(pipe: Pipeline) -> None:
+    """Put into a pipeline what `wanted` asks; `told_wanted` reads the reply."""
+    pipe.eval(_PRUNE, 2, WANTED, PROCESSES)
+
+
+def told_wanted(reply: Sequence[Collection[bytes]]) -> list[str]:
+    return sorted(_words(reply[0]))
 
 
 def followers(symbols: Collection[str], client: redis.Redis | None = None) -> dict[str, int]:

@@ -29,6 +29,7 @@ from typing import Annotated, Any
 import msgspec
 import redis
 import redis.asyncio
+from redis.client import Pipeline
 
 from streaming.protocol import UPDATES_CHANNEL
 
@@ -118,10 +119,9 @@ class Place:
 UNKNOWN = Place("unknown", 0)
 
 
-def claim(client: redis.Redis, interval_s: int) -> bool:
-    """Return whether the tick that is due now is the caller's to publish. Raises RedisError."""
-    script = client.register_script(_CLAIM)
-    return bool(script(keys=[_TICK], args=[interval_s, EARLY]))
+def ask_claim(pipe: Pipeline, interval_s: int) -> None:
+    """Ask whether the tick that is due now is the caller's to publish; the reply is 1 or 0."""
+    pipe.eval(_CLAIM, 1, _TICK, interval_s, EARLY)
 
 
 def publish(client: redis.Redis, known: Place, interval_s: int, rest: str) -> Place:
