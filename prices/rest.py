@@ -73,6 +73,9 @@ class PricesView(APIView):
 
     content_negotiation_class = Negotiation
 
+    def perform_authentication(self, request: Request) -> None:
+        """Do nothing: our API knows no logins."""
+
 
 class ReadyRenderer(BaseRenderer):
     """Lets an `Accept` of its media type be met; what is sent is ready, so nothing is rendered."""

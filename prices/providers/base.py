@@ -353,7 +353,7 @@ class HttpProvider:
             if self._client is None or self._client_pid != os.getpid():
                 # The sandbox is on loopback, where a proxy has no business.
                 by_environment = httpx.URL(self.base_url).host not in _LOOPBACK
-                client = httpx.Client(
+                client = _Client(
                     limits=LIMITS,
                     follow_redirects=False,
                     trust_env=by_environment,
@@ -402,6 +402,23 @@ class HttpProvider:
         if status == 400:
             return UpstreamError(self.name, f"{path} answered HTTP 400")
         return UpstreamRefusedError(self.name, f"{path} was refused with HTTP {status}")
+
+
+class _NoCookies(httpx.Cookies):
+    """None are taken: no source needs any, and looking for them is work for each answer."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        pass
+
+
+class _Client(httpx.Client):
+    """A client that remembers nothing of a source but its connections."""
+
+    _none = _NoCookies()
+
+    @property  # type: ignore[misc]  # nobody sets them
+    def cookies(self) -> httpx.Cookies:
+        return self._none
 
 
 def _request(

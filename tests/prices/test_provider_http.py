@@ -23,7 +23,7 @@ from prices.errors import (
     UpstreamRefusedError,
     UpstreamTimeoutError,
 )
-from prices.providers.base import HttpProvider
+from prices.providers.base import TIMEOUT, USER_AGENT, HttpProvider
 from prices.types import Capability
 from tests.prices.loopback import Talk, raw_server, reset
 
@@ -354,3 +354,24 @@ def test_a_broken_call_leaves_the_connection_pool_whole(
             ask(provider)
 
     assert ask(provider) == [1]
+
+
+def test_a_request_says_who_we_are_and_repeats_no_cookie() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={}, headers={"Set-Cookie": "id=1; Path=/"})
+
+    provider = example(answer, api_key="secret")
+    for _ in range(2):
+        provider.get_json("/a path", {"ids": "bitcoin,a b/c&d=\u00e9", "days": 7})
+
+    for request in asked:
+        assert request.url.path == "/v1/a path"
+        assert dict(request.url.params) == {"ids": "bitcoin,a b/c&d=\u00e9", "days": "7"}
+        assert "cookie" not in request.headers
+        assert request.headers["X-Key"] == "secret"
+        assert request.headers["User-Agent"] == USER_AGENT
+        assert request.headers["Accept-Encoding"] == "gzip"
+        assert request.extensions["timeout"] == TIMEOUT.as_dict()
