@@ -25,9 +25,9 @@ _FAILED = "a subscriber could not be told something, and is closed"
 
 # So many are told before the event loop does other things: some milliseconds.
 _SLICE = 256
-# For so many of them frames are made first and written then. Making them runs in Python, writing
-# in the kernel; one after the other, for each, both find the processor's caches full of the other.
-_TOGETHER = 128
+# So many bytes of frames are made for some of them before they are written. Making runs in Python,
+# writing in the kernel; by turns, for each, both find the processor's caches full of the other.
+_TOGETHER_BYTES = 512 * 1024
 
 
 class _Members(dict[str, bytes]):
@@ -230,6 +230,7 @@ class Registry:
 
         self._tell = one
         ready: list[tuple[Feed, Any]] = []
+        size = 0
         try:
             for number, (feed, share) in enumerate(self._due(tick, beat), 1):
                 made = None
@@ -242,10 +243,13 @@ class Registry:
                     _give_up(feed)
                 if made is not None:
                     ready.append((feed, made))
-                if not number % _TOGETHER:
+                    size += len(made)
+                is_slice = not number % _SLICE
+                if is_slice or size >= _TOGETHER_BYTES:
                     _write(ready)
-                    if not number % _SLICE:
-                        await asyncio.sleep(0)
+                    size = 0
+                if is_slice:
+                    await asyncio.sleep(0)
             _write(ready)
         finally:
             self._tell = None
