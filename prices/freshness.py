@@ -103,10 +103,10 @@ def quote_holds_until(
     """Return when what `of_quote` says, or what New York does, changes by time alone."""
     ends = [as_of + cadence.patience, as_of + cadence.reach]
     if kind is AssetKind.CRYPTO:
-        return min((at for at in ends if is_timed and at > now), default=None)
+        return min((at for at in ends if is_timed and at >= now), default=None)
     session = latest_session(now)
     ends += [session.opens + cadence.reach, session.closes + cadence.reach]
-    return min([at for at in ends if is_timed and at > now] + [phase(now)[1]])
+    return min([at for at in ends if is_timed and at >= now] + [phase(now)[1]])
 
 
 def _moving(as_of: datetime, now: datetime, cadence: Cadence) -> Verdict:

@@ -2,7 +2,7 @@
 
 redis-py takes a connection from a pool under a lock, looks twice whether something
 came on it unasked, and times and counts each command for whoever measures. That is
-more than half of what a question costs us, and a miss asks five. Here a free
+more than half of what a question costs us, and a miss asks four. Here a free
 connection is taken from the top of a stack and its reply read; time-outs, parsing and
 what a command answers are redis-py's. Transactions, `WATCH` and subscriptions go
 redis-py's own way.
@@ -64,6 +64,11 @@ class _Connections:
         finally:
             self._free.append(connection)
 
+    def close(self) -> None:
+        """End those that are free; whoever asks again makes one anew."""
+        while self._free:
+            self._free.pop().disconnect()
+
 
 class DirectRedis(redis.Redis):
     """As `redis.Redis`, safe for threads too, in less than half the time."""
@@ -71,6 +76,10 @@ class DirectRedis(redis.Redis):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._connections = _Connections(self.connection_pool)
+
+    def close(self) -> None:
+        super().close()
+        self._connections.close()
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         if self.connection:  # a client of one connection, made by `client()`

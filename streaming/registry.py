@@ -250,8 +250,9 @@ class Registry:
                     size = 0
                 if is_slice:
                     await asyncio.sleep(0)
-            _write(ready)
         finally:
+            # Whoever one is made for counts as told.
+            _write(ready)
             self._tell = None
 
     def _due(self, tick: Tick, beat: Share) -> Iterator[tuple[Feed, Share | None]]:
@@ -260,7 +261,7 @@ class Registry:
         Whoever comes to a group or a view meanwhile, or leaves it, has been told already.
         """
         for group in list(self._groups.values()):
-            mine = tick.of(group) or beat
+            mine = _part_of(tick, group, beat)
             for feed in list(group.feeds):
                 yield feed, mine
         for feed, view in list(self.views.items()):
@@ -309,6 +310,16 @@ class Registry:
                 _give_up(feed)
             if not number % _SLICE:
                 await asyncio.sleep(0)
+
+
+def _part_of(tick: Tick, group: _Group, beat: Share) -> Share:
+    try:
+        return tick.of(group) or beat
+    except Exception:
+        logger.exception(_UNTOLD)
+        for feed in group.feeds:
+            _give_up(feed)
+        return beat  # which those take no more
 
 
 def _write(ready: list[tuple[Feed, Any]]) -> None:

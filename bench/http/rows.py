@@ -253,10 +253,13 @@ class _Asking(asyncio.Protocol):
         self._done = done
         self._heard: list[bytes] = []
         self.ended_at = 0.0
+        self.is_cut = False
 
     @property
     def is_right(self) -> bool:
-        return b"".join(self._heard).startswith(b"HTTP/1.1 200")
+        head, _, body = b"".join(self._heard).partition(b"\r\n\r\n")
+        is_whole = b"content-length: %d\r\n" % len(body) in head.lower() + b"\r\n"
+        return is_whole and not self.is_cut and head.startswith(b"HTTP/1.1 200")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport  # uvloop's is of no class of asyncio's
@@ -269,6 +272,7 @@ class _Asking(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended_at = time.monotonic()
+        self.is_cut = exc is not None
         self._done()
 
 

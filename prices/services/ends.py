@@ -1,7 +1,7 @@
 """With which price each cached series ends, so that a quote that comes later can contradict it.
 
 endings:SYMBOL, a JSON object by the keys of the cache, lives as long as what is made of a
-series; one value, so that it can be read with others. A
+series; one value a symbol, so that a tick reads those of all its symbols at once. A
 series that would be passed over, were it told now, is dropped; the next to ask for it has it
 made anew. What the store has of its source until then counts as said by nobody, and closes
 of days that were got until then as not held: doubt:until:SYMBOL has that moment.
@@ -37,6 +37,9 @@ _NOTE = """
 local held = redis.call('GET', KEYS[1])
 local is_read, notes = pcall(cjson.decode, held or '{}')
 if not is_read or type(notes) ~= 'table' then notes = {} end
+for key, note in pairs(notes) do
+  if type(note) ~= 'string' then notes[key] = nil end
+end
 notes[ARGV[1]] = ARGV[2] ~= '' and ARGV[2] or nil
 if next(notes) == nil then
   redis.call('DEL', KEYS[1])
@@ -119,10 +122,12 @@ def _noted(wanted: Sequence[Resolved]) -> list[bytes | None]:
 
 def _read(notes: bytes) -> Iterator[tuple[str, tuple[End, datetime]]]:
     try:
-        by_key = msgspec.json.decode(notes, type=dict[str, str])
+        by_key = msgspec.json.decode(notes, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError):
         return  # Not notes of ours.
     for key, text in by_key.items():
+        if not isinstance(text, str):
+            continue
         try:
             end, told_at = msgspec.json.decode(text, type=tuple[_Note, Moment])
         except msgspec.DecodeError:

@@ -108,9 +108,8 @@ def candles(
 
 
 def _ahead(resolved: Resolved, capability: Capability) -> cache.Ahead:
-    """Return the keys of Redis that a load begins with, and the price that a series is held to."""
-    price = cache.names_of_newest([cache.price_key(resolved.symbol)])
-    return lambda _: [*gateway.ahead(AssetKind(resolved.asset.kind), capability), *price]
+    # Not the price that a series is held to: one that comes meanwhile has to be seen.
+    return lambda _: gateway.ahead(AssetKind(resolved.asset.kind), capability)
 
 
 def window(kind: AssetKind, period: Period, now: datetime) -> Window:

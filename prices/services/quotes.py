@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,7 @@ from prices.budget import Purpose, spending
 from prices.cache import Held
 from prices.errors import BudgetSpentError, PricesError, UpstreamError
 from prices.freshness import Cadence
-from prices.services import ends, holdings, listed, sourcing, symbols
+from prices.services import ends, listed, sourcing, symbols
 from prices.services.symbols import Resolved
 from prices.types import AssetKind
 
@@ -275,35 +275,20 @@ def _held(
             continue
         got = cache.fetch_many(
             by_key,
-            partial(_load, kind, by_key, purpose),
+            partial(sourcing.load, kind, by_key, purpose),
             QuoteAnswer,
             cache.QUOTE,
             max_age_s={key: ages[one.symbol] for key, one in by_key.items()},
             fits=partial(_is_about, by_key),
             is_counted=not is_tick,
             heeds_failures=not is_tick,
-            ahead=partial(_ahead, kind, by_key),
+            ahead=partial(sourcing.ahead, kind, by_key),
         )
         results |= {by_key[key].symbol: result for key, result in got.items()}
     results |= _as_listed(results, wanted)
+    # Behind their storing: a series that is loaded meanwhile has seen them, or is seen here.
+    ends.compare([(wanted[symbol], quote) for symbol, quote in _new(results)])
     return results
-
-
-def _load(
-    kind: AssetKind, by_key: Mapping[str, Resolved], purpose: Purpose, keys: Sequence[str]
-) -> Mapping[str, QuoteAnswer | PricesError]:
-    """Return what sources say, and have it speak against the series that it contradicts."""
-    loaded = sourcing.load(kind, by_key, purpose, keys)
-    new = {key: one for key, one in loaded.items() if isinstance(one, QuoteAnswer)}
-    ends.compare([(by_key[key], quote) for key, quote in new.items() if not quote.stale])
-    return loaded
-
-
-def _ahead(kind: AssetKind, by_key: Mapping[str, Resolved], keys: Sequence[str]) -> list[str]:
-    return [
-        *sourcing.ahead(kind, by_key, keys),
-        *(holdings.ends_name(by_key[key].symbol) for key in keys),
-    ]
 
 
 def _as_listed(
@@ -317,6 +302,15 @@ def _as_listed(
     }
     told = listed.instead(failed)
     return {symbol: Held(one, cache.encode(one), 0.0, was_hit=True) for symbol, one in told.items()}
+
+
+def _new(
+    results: Mapping[str, Held[QuoteAnswer] | PricesError],
+) -> Iterator[tuple[str, QuoteAnswer]]:
+    """Yield the quotes that came of this load, by symbol."""
+    for symbol, result in results.items():
+        if isinstance(result, Held) and not result.was_hit and not result.value.stale:
+            yield symbol, result.value
 
 
 def _is_about(by_key: Mapping[str, Resolved], key: str, value: QuoteAnswer) -> bool:

@@ -73,12 +73,12 @@ def test_a_batch_keeps_order_folds_doubles_and_names_what_failed(sandbox: Sandbo
 @pytest.mark.parametrize(
     ("path", "key", "most"),
     [
-        # With the lock, the budget, storing.
-        ("/BTC", "price:BTC", 3),
-        ("/AAPL", "price:AAPL", 3),
-        # With the lock, the budget, how it ends, storing.
-        ("/BTC/history?period=1w", "history:BTC:1w", 4),
-        ("/BTC/ohlcv?period=1w", "ohlcv:BTC:1w", 4),
+        # With the lock, the budget, storing, how its series end.
+        ("/BTC", "price:BTC", 4),
+        ("/AAPL", "price:AAPL", 4),
+        # With the lock, the budget, the price to hold it against, how it ends, storing.
+        ("/BTC/history?period=1w", "history:BTC:1w", 5),
+        ("/BTC/ohlcv?period=1w", "ohlcv:BTC:1w", 5),
     ],
 )
 def test_a_miss_asks_redis_few_questions(

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
+import time_machine
+from pytest_django import Settings
 from redis import Redis
 
 from prices import cache, cadences, registry
@@ -69,22 +70,46 @@ def test_the_first_tick_after_every_source_is_whole_again_is_whole(
 
 @pytest.mark.usefixtures("market")
 def test_what_a_tick_carries_again_is_the_same_until_time_makes_another_of_it() -> None:
-    cadence = cadences.of("coingecko")
-    turns_at = datetime.now(UTC) + timedelta(seconds=0.3)
-    quote = msgspec.structs.replace(
-        quotes.for_tick(["BTC"]).data["BTC"],
-        source="coingecko",
-        freshness=Freshness.LIVE,
-        last_updated=turns_at - cadence.patience,
-    )
+    quote = msgspec.structs.replace(quotes.for_tick(["BTC"]).data["BTC"], source="coingecko")
+    now = quote.last_updated
+    patience = cadences.of("coingecko").patience
 
-    first, again = (quotes._as_kept({"BTC": quote})["BTC"] for _ in range(2))
-    time.sleep(0.35)
-    later = quotes._as_kept({"BTC": quote})["BTC"]
+    def carried() -> QuoteAnswer:
+        return quotes._as_kept({"BTC": quote})["BTC"]
 
-    assert again is first
-    assert (first.freshness, first.cached) == (Freshness.LIVE, True)
+    with time_machine.travel(now, tick=False) as clock:
+        first = carried()
+        assert (first.freshness, first.stale, first.cached) == (Freshness.LIVE, False, True)
+        assert carried() is first
+        clock.move_to(now + patience)
+        at_the_end = carried().freshness
+        clock.move_to(now + patience + timedelta(microseconds=1))
+        later = carried()
+
+    assert at_the_end is Freshness.LIVE
     assert later.freshness is not Freshness.LIVE
+
+
+@pytest.mark.usefixtures("market")
+def test_what_a_tick_carries_turns_stale_and_is_judged_by_another_cadence_at_once(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    quote = msgspec.structs.replace(quotes.for_tick(["BTC"]).data["BTC"], source="coingecko")
+    past: dict[str, float] = {}
+    monkeypatch.setattr(quotes, "_too_old", lambda *_: past)
+
+    def carried() -> QuoteAnswer:
+        return quotes._as_kept({"BTC": quote})["BTC"]
+
+    with time_machine.travel(quote.last_updated + timedelta(seconds=30), tick=False):
+        assert not carried().stale
+        past["BTC"] = 61.0
+        assert carried().stale
+        past.clear()
+        assert (carried().stale, carried().freshness) == (False, Freshness.LIVE)
+        config = settings.PRICE_PROVIDERS["coingecko"] | {"CHANGES_S": 1, "DELAY_S": 0}
+        settings.PRICE_PROVIDERS = settings.PRICE_PROVIDERS | {"coingecko": config}
+        assert carried().freshness is Freshness.STALE
 
 
 @pytest.mark.parametrize(("age_s", "calls"), [(10, 0), (45, 1)])

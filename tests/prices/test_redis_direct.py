@@ -133,23 +133,35 @@ def test_an_answer_that_cannot_be_read_leaves_nothing_behind(
 
 
 def test_threads_have_each_its_own_answers_on_as_many_connections_as_are_used_at_once(
-    direct: DirectRedis,
+    direct: DirectRedis, plain: redis.Redis
 ) -> None:
     together = threading.Barrier(8)
+    before = len(plain.client_list())
 
-    def ask(number: int) -> set[int]:
+    def ask(number: int) -> None:
         together.wait()
         for turn in range(50):
             word = f"{number}:{turn}".encode()
             assert direct.echo(word) == word
-        return {direct.client_id()}
 
     with ThreadPoolExecutor(8) as pool:
-        used = set().union(*pool.map(ask, range(8)))
-    alone = {direct.client_id() for _ in range(20)}
+        list(pool.map(ask, range(8)))
 
-    assert len(used) <= 8
-    assert len(alone) == 1
+    assert before < len(plain.client_list()) <= before + 8
+    assert len({direct.client_id() for _ in range(20)}) == 1
+
+
+def test_a_client_that_is_closed_leaves_no_connection_and_may_ask_anew(
+    direct: DirectRedis, plain: redis.Redis
+) -> None:
+    before = len(plain.client_list())
+    direct.ping()
+    assert len(plain.client_list()) == before + 1
+
+    direct.close()
+
+    assert len(plain.client_list()) == before
+    assert direct.ping()
 
 
 def test_a_child_of_a_fork_has_connections_of_its_own(

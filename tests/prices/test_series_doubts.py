@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,16 +13,19 @@ import pytest
 import time_machine
 from redis import Redis
 
-from prices import cache, registry
+from prices import cache, redis_clients, registry
 from prices.answers import QuoteAnswer
 from prices.errors import UpstreamJumpError
 from prices.models import Asset, Bar, Series, StockSplit
-from prices.services import doubts, pairs
+from prices.providers.coinbase import Coinbase
+from prices.services import doubts, ends, pairs, sourcing
 from prices.services.series import Measure
 from prices.sessions import latest_session
-from prices.types import Candle, Resolution
+from prices.types import Candle, Period, Resolution
 from tests.market import Sandbox
 from tests.prices.rest import ok
+
+ENDINGS = "endings:AVAX"
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("market")]
 
@@ -339,6 +343,75 @@ def test_a_kept_chart_that_a_later_quote_contradicts_is_made_anew(
     assert not right["cached"]
     assert end(right) == pytest.approx(price, rel=0.05)
     assert redis_client.get("lokifi:dropped")
+
+
+def test_one_quote_has_every_kept_chart_made_anew_that_it_contradicts(
+    sandbox: Sandbox, redis_client: Redis
+) -> None:
+    sandbox.fault("times", source="coinbase", factor=1.5)
+    wrong = [ok("/AVAX/ohlcv", period=period) for period in ("1d", "3m")]
+    redis_client.set(ENDINGS, with_foreign_members(redis_client.get(ENDINGS)))
+    wrong.append(ok("/AVAX/ohlcv", period="1w"))
+    sandbox.heal()
+    assert len(list(redis_client.scan_iter("ohlcv:*"))) == 3
+
+    price = ok("/AVAX")["price"]
+
+    assert all(end(chart) > 1.4 * price for chart in wrong)
+    assert not list(redis_client.scan_iter("ohlcv:*"))
+
+
+def with_foreign_members(notes: Any) -> bytes:
+    return msgspec.json.encode(msgspec.json.decode(notes) | {"a": None, "b": 1, "c": "no note"})
+
+
+def test_what_a_chart_ended_with_is_forgotten_with_the_chart_that_takes_its_place(
+    sandbox: Sandbox,
+) -> None:
+    sandbox.fault("times", source="coinbase", factor=1.5)
+    ok("/AVAX/ohlcv", period="1d")
+    symbol, key = "AVAX", cache.candles_key("AVAX", Period.DAY, None)
+    ends.note(symbol, cache.candles_key("AVAX", Period.WEEK, None), None)
+    assert set(noted(symbol)) == {key}
+
+    ends.note(symbol, key, None)
+
+    assert noted(symbol) == {}
+
+
+def noted(symbol: str) -> dict[str, Any]:
+    (notes,) = redis_clients.mget([f"endings:{symbol}"])
+    return dict(ends._read(notes)) if notes else {}
+
+
+@pytest.mark.parametrize("first", ["the quote", "the chart"])
+def test_a_quote_and_a_chart_that_are_loaded_at_once_see_each_other(
+    sandbox: Sandbox, redis_client: Redis, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    sandbox.fault("times", source="coinbase", factor=1.5)
+    meanwhile: list[Any] = []
+
+    def with_the_other(load: Any, path: str, **asked: str) -> Any:
+        def loaded(*args: Any, **kwargs: Any) -> Any:
+            got = load(*args, **kwargs)
+            if not meanwhile:
+                meanwhile.append(None)
+                meanwhile[0] = contextvars.Context().run(lambda: ok(path, **asked))
+            return got
+
+        return loaded
+
+    if first == "the quote":
+        load = with_the_other(Coinbase.candles, "/AVAX")
+        monkeypatch.setattr(Coinbase, "candles", load)
+        chart, quote = ok("/AVAX/ohlcv", period="1d"), meanwhile[0]
+        assert end(chart) == pytest.approx(quote["price"], rel=0.05)
+    else:
+        load = with_the_other(sourcing.load, "/AVAX/ohlcv", period="1d")
+        monkeypatch.setattr(sourcing, "load", load)
+        quote, chart = ok("/AVAX"), meanwhile[0]
+        assert end(chart) > 1.4 * quote["price"]
+        assert not list(redis_client.scan_iter("ohlcv:*"))
 
 
 @pytest.mark.parametrize(("path", "asked", "source"), CHARTS)

@@ -14,6 +14,7 @@ from streaming import demand, ticks
 from streaming.choices import View
 from streaming.feed import Feed, Share
 from streaming.protocol import Choices, Close, stamp
+from streaming.registry import Tick, _Group
 from tests.streaming.sockets import following, inbox, publish, running_hub, until, wire
 
 pytestmark = pytest.mark.asyncio
@@ -438,3 +439,23 @@ async def test_a_line_that_fails_among_hundreds_is_the_only_one_that_is_not_told
         assert told.pop(100) == []
         assert {len(texts) for texts in told.values()} == {1}
         assert len({text for (text,) in told.values()}) == 2
+
+
+async def test_a_part_that_cannot_be_made_closes_those_it_was_for_and_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def of(tick: Tick, group: _Group) -> Share | None:
+        if "ETH" in group.names:
+            raise RuntimeError("a fault of ours")
+        return whole(tick, group)
+
+    whole = Tick.of
+    monkeypatch.setattr(Tick, "of", of)
+    async with running_hub() as hub:
+        feeds = [await following(hub, name) for name in ("BTC", "ETH", "SOL")]
+        await publish(BTC=1.0, ETH=2.0, SOL=3.0)
+
+        assert [(await received(feed))["seq"] for feed in (feeds[0], feeds[2])] == [1, 1]
+        assert await inbox(feeds[1]).next() is Close.INTERNAL_ERROR
+        await publish(BTC=1.0)
+        assert (await received(feeds[0]))["prev_seq"] == 1
