@@ -65,6 +65,7 @@ class ConnectionFactory(django_redis_pool.ConnectionFactory):  # type: ignore[mi
         return {
             **super().make_connection_params(url),
             **_COMMON,
+            # Of transactions; plain questions have as many as threads ask at once (redis_direct).
             "max_connections": 512,
             "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         }
