@@ -229,30 +229,23 @@ class Registry:
                 feed.put_tick(mine)
 
         self._tell = one
-        ready: list[tuple[Feed, Any]] = []
-        size = 0
+        ready = _Ready()
         try:
             for number, (feed, share) in enumerate(self._due(tick, beat), 1):
-                made = None
                 try:
                     mine = share or share_for(feed)
-                    if mine is not None:
-                        made = feed.take_tick(mine)
+                    made = feed.take_tick(mine) if mine is not None else None
+                    if made is not None:
+                        ready.add(feed, made)
                 except Exception:
                     logger.exception(_UNTOLD)
                     _give_up(feed)
-                if made is not None:
-                    ready.append((feed, made))
-                    size += len(made)
-                is_slice = not number % _SLICE
-                if is_slice or size >= _TOGETHER_BYTES:
-                    _write(ready)
-                    size = 0
-                if is_slice:
+                if not number % _SLICE:
+                    ready.write()
                     await asyncio.sleep(0)
         finally:
             # Whoever one is made for counts as told.
-            _write(ready)
+            ready.write()
             self._tell = None
 
     def _due(self, tick: Tick, beat: Share) -> Iterator[tuple[Feed, Share | None]]:
@@ -322,15 +315,29 @@ def _part_of(tick: Tick, group: _Group, beat: Share) -> Share:
         return beat  # which those take no more
 
 
-def _write(ready: list[tuple[Feed, Any]]) -> None:
-    """Write to each what was made for it, and forget that."""
-    for feed, made in ready:
-        try:
-            feed.line.write(made)
-        except Exception:
-            logger.exception(_UNTOLD)
-            _give_up(feed)
-    ready.clear()
+class _Ready:
+    """Frames that are made for some subscribers and are to be written to them together."""
+
+    def __init__(self) -> None:
+        self._frames: list[tuple[Feed, Any]] = []
+        self._size = 0
+
+    def add(self, feed: Feed, made: Any) -> None:
+        self._frames.append((feed, made))
+        self._size += len(made)
+        if self._size >= _TOGETHER_BYTES:
+            self.write()
+
+    def write(self) -> None:
+        """Write to each what was made for it; one that fails is closed alone."""
+        for feed, made in self._frames:
+            try:
+                feed.line.write(made)
+            except Exception:
+                logger.exception(_UNTOLD)
+                _give_up(feed)
+        self._frames.clear()
+        self._size = 0
 
 
 def _give_up(feed: Feed) -> None:
