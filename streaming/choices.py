@@ -15,7 +15,8 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from streaming.feed import Form, Share
+from streaming.feed import Share
+from streaming.forms import Form
 from streaming.protocol import Choices, Mode, WireQuote, due, entry, entry_of, head, share, stamp
 from streaming.ticks import EARLY, Place
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from streaming.feed import Form
+from streaming.forms import Form
 from streaming.frames import tell_of_trouble
 from streaming.plain import PlainLine
 from streaming.protocol import Close

@@ -15,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
 from typing import Any, Protocol
 
+from streaming.forms import Form
 from streaming.protocol import Close, Frame, head
 from streaming.ticks import UNKNOWN, Place
 
@@ -27,27 +27,6 @@ _TOLD_APART = {1000, 1001, 1005, 1006}
 
 # So many frames may wait while more are made for the same subscriber.
 ROOM = 8
-
-
-class Form:
-    """How what is said becomes what is written; one for all lines that are written to alike.
-
-    This one leaves texts as they are.
-    """
-
-    __slots__ = ()
-
-    def __call__(self, text: str) -> Any:
-        return text
-
-    def members(self, start: bytes, members: Sequence[bytes]) -> Any:
-        """Return what is written of `start`, members with commas between, and two braces."""
-        return self(text_of(start, members))
-
-
-def text_of(start: bytes, members: Sequence[bytes]) -> str:
-    """Return a text whose end, most of it, many others have as well."""
-    return f"{start.decode()}{b','.join(members).decode()}}}}}"
 
 
 class Line(Protocol):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from struct import Struct
 from typing import Any
 
-from streaming.feed import Form
+from streaming.forms import Form
 
 _TEXT = 0x81  # a whole text message in one frame
 _PONG = 0x8A

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from streaming.feed import Form
+from streaming.forms import Form
 from streaming.protocol import Close
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from operator import itemgetter
 from typing import Any
 
 from streaming.choices import View
-from streaming.feed import Feed, Form, Same, Share, text_of
+from streaming.feed import Feed, Same, Share
+from streaming.forms import Form, text_of
 from streaming.protocol import Close, Frame, WireQuote, entry, head, share, share_head
 from streaming.ticks import Place
 

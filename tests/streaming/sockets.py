@@ -19,7 +19,8 @@ from prices.types import AssetKind, Freshness
 from streaming import hub as hubs
 from streaming import publisher, ticks
 from streaming.consumers import PriceConsumer
-from streaming.feed import Feed, Form
+from streaming.feed import Feed
+from streaming.forms import Form
 from streaming.lookup import Lookup
 from streaming.protocol import Close, WireQuote, entry, share, stamp
 from streaming.ticks import UNKNOWN, Place

@@ -9,7 +9,8 @@ from pytest_django import Settings
 
 from streaming import event_lines
 from streaming.consumers import PriceConsumer
-from streaming.feed import Feed, Form, Share, Traffic
+from streaming.feed import Feed, Share, Traffic
+from streaming.forms import Form
 from streaming.frames import framed
 from streaming.hub import Hub
 from streaming.plain import PlainLine
