@@ -41,7 +41,7 @@ check: lint types arch
 # more than five of them are no such moment.
 again: $(VENV)/dev.stamp  ## what failed in the last test run, once more and alone
 	@echo "Some tests failed (named above). They run once more, alone; what fails again is a fault."
-	$(BIN)/python -m pytest -n 1 --dist loadgroup --maxfail 5 --last-failed --last-failed-no-failures none
+	$(BIN)/python -m pytest -n 1 --dist load --maxfail 5 --last-failed --last-failed-no-failures none
 
 chaos: $(VENV)/dev.stamp  ## faults under real processes; ONLY=T2 SERVER=uvicorn CHAOS_SCALE=full
 	$(BIN)/python -m tests.chaos --only "$(ONLY)" --server "$(SERVER)" --scale "$(CHAOS_SCALE)"

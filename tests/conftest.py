@@ -8,6 +8,7 @@ known, so nothing that loads them is imported at the top of this file.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -88,6 +89,18 @@ def redis_client(redis_server: EmbeddedServer) -> Iterator[Redis]:
 
     with Redis(port=redis_server.port, decode_responses=True, socket_timeout=5) as client:
         yield client
+
+
+_GROUP = re.compile(r"@[^\[\]:]+$")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Name what failed as the next run does: by its group's name `make again` would not find it."""
+    cache = getattr(session.config, "cache", None)
+    if cache is not None and not hasattr(session.config, "workerinput"):
+        failed = cache.get("cache/lastfailed", {})
+        cache.set("cache/lastfailed", {_GROUP.sub("", name): True for name in failed})
 
 
 @pytest.fixture(autouse=True)
