@@ -412,10 +412,8 @@ class Heads:
         """Return `send` with an eye on what is sent."""
 
         async def sent(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": lowered(message["headers"])}
-                if message["status"] == 200:
-                    self._learn(place, fields, message["headers"])
+            if message["type"] == "http.response.start" and message["status"] == 200:
+                self._learn(place, fields, lowered(message["headers"]))
             await send(message)
 
         return sent

@@ -185,9 +185,8 @@ def wanted(client: redis.Redis | None = None) -> list[str]:
 
     Raises RedisError.
     """
-    pipe = (client or redis_clients.client()).pipeline(transaction=False)
-    ask_wanted(pipe)
-    return told_wanted(pipe.execute()[0])
+    symbols, _ = _prune(client or redis_clients.client())
+    return sorted(symbols)
 
 
 def ask_wanted(pipe: Pipeline) -> None:
@@ -196,6 +195,7 @@ def ask_wanted(pipe: Pipeline) -> None:
 
 
 def told_wanted(reply: Sequence[Collection[bytes]]) -> list[str]:
+    """Return the symbols that a reply names, sorted."""
     return sorted(_words(reply[0]))
 
 
@@ -227,7 +227,9 @@ def figures(client: redis.Redis) -> dict[str, dict[str, int]]:
 
 
 def _prune(client: redis.Redis) -> tuple[list[str], list[str]]:
-    symbols, processes = client.register_script(_PRUNE)(keys=[WANTED, PROCESSES])
+    pipe = client.pipeline(transaction=False)
+    ask_wanted(pipe)
+    ((symbols, processes),) = pipe.execute()
     return _words(symbols), _words(processes)
 
 

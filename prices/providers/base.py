@@ -405,10 +405,10 @@ class HttpProvider:
 
 
 class _NoCookies(httpx.Cookies):
-    """None are taken: no source needs any, and looking for them is work for each answer."""
+    """None: no source needs any, and looking for them is work for each answer."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
-        pass
+        """Take none."""
 
 
 class _Client(httpx.Client):
