@@ -32,10 +32,6 @@ claim_or_exit()
 heed_no_failure_yet()
 # New York's calendar takes most of a second to load: not at some subscriber's cost.
 sessions.next_session(datetime.now(UTC))
-application = BoundedHeaders(
-    EventStreams(
-        in_front_of(ProtocolTypeRouter({"http": django, "websocket": websockets}), refusing=django),
-        preparing=django,
-    )
-)
+requests = EventStreams(in_front_of(django, refusing=django), preparing=django)
+application = BoundedHeaders(ProtocolTypeRouter({"http": requests, "websocket": websockets}))
 tune()

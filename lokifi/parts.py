@@ -92,7 +92,9 @@ def uvicorn(host: str, port: int) -> list[str]:
     proxies = ",".join(settings.TRUSTED_PROXIES)
     return [
         *(sys.executable, "-m", "uvicorn", "--host", host, "--port", str(port)),
-        *("--http", "httptools", "--loop", "uvloop", "--ws", "websockets-sansio"),
+        # uvicorn's own classes (httptools, websockets-sansio) with a shorter way to a WebSocket.
+        *("--http", "streaming.upgrade:Http", "--loop", "uvloop"),
+        *("--ws", "streaming.uvicorn:Protocol"),
         *("--ws-max-size", str(4 * settings.WS_MAX_MESSAGE_BYTES)),
         *("--ws-ping-interval", "20", "--ws-ping-timeout", "40"),
         *("--ws-per-message-deflate", "false", "--timeout-graceful-shutdown", "2"),

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 # What a client has asked for and not taken yet; more of its requests are read only then.
 MAX_UNREAD_ANSWERS = 64
 _NO_STATUS, _LOST = 1005, 1006
+_LOOKUP = Lookup()
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -51,7 +52,7 @@ class PriceConsumer:
     )
 
     def __init__(self, lookup: Lookup | None = None) -> None:
-        self._lookup = lookup or Lookup()
+        self._lookup = lookup or _LOOKUP
         self._hub: Hub | None = None
         self._feed: Feed | None = None
         self._address: str | None = None
@@ -60,8 +61,8 @@ class PriceConsumer:
 
     @classmethod
     def as_asgi(cls, lookup: Lookup | None = None) -> Application:
-        async def application(scope: Any, receive: Any, send: Any) -> None:
-            await cls(lookup)(scope, receive, send)
+        def application(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+            return cls(lookup)(scope, receive, send)
 
         return application
 

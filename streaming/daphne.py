@@ -174,7 +174,7 @@ class DaphneLine(Hearing):
             self.feed.abandon()
 
 
-def socket_of(_: Any) -> None:
+def corked(_: Any) -> None:
     """Return nothing: Twisted by itself sends in one piece what is written in one turn."""
 
 

@@ -70,10 +70,15 @@ def tell_of_trouble(sock: Any) -> None:
     """Have a TCP socket say early that its reader is slow or gone, where the system can."""
     if sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return
-    if _NOTSENT_LOWAT is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)
-    if _USER_TIMEOUT is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, _DEAD_AFTER_MS)
+    # uvloop's would open and close another descriptor for each option.
+    real = socket.socket(sock.family, sock.type, sock.proto, sock.fileno())
+    try:
+        if _NOTSENT_LOWAT is not None:
+            real.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)
+        if _USER_TIMEOUT is not None:
+            real.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, _DEAD_AFTER_MS)
+    finally:
+        real.detach()
 
 
 class Together:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import deque
 from collections.abc import Hashable, Sequence
@@ -44,16 +45,15 @@ _MOST_GONE = 10_000
 class Recent:
     """Counts what happened within the last `window_s` seconds, up to `most`."""
 
-    __slots__ = ("_most", "_times", "_window_s")
+    __slots__ = ("_times", "_window_s")
 
     def __init__(self, most: int, window_s: float) -> None:
-        self._most = most
-        self._times: deque[float] | None = None  # most connections never need it
+        self._times: deque[float] = deque(maxlen=most)
         self._window_s = window_s
 
     def add(self, now: float) -> bool:
         """Note one more; return whether there are now `most` of them within the window."""
-        times = self._times = self._times if self._times is not None else deque(maxlen=self._most)
+        times = self._times
         times.append(now)
         return len(times) == times.maxlen and now - times[0] < self._window_s
 
@@ -70,12 +70,16 @@ class Allowance:
 
 def allowance() -> Allowance:
     """Return what the settings allow a connection."""
-    return Allowance(
+    return _allowance(
         settings.WS_MAX_MESSAGES,
         settings.WS_MESSAGE_BURST,
         settings.WS_MAX_MISTAKES,
         settings.WS_MAX_SYMBOLS,
     )
+
+
+# One for all: thousands of connections have the same.
+_allowance = functools.lru_cache(maxsize=8)(Allowance)
 
 
 class Bucket:
@@ -183,15 +187,15 @@ class Manners:
     def __init__(self, allowance: Allowance, now: float, shared: Shared | None = None) -> None:
         self._allowance = allowance
         self._shared = shared
-        self._names: Bucket | None = None  # most ask for what others have asked for
-        self._messages = Bucket(allowance.burst, allowance.messages / MESSAGE_WINDOW_S, now)
-        self._frames = Bucket(allowance.burst, allowance.messages / MESSAGE_WINDOW_S, now)
+        self._messages = _message_bucket(allowance, now)
         most = allowance.symbols
         self._symbols = Bucket(most * SYMBOLS_BURST, most / SYMBOLS_WINDOW_S, now)
-        self._replayed = _replay_bucket(1, now)
-        self._refusals = Recent(MAX_REFUSALS, 60)
-        # One more than is allowed is too many.
-        self._mistakes = Recent(allowance.mistakes + 1, MISTAKES_WINDOW_S)
+        # What most connections never need: they ask for what others have asked for, and so on.
+        self._names: Bucket | None = None
+        self._frames: Bucket | None = None
+        self._replayed: Bucket | None = None
+        self._refusals: Recent | None = None
+        self._mistakes: Recent | None = None
 
     def message(self, now: float) -> None:
         """Count one message. Raises ProtocolError where it comes too soon."""
@@ -202,6 +206,8 @@ class Manners:
 
         Raises ProtocolError where it comes too soon.
         """
+        if self._frames is None:
+            self._frames = _message_bucket(self._allowance, now)
         wait_s = self._frames.take(1, now)
         what = "pings, pongs or fragments"
         self._allow(wait_s, what, "WS_MAX_MESSAGES", now, what_of_it="")
@@ -234,6 +240,8 @@ class Manners:
 
     def may_replay(self, ticks: int, now: float) -> bool:
         """Count old ticks to be sent again; return whether they are not too many."""
+        if self._replayed is None:
+            self._replayed = _replay_bucket(1, now)
         shared = self._shared
         buckets = [self._replayed, *([shared.replayed(now)] if shared and ticks else [])]
         return _take_all(ticks, buckets, now) == 0
@@ -248,6 +256,8 @@ class Manners:
     ) -> None:
         if wait_s > 0:
             log_once(setting)
+            if self._refusals is None:
+                self._refusals = Recent(MAX_REFUSALS, 60)
             raise ProtocolError(
                 Code.RATE_LIMITED,
                 f"Too many {what} ({setting}){what_of_it}.",
@@ -257,6 +267,9 @@ class Manners:
 
     def mistake(self, now: float) -> None:
         """Count one mistake. Raises ProtocolError where that was one too many."""
+        if self._mistakes is None:
+            # One more than is allowed is too many.
+            self._mistakes = Recent(self._allowance.mistakes + 1, MISTAKES_WINDOW_S)
         if self._mistakes.add(now):
             raise ProtocolError(
                 Code.TOO_MANY_MISTAKES,
@@ -273,6 +286,10 @@ def most_names(symbols: int) -> int:
 def _names_bucket(allowance: Allowance, times: int, now: float) -> Bucket:
     most = times * most_names(allowance.symbols)
     return Bucket(most * NAMES_BURST, most / SYMBOLS_WINDOW_S, now)
+
+
+def _message_bucket(allowance: Allowance, now: float) -> Bucket:
+    return Bucket(allowance.burst, allowance.messages / MESSAGE_WINDOW_S, now)
 
 
 def _replay_bucket(times: int, now: float) -> Bucket:

@@ -15,6 +15,7 @@ from streaming.plain import PlainLine
 # By the module of the connection's class, so that no server's code is loaded for another's.
 _WAYS = {
     "uvicorn.protocols.websockets.websockets_sansio_impl": "streaming.uvicorn",
+    "streaming.uvicorn": "streaming.uvicorn",
     "daphne.ws_protocol": "streaming.daphne",
 }
 
@@ -35,7 +36,7 @@ def together(send: Any) -> Together:
     """Have all that is sent inside the block leave at once, where it would go piece by piece."""
     connection = _connection(send)
     way = _way(type(connection).__module__)
-    return Together(way.socket_of(connection) if way else None)
+    return Together(way.corked(connection) if way else None)
 
 
 def _connection(send: Any) -> Any:

@@ -7,6 +7,7 @@ while DEBUG is on, or be listed in WS_ALLOWED_ORIGINS.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -24,14 +25,13 @@ class OriginGuard:
     def __init__(self, application: ASGI3Application) -> None:
         self._application = application
 
-    async def __call__(
+    def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
-    ) -> None:
+    ) -> Awaitable[None]:
+        # Not a coroutine of its own, which would live as long as the connection.
         headers = _headers(scope)
-        if is_allowed(headers.get("origin"), headers.get("host", "")):
-            await self._application(scope, receive, send)
-        else:
-            await deny(scope, receive, send)
+        is_let_in = is_allowed(headers.get("origin"), headers.get("host", ""))
+        return (self._application if is_let_in else deny)(scope, receive, send)
 
 
 async def deny(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:

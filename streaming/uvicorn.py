@@ -1,13 +1,15 @@
 """Ready frames straight to the socket, under uvicorn's sans-IO WebSocket.
 
 What ASGI's `send` costs a message is then saved: a frame that is the same for
-many is made once and leaves without a coroutine. uvicorn's command line takes no
-protocol class of ours, so a connection of its own is given our class when the
-application asks for its line: whatever started the server, nothing is to be set.
+many is made once and leaves without a coroutine. Where uvicorn's command line names
+our classes (upgrade.py), connections are of them from their beginning. Any other is
+given ours when the application asks for its line: whatever started the server,
+nothing has to be set.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 from collections.abc import Callable, Sequence
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.utils import accept_key
 
 from streaming.frames import framed, tell_of_trouble
 from streaming.hearing import Counted, Hearing
@@ -32,6 +36,11 @@ _PING_EACH_S = 60.0
 # What may follow our close frame, whose answer is behind whatever was on its way.
 _FRAMES_AFTER_CLOSE = 2000
 
+_ACCEPTED = (
+    b"HTTP/1.1 101 Switching Protocols\r\n"
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
+
 # What is used here of a connection and, in its websockets parser, called.
 _RELIED_ON = (
     *("transport", "loop", "queue", "conn", "frames", "request", "response", "curr_msg_data_type"),
@@ -46,30 +55,85 @@ _READ = ("events", "close_rcvd", "close_sent")
 
 
 class Protocol(WebSocketsSansIOProtocol):
-    """uvicorn's protocol, accepted already, that also tells its line what it reads and writes."""
+    """uvicorn's protocol that also tells its line what it reads and writes."""
 
-    line: UvicornLine | None
+    line: UvicornLine | None = None
+    _key = ""  # of a handshake that was read for us and is not answered yet
+    _early = b""  # what came before it was answered
+
+    # --- Its beginning, where that is ours ------------------------------------------------
+
+    def greet(self, transport: asyncio.Transport, scope: Any, key: str) -> None:
+        """Take over a connection whose handshake, with that key, is good; serve its `scope`."""
+        self.connections.add(self)
+        self.transport = transport
+        self.scheme, self.client, self.server = scope["scheme"], scope["client"], scope["server"]
+        self.scope, self._key = scope, key
+        self.handshake_initiated = True
+        self.queue.put_nowait({"type": "websocket.connect"})
+        task = self.loop.create_task(self.run_asgi())
+        task.add_done_callback(self.on_task_complete)
+        self.tasks.add(task)
+
+    async def send(self, message: Any) -> None:
+        if self._key and message["type"] == "websocket.accept" and not self.disconnected:
+            self._accept(message)
+        else:
+            await super().send(message)
+
+    def _accept(self, message: Any) -> None:
+        key, self._key = self._key, ""
+        if self.transport.is_closing():
+            return
+        headers = [*self.default_headers, *message.get("headers", ())]
+        if message.get("subprotocol"):
+            headers.append((b"Sec-WebSocket-Protocol", message["subprotocol"].encode()))
+        self.handshake_complete = True
+        # websockets' parser waits for a handshake; the one for frames is begun in its place.
+        self.conn.state = State.OPEN
+        self.conn.parser = self.conn.parse()
+        next(self.conn.parser)
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        self.transport.write(
+            b"".join([_ACCEPTED, accept_key(key).encode(), b"\r\n", *lines, b"\r\n"])
+        )
+        if self.ping_interval:
+            self.ping_interval = _PING_EACH_S
+        self.start_keepalive()
+        if self._early:
+            self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        early, self._early = self._early, b""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+            self.data_received(early)
+
+    # --- With a line ------------------------------------------------------------------------
 
     def adopt(self, counted: Counted) -> UvicornLine:
-        """Return the line of a connection that has just become one of this class."""
+        """Return the line of a connection that was just accepted."""
         # Whatever the kernel does not take at once is told to us: one frame is all that
         # is ever buffered here. With uvloop it also means that a frame leaves at once.
         self.transport.set_write_buffer_limits(high=0)
-        sock = socket_of(self)
+        sock = self.transport.get_extra_info("socket")
         if sock is not None:
             tell_of_trouble(sock)
-        if self.ping_timer is not None:
+        if self.ping_timer is not None and self.ping_interval != _PING_EACH_S:
             # Ticks and heartbeats are signs of life enough, and who is dead does not
             # acknowledge them. With its answer and two timers a ping costs more than a tick.
             self.stop_keepalive()
             self.ping_interval = _PING_EACH_S
             self.start_keepalive()
+        self.line = UvicornLine(self, counted)
+        return self.line
+
+    def become(self) -> None:
+        """Go on as what a connection of uvicorn's own class is now."""
         # What the handshake was about is of no use any more, and adds up to kilobytes.
         del self.request, self.response
-        self.line = UvicornLine(self, counted)
         # uvloop keeps the methods it calls, those of the class before.
         self.transport.set_protocol(self)
-        return self.line
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -90,6 +154,11 @@ class Protocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if self.line is not None:
             self.line.hear(data)
+        elif self._key:
+            self._early += data
+            self.transport.pause_reading()
+        else:
+            super().data_received(data)
 
     def parse(self, part: bytes) -> None:
         super().data_received(part)
@@ -261,17 +330,27 @@ def _tell_once(missing: str) -> None:
     logger.warning("uvicorn has no %s any more; frames go by ASGI's send, which is slower", missing)
 
 
-def socket_of(connection: Any) -> Any:
-    """Return the socket of a connection, accepted or not."""
-    return connection.transport.get_extra_info("socket")
+def corked(connection: Any) -> Any:
+    """Return the socket that is to keep what is written together; None where uvloop does.
+
+    It writes what an empty buffer has room for at the end of its turn, and with the frames
+    that follow once there is no buffer any more.
+    """
+    is_uvloop = type(connection.transport).__module__ == "uvloop.loop"
+    return None if is_uvloop else connection.transport.get_extra_info("socket")
 
 
 def line(connection: Any, counted: Counted) -> UvicornLine | None:
     """Return a line on a connection that was accepted; None where it is closed already."""
-    if type(connection) is not WebSocketsSansIOProtocol or not _is_known(connection):
+    is_own = type(connection) is Protocol
+    if not is_own and (
+        type(connection) is not WebSocketsSansIOProtocol or not _is_known(connection)
+    ):
         return None
     if connection.close_sent or connection.transport.is_closing():
         return None
-    # Its state stays as it is; only what it tells us when writing stops and goes on is new.
-    connection.__class__ = Protocol
-    return Protocol.adopt(cast("Protocol", connection), counted)
+    if not is_own:
+        # Its state stays as it is; only what it tells us when writing stops and goes on is new.
+        connection.__class__ = Protocol
+        connection.become()
+    return cast("Protocol", connection).adopt(counted)

@@ -1,0 +1,241 @@
+"""The short way to a WebSocket answers as uvicorn's own, and leaves what is odd to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import uvloop
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from streaming.frames import framed
+from streaming.lines import line_of
+from streaming.upgrade import key_of
+from streaming.uvicorn import Protocol, UvicornLine
+from tests.streaming.sockets import until
+
+pytestmark = pytest.mark.asyncio
+
+KEY = "MDEyMzQ1Njc4OWFiY2RlZg=="
+PLAIN = {
+    "Host": "here",
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": KEY,
+}
+OURS = {"http": "streaming.upgrade:Http", "ws": "streaming.uvicorn:Protocol"}
+UVICORNS = {"http": "httptools", "ws": "websockets-sansio"}
+TOLD_APART = ("type", "path", "raw_path", "query_string", "headers", "subprotocols", "scheme")
+
+
+def request(target: str = "/", *more: str, method: str = "GET", **changed: str | None) -> bytes:
+    """Return a handshake as plain as most, but for what is changed, left out (None) or added."""
+    fields = PLAIN | {name.replace("_", "-"): value for name, value in changed.items()}
+    lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
+    return "\r\n".join([f"{method} {target} HTTP/1.1", *lines, *more, "", ""]).encode("latin-1")
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Log no line for each connection, as the product's own command has it."""
+    logger = logging.getLogger("uvicorn.error")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    yield
+    logger.setLevel(before)
+
+
+class Serving:
+    """A uvicorn of ours or its own, and the scopes that its application was called with."""
+
+    def __init__(self, ways: dict[str, Any], *, deflates: bool = False) -> None:
+        self.scopes: list[Any] = []
+        self.protocols: list[Any] = []
+        how: dict[str, Any] = {"interface": "asgi3", "proxy_headers": False, "log_config": None}
+        config = Config(self.application, ws_per_message_deflate=deflates, **how, **ways)
+        config.load()
+        state = ServerState()
+        state.default_headers = [(b"date", b"today")]
+        protocol_class: Any = config.http_protocol_class
+        self.make = lambda: protocol_class(config=config, server_state=state, app_state={})
+
+    async def application(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scopes.append(scope)
+        self.protocols.append(send.__self__)
+        await receive()
+        if scope["path"] == "/refused":
+            await send({"type": "websocket.close"})
+            return
+        await send({"type": "websocket.accept", "headers": [(b"x-said", b"by us")]})
+        if scope["path"] == "/line":
+            line = line_of(send, lambda: None, lambda _: None)
+            assert isinstance(line, UvicornLine)
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"] + "!"})
+
+    @asynccontextmanager
+    async def port(self) -> AsyncIterator[int]:
+        server = await asyncio.get_running_loop().create_server(self.make, "127.0.0.1", 0)
+        async with server:
+            yield server.sockets[0].getsockname()[1]
+
+    async def answer(self, asked: bytes) -> bytes:
+        """Return what is answered before the connection is closed by us."""
+        async with self.port() as port, asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(asked)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+            return answer
+
+
+@pytest_asyncio.fixture(params=["asyncio", "uvloop"])
+async def any_loop(request: pytest.FixtureRequest) -> Any:
+    """Return how to run something: on the loop of tests, or on another."""
+    if request.param == "asyncio":
+        return lambda work: work
+    return lambda work: asyncio.to_thread(uvloop.run, work)
+
+
+def text_frame(text: str) -> bytes:
+    return bytes([0x81, 0x80 | len(text)]) + bytes(4) + text.encode()
+
+
+GOOD = [
+    request(),
+    request("/some%20where?client_id=me&x=%2F", "X-Some: one", "X-Some: other"),
+    request(Connection="keep-alive, upgrade", Upgrade="WebSocket"),
+    request(Connection="keep-alive, Upgrade, x"),
+    request("/", "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
+    request("/", "Origin: https://here", "Cookie: a=b"),
+]
+LEFT_TO_UVICORN = [
+    request("/", "Sec-WebSocket-Protocol: lokifi.prices.v1, other"),
+    request("/", f"Sec-WebSocket-Key: {KEY}"),
+    request("/", "Origin: https://here", "Origin: https://there"),
+    request("/", "Content-Length: 0"),
+    request("/", *(f"X-{number}: 1" for number in range(100))),
+    request("/", f"X-Long: {'x' * 5000}"),
+    request("/" + "x" * 5000),
+    request(method="POST"),
+    request(Sec_WebSocket_Key=None),
+    request(Sec_WebSocket_Key="short"),
+    request(Sec_WebSocket_Key=KEY[:-1]),
+    request(Sec_WebSocket_Key="MDEyMzQ1Njc4OWFiY2RlZg==MDEy"),
+    request(Sec_WebSocket_Version="8"),
+    request(Sec_WebSocket_Version=None),
+    request(Connection="Upgrade;x"),
+]
+
+
+@pytest.mark.parametrize("asked", [*GOOD, *LEFT_TO_UVICORN, request("/refused")])
+async def test_a_handshake_is_answered_as_by_uvicorn_itself(asked: bytes) -> None:
+    ours = Serving(OURS)
+    uvicorns = Serving(UVICORNS)
+
+    answer = await ours.answer(asked)
+
+    assert _undated(answer) == _undated(await uvicorns.answer(asked))
+    assert _told(ours.scopes) == _told(uvicorns.scopes)
+
+
+def _undated(answer: bytes) -> list[bytes]:
+    return [line for line in answer.split(b"\r\n") if not line.startswith(b"Date:")]
+
+
+def _told(scopes: list[Any]) -> list[Any]:
+    return [
+        {**scope, "client": scope["client"][0], "server": scope["server"][0]} for scope in scopes
+    ]
+
+
+@pytest.mark.parametrize("asked", GOOD)
+async def test_a_handshake_as_most_send_it_takes_the_short_way(
+    asked: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer: list[bytes] = []
+    base = Protocol.__mro__[1]
+    monkeypatch.setattr(base, "data_received", lambda _self, data: longer.append(data))
+
+    answer = await Serving(OURS).answer(asked)
+
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert not longer
+
+
+async def test_with_deflate_or_a_log_line_for_each_connection_uvicorns_way_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_is_greeted(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Protocol, "greet", none_is_greeted)
+    deflate = "Sec-WebSocket-Extensions: permessage-deflate"
+
+    deflated = await Serving(OURS, deflates=True).answer(request("/", deflate))
+    logging.getLogger("uvicorn.error").setLevel(logging.INFO)
+    logged = await Serving(OURS).answer(request())
+
+    assert b"\r\nSec-WebSocket-Extensions: permessage-deflate" in deflated
+    assert logged.startswith(b"HTTP/1.1 101 ")
+
+
+@pytest.mark.parametrize("path", ["/", "/line"])
+async def test_what_comes_before_the_handshake_is_answered_is_heard_after_it(
+    any_loop: Any, path: str
+) -> None:
+    async def talk() -> bytes:
+        serving = Serving(OURS)
+        async with serving.port() as port, asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            slow = serving.application
+
+            async def late(scope: Any, receive: Any, send: Any) -> None:
+                writer.write(text_frame("early"))
+                await asyncio.sleep(0.1)
+                writer.write(text_frame("late"))
+                await slow(scope, receive, send)
+
+            monkey = pytest.MonkeyPatch()
+            monkey.setattr(Protocol, "run_asgi", lambda p: late(p.scope, p.receive, p.send))
+            writer.write(request(path))
+            answer = await reader.readuntil(b"\r\n\r\n")
+            answer += await reader.readexactly(len(framed("early!") + framed("late!")))
+            monkey.undo()
+            writer.close()
+            return answer
+
+    answer = await any_loop(talk())
+
+    assert answer.endswith(framed("early!") + framed("late!"))
+
+
+async def test_who_is_gone_before_the_answer_ends_the_application() -> None:
+    serving = Serving(OURS)
+    async with serving.port() as port, asyncio.timeout(10):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request())
+        writer.transport.abort()
+        await until(lambda: bool(serving.protocols) and not serving.protocols[0].tasks)
+
+    assert serving.protocols[0].disconnected
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"upgrade", b"websocket")],
+        [(name.lower().encode(), b"\xff") for name in PLAIN],
+        [(name.lower().encode(), b"") for name in PLAIN],
+    ],
+)
+async def test_what_is_no_handshake_has_no_key(headers: list[tuple[bytes, bytes]]) -> None:
+    assert key_of(headers) is None
