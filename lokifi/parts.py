@@ -96,7 +96,6 @@ def uvicorn(host: str, port: int) -> list[str]:
         *("--http", "streaming.upgrade:Http", "--loop", "uvloop"),
         *("--ws", "streaming.uvicorn:Protocol"),
         *("--ws-max-size", str(4 * settings.WS_MAX_MESSAGE_BYTES)),
-        *("--ws-ping-interval", "20", "--ws-ping-timeout", "40"),
         *("--ws-per-message-deflate", "false", "--timeout-graceful-shutdown", "2"),
         # Left alone it believes whatever connects from 127.0.0.1.
         *(["--forwarded-allow-ips", proxies] if proxies else ["--no-proxy-headers"]),

@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
+from asgiref.sync import markcoroutinefunction
 from django.conf import settings
 
 from streaming import commands, protocol
 from streaming.feed import Feed, Line
 from streaming.hub import Hub, hub
-from streaming.limits import Manners, allowance, log_once
+from streaming.limits import Manners, log_once
 from streaming.lines import line_of, together
 from streaming.lookup import Lookup
 from streaming.protocol import Close, Code, ProtocolError, error_frame
@@ -61,7 +62,9 @@ class PriceConsumer:
 
     @classmethod
     def as_asgi(cls, lookup: Lookup | None = None) -> Application:
+        @markcoroutinefunction
         def application(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+            # Not a coroutine of its own, which would live as long as the connection.
             return cls(lookup)(scope, receive, send)
 
         return application
@@ -103,7 +106,7 @@ class PriceConsumer:
         else:
             self._feed = feed = here.join(line)
             shared = here.addresses.of(self._address)
-            self._manners = Manners(allowance(), _now(), shared)
+            self._manners = Manners(here.allowance, _now(), shared)
             self._requests = Requests(self._lookup, feed, here, self._manners)
             feed.put(_welcome(here, scope), *here.notices())
 
@@ -215,14 +218,7 @@ def _welcome(hub: Hub, scope: Any) -> protocol.Welcome:
         update_interval=hub.interval_s,
         heartbeat_s=settings.WS_HEARTBEAT_S,
         dead_after_s=settings.WS_DEAD_AFTER_S,
-        limits=protocol.Limits(
-            max_message_bytes=settings.WS_MAX_MESSAGE_BYTES,
-            max_symbols=settings.WS_MAX_SYMBOLS,
-            max_messages=settings.WS_MAX_MESSAGES,
-            message_burst=settings.WS_MESSAGE_BURST,
-            max_mistakes=settings.WS_MAX_MISTAKES,
-            max_age_s=settings.WS_MAX_AGE_S,
-        ),
+        limits=hub.limits,
     )
 
 

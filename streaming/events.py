@@ -23,7 +23,7 @@ from prices.services import symbols
 from streaming.event_lines import line_of
 from streaming.feed import Feed
 from streaming.hub import Hub, hub
-from streaming.limits import Manners, allowance, log_once
+from streaming.limits import Manners, log_once
 from streaming.lookup import Lookup
 from streaming.protocol import Action, Close, Code, Command, ProtocolError, Since, error_frame
 from streaming.proxies import client_address, counted_as
@@ -110,7 +110,7 @@ class _EventStream:
         if not self._is_let_in(scope):
             return _full("WS_MAX_CONNECTIONS_PER_ADDRESS", "Your address has many connections")
         now = asyncio.get_running_loop().time()
-        self._manners = Manners(allowance(), now, self._hub.addresses.of(self._address))
+        self._manners = Manners(self._hub.allowance, now, self._hub.addresses.of(self._address))
         if not 1 <= len(asked) <= settings.WS_MAX_SYMBOLS:
             return None  # The view refuses it.
         until = asyncio.get_running_loop().time() + _NAMES_WITHIN_S

@@ -71,7 +71,7 @@ def tell_of_trouble(sock: Any) -> None:
     if sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     # uvloop's would open and close another descriptor for each option.
-    real = socket.socket(sock.family, sock.type, sock.proto, sock.fileno())
+    real = socket.SocketType(sock.family, sock.type, sock.proto, sock.fileno())
     try:
         if _NOTSENT_LOWAT is not None:
             real.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 
 import msgspec
 from django.conf import settings
@@ -29,17 +29,17 @@ from streaming.choices import View
 from streaming.demand import LeaseKeeper
 from streaming.feed import Feed, Line, Share, Traffic
 from streaming.layer import layer
-from streaming.limits import Addresses
+from streaming.limits import Addresses, Allowance, allowance, limits
 from streaming.past import Past
 from streaming.protocol import (
     GROUP,
     Close,
+    Limits,
     Notice,
     NoticeFrame,
     Snapshot,
     WireQuote,
     due,
-    share,
     stamp,
 )
 from streaming.registry import Registry, Tick
@@ -111,6 +111,16 @@ class Hub:
         self._listen()
 
     # --- For subscribers ---------------------------------------------------------
+
+    # Read once: each connection has them, and thousands come at the same time.
+
+    @cached_property
+    def allowance(self) -> Allowance:
+        return allowance()
+
+    @cached_property
+    def limits(self) -> Limits:
+        return limits()
 
     @property
     def place(self) -> Place:
@@ -194,9 +204,7 @@ class Hub:
 
     def snapshot(self, quotes: Mapping[str, WireQuote]) -> Share:
         """Return a snapshot:true frame of quotes that one subscriber asked for."""
-        entries = [self._tick.text(symbol, quote) for symbol, quote in quotes.items()]
-        rest = share(stamp(), entries, snapshot=True)
-        return Share("price_update", self.place, rest, moves=False)
+        return self._tick.snapshot(quotes)
 
     def notices(self) -> list[NoticeFrame]:
         """Return what a subscriber should know who comes only now."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections import deque
 from collections.abc import Hashable, Sequence
@@ -16,6 +15,7 @@ from streaming.protocol import (
     MISTAKES_WINDOW_S,
     Close,
     Code,
+    Limits,
     ProtocolError,
 )
 
@@ -70,7 +70,7 @@ class Allowance:
 
 def allowance() -> Allowance:
     """Return what the settings allow a connection."""
-    return _allowance(
+    return Allowance(
         settings.WS_MAX_MESSAGES,
         settings.WS_MESSAGE_BURST,
         settings.WS_MAX_MISTAKES,
@@ -78,8 +78,16 @@ def allowance() -> Allowance:
     )
 
 
-# One for all: thousands of connections have the same.
-_allowance = functools.lru_cache(maxsize=8)(Allowance)
+def limits() -> Limits:
+    """Return the limits as a client is told them when it comes."""
+    return Limits(
+        max_message_bytes=settings.WS_MAX_MESSAGE_BYTES,
+        max_symbols=settings.WS_MAX_SYMBOLS,
+        max_messages=settings.WS_MAX_MESSAGES,
+        message_burst=settings.WS_MESSAGE_BURST,
+        max_mistakes=settings.WS_MAX_MISTAKES,
+        max_age_s=settings.WS_MAX_AGE_S,
+    )
 
 
 class Bucket:
@@ -173,7 +181,6 @@ class Manners:
     """
 
     __slots__ = (
-        "_allowance",
         "_frames",
         "_messages",
         "_mistakes",
@@ -182,10 +189,11 @@ class Manners:
         "_replayed",
         "_shared",
         "_symbols",
+        "allowance",
     )
 
     def __init__(self, allowance: Allowance, now: float, shared: Shared | None = None) -> None:
-        self._allowance = allowance
+        self.allowance = allowance
         self._shared = shared
         self._messages = _message_bucket(allowance, now)
         most = allowance.symbols
@@ -207,7 +215,7 @@ class Manners:
         Raises ProtocolError where it comes too soon.
         """
         if self._frames is None:
-            self._frames = _message_bucket(self._allowance, now)
+            self._frames = _message_bucket(self.allowance, now)
         wait_s = self._frames.take(1, now)
         what = "pings, pongs or fragments"
         self._allow(wait_s, what, "WS_MAX_MESSAGES", now, what_of_it="")
@@ -234,9 +242,9 @@ class Manners:
 
     def _name_buckets(self, now: float) -> list[Bucket]:
         if self._names is None:
-            self._names = _names_bucket(self._allowance, 1, now)
+            self._names = _names_bucket(self.allowance, 1, now)
         shared = self._shared
-        return [self._names, *([shared.names(self._allowance, now)] if shared else [])]
+        return [self._names, *([shared.names(self.allowance, now)] if shared else [])]
 
     def may_replay(self, ticks: int, now: float) -> bool:
         """Count old ticks to be sent again; return whether they are not too many."""
@@ -269,7 +277,7 @@ class Manners:
         """Count one mistake. Raises ProtocolError where that was one too many."""
         if self._mistakes is None:
             # One more than is allowed is too many.
-            self._mistakes = Recent(self._allowance.mistakes + 1, MISTAKES_WINDOW_S)
+            self._mistakes = Recent(self.allowance.mistakes + 1, MISTAKES_WINDOW_S)
         if self._mistakes.add(now):
             raise ProtocolError(
                 Code.TOO_MANY_MISTAKES,

@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import close_old_connections
 
 from prices.answers import QuoteAnswer
 from prices.errors import InvalidSymbolError, UpstreamError
 from prices.services import quotes, spelling, symbols
-from prices.services.symbols import Resolution
+from prices.services.symbols import Resolution, Resolved
 from streaming.limits import Manners
 from streaming.waiting import Waiting
 
@@ -121,6 +121,27 @@ class _Answer:
     next: asyncio.Future[_Answer]
 
 
+class _Meaning(NamedTuple):
+    """What one name means."""
+
+    symbol: str
+    resolved: str | None
+    asset: Resolved | None
+
+    @classmethod
+    def of(cls, name: str, found: Resolution) -> _Meaning:
+        symbol = found.found[name]
+        return cls(symbol, found.resolved.get(name), found.assets.get(symbol))
+
+    def add_to(self, whole: Resolution, name: str) -> None:
+        symbol, resolved, asset = self
+        whole.found[name] = symbol
+        if resolved is not None:
+            whole.resolved[name] = resolved
+        if asset is not None:
+            whole.assets[symbol] = asset
+
+
 class Names:
     """What names mean, remembered for a moment, and asked for together.
 
@@ -132,7 +153,7 @@ class Names:
     def __init__(self, resolve: Callable[[Collection[str]], Resolution]) -> None:
         self._resolve = resolve
         # Both: when to ask anew, and what it means; the one that was asked first is first.
-        self._known: dict[str, tuple[float, Resolution]] = {}
+        self._known: dict[str, tuple[float, _Meaning]] = {}
         self._rejected: dict[str, tuple[float, str]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -179,12 +200,15 @@ class Names:
             whole.rejected[name] = InvalidSymbolError.code
             return True
         accepted = self._known.get(name)
+        if accepted and now < accepted[0]:
+            accepted[1].add_to(whole, name)
+            return True
         rejected = None if accepted else self._rejected.get(name)
         renew_at = accepted[0] if accepted else rejected[0] if rejected else 0.0
         if now >= renew_at + _STILL_GOOD_S:
             return False
         if accepted:
-            _add(accepted[1], whole)
+            accepted[1].add_to(whole, name)
         elif rejected:
             whole.rejected[name] = rejected[1]
         if now >= renew_at and not self._is_asked(name):
@@ -260,7 +284,7 @@ class Names:
             self._rejected.pop(name, None)
             code = found.rejected.get(name)
             if code is None and name in found.found:
-                self._known[name] = (until, _one(name, found))
+                self._known[name] = (until, _Meaning.of(name, found))
             elif code is not None and not _passes(code):
                 self._rejected[name] = (until, code)
         _shorten(self._known, _MOST_NAMES)
@@ -286,24 +310,8 @@ def _take(name: str, found: Resolution | None, whole: Resolution) -> bool:
         whole.rejected[name] = found.rejected[name]
         return not _passes(found.rejected[name])
     if name in found.found:
-        _add(_one(name, found), whole)
+        _Meaning.of(name, found).add_to(whole, name)
     return name in found.found
-
-
-def _add(one: Resolution, whole: Resolution) -> None:
-    whole.found.update(one.found)
-    whole.resolved.update(one.resolved)
-    whole.assets.update(one.assets)
-
-
-def _one(name: str, found: Resolution) -> Resolution:
-    """Return what a resolution of many says of one name that it found."""
-    symbol = found.found[name]
-    return Resolution(
-        found={name: symbol},
-        resolved={name: found.resolved[name]} if name in found.resolved else {},
-        assets={symbol: found.assets[symbol]} if symbol in found.assets else {},
-    )
 
 
 _names = Names(symbols.resolve_many)

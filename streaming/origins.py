@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from asgiref.sync import markcoroutinefunction
 from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
@@ -25,6 +26,7 @@ class OriginGuard:
     def __init__(self, application: ASGI3Application) -> None:
         self._application = application
 
+    @markcoroutinefunction
     def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> Awaitable[None]:

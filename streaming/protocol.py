@@ -9,7 +9,7 @@ names a close code.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from functools import lru_cache
@@ -108,16 +108,14 @@ class Choices:
 PLAIN = Choices()
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
+class Since(msgspec.Struct, frozen=True):
     """The last tick a client has, as it says itself."""
 
     epoch: str | None
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """One request of a client. `symbols` are as the client wrote them, each once.
 
     `chosen` has values for the fields of Choices that the request names.
@@ -127,7 +125,7 @@ class Command:
     symbols: tuple[str, ...] = ()
     id: RequestId | None = None
     since: Since | None = None
-    chosen: Mapping[str, Any] = field(default_factory=dict)
+    chosen: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 class ProtocolError(Exception):
@@ -154,8 +152,8 @@ class ProtocolError(Exception):
 
 def stamp(at: datetime | None = None) -> str:
     """Return a moment (default: now) as ISO 8601 with Z and milliseconds."""
-    moment = at or datetime.now(UTC)
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    moment = at.astimezone(UTC) if at else datetime.now(UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):

@@ -34,7 +34,7 @@ def client_address(scope: Any, trusted: Sequence[str]) -> str | None:
         return str(client[0])
     networks = _networks(tuple(trusted))
     if not _is_in(peer, networks):
-        return str(peer)
+        return _written(str(client[0]))
     for hop in _hops(scope.get("headers", ())):
         if not _is_in(peer, networks):
             break
@@ -73,6 +73,12 @@ def _address(text: str) -> Address | None:
         return None
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
     return mapped or parsed
+
+
+@functools.lru_cache(maxsize=1024)
+def _written(text: str) -> str:
+    """Return an address as it is written without its port and whatever stands for nothing."""
+    return str(_address(text))
 
 
 def _is_in(address: Address, networks: Iterable[Network]) -> bool:

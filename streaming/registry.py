@@ -16,7 +16,7 @@ from typing import Any
 from streaming.choices import View
 from streaming.feed import Feed, Same, Share
 from streaming.forms import Form, text_of
-from streaming.protocol import Close, Frame, WireQuote, entry, head, share, share_head
+from streaming.protocol import Close, Frame, WireQuote, entry, head, share, share_head, stamp
 from streaming.ticks import Place
 
 logger = logging.getLogger(__name__)
@@ -54,10 +54,15 @@ class Tick:
         self._members = _Members(quotes)
         self._starts: dict[tuple[int, int], bytes] = {}
 
-    def text(self, symbol: str, quote: WireQuote) -> str:
-        """Return the text of a quote, this tick's own where it is the one that the tick holds."""
+    def snapshot(self, quotes: Mapping[str, WireQuote]) -> Share:
+        """Return a snapshot:true frame of quotes, most of them this tick's own, made now."""
+        if not quotes:
+            return Share("price_update", self.place, share(stamp(), (), snapshot=True), moves=False)
+        return _Snapshot(self, [self._member(*one) for one in quotes.items()])
+
+    def _member(self, symbol: str, quote: WireQuote) -> bytes:
         is_mine = self.quotes.get(symbol) is quote
-        return self._members[symbol].decode() if is_mine else entry(symbol, quote)
+        return self._members[symbol] if is_mine else entry(symbol, quote).encode()
 
     def share(self, symbols: Iterable[str], *, snapshot: bool = False) -> Share | None:
         """Return what a tick holds of symbols, in their order; None where that is nothing."""
@@ -124,6 +129,27 @@ class _Part(Share):
         return self._made
 
 
+class _Snapshot(_Part):
+    """Quotes that one subscriber asked for; they tell of no tick."""
+
+    __slots__ = ("_begin",)
+
+    def __init__(self, tick: Tick, members: Sequence[bytes]) -> None:
+        super().__init__(tick, members)
+        self.moves = False
+        self._begin = f'"snapshot":true,{share_head(stamp(), len(members))}'
+
+    def text(self, prev_seq: int) -> str:
+        return text_of(self._start(prev_seq), self._members)
+
+    def made(self, prev_seq: int, form: Form) -> Any:
+        return form.members(self._start(prev_seq), self._members)
+
+    def _start(self, prev_seq: int) -> bytes:
+        place = self.place
+        return (head(self._kind, place.epoch, place.seq, prev_seq) + self._begin).encode()
+
+
 class _Group:
     """Those who follow the same symbols."""
 
@@ -163,7 +189,8 @@ class Registry:
     def follow(self, feed: Feed, symbols: Collection[str]) -> set[str]:
         """Return those symbols that nobody followed before."""
         added = set(symbols) - feed.symbols
-        self.counts.update(added)
+        for symbol in added:  # a dozen: Counter's own way is for thousands
+            self.counts[symbol] += 1
         self._move(feed, feed.symbols | added)
         return {symbol for symbol in added if self.counts[symbol] == 1}
 

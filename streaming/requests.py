@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from msgspec import UNSET
 
@@ -139,7 +140,7 @@ class Requests:
 
     def _readable(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return as many names as are worth looking up for one connection."""
-        return names[: most_names(settings.WS_MAX_SYMBOLS)]
+        return names[: most_names(self._manners.allowance.symbols)]
 
     def _sorted(
         self, command: Command, found: Resolution | None
@@ -147,7 +148,7 @@ class Requests:
         """Return symbols of what is accepted and codes of what is not, by what was asked."""
         accepted: dict[str, str] = {}
         rejected: dict[str, str] = {}
-        held, most = set(self._feed.symbols), settings.WS_MAX_SYMBOLS
+        held, most = set(self._feed.symbols), self._manners.allowance.symbols
         for name in command.symbols:
             if found is None:
                 # The catalogue itself could not be read; nothing is known of the symbol.
@@ -186,7 +187,7 @@ class Requests:
     # --- Choosing --------------------------------------------------------------------------
 
     def _choose(self, chosen: Mapping[str, Any]) -> None:
-        choices = replace(self._choices, **chosen)
+        choices = replace(self._choices, **chosen) if chosen else self._choices
         if choices != self._choices:
             self._choices = choices
             self._view = _view(choices, self._hub.place)
@@ -307,8 +308,7 @@ _OBEY: dict[Action, Callable[[Requests, Command], Awaitable[None]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(msgspec.Struct, frozen=True):
     """What a subscribe is answered with, as far as others had to be asked for it."""
 
     symbols: list[str]  # all that were accepted

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import binascii
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -23,9 +22,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 # With more or longer ones websockets may refuse the request.
 _MOST_HEADERS = 64
 _LONGEST = 4096
-# What has to be there exactly once; and what is rare enough to be left to websockets.
-_ONCE = (b"upgrade", b"connection", b"sec-websocket-version", b"sec-websocket-key")
-_ODD = (b"sec-websocket-protocol", b"content-length", b"transfer-encoding", b"expect")
+# What has to be there; and what is rare enough to be left to websockets.
+_NEEDED = frozenset({b"upgrade", b"connection", b"sec-websocket-version", b"sec-websocket-key"})
+_ODD = frozenset({b"sec-websocket-protocol", b"content-length", b"transfer-encoding", b"expect"})
 _KEY_BYTES = 16
 
 
@@ -76,11 +75,11 @@ def key_of(headers: Headers) -> str | None:
     `headers` have names in lower case.
     """
     fields = dict(headers)
-    if len(headers) > _MOST_HEADERS or any(name in fields for name in _ODD):
+    if len(fields) < len(headers) or len(headers) > _MOST_HEADERS:
         return None
-    count = Counter(name for name, _ in headers)
-    is_long = any(len(name) + len(value) > _LONGEST for name, value in headers)
-    if is_long or any(count[name] != 1 for name in _ONCE) or count[b"origin"] > 1:
+    if not fields.keys() >= _NEEDED or not _ODD.isdisjoint(fields):
+        return None
+    if max(map(len, fields)) + max(map(len, fields.values())) > _LONGEST:
         return None
     options = [option.strip() for option in fields[b"connection"].lower().split(b",")]
     if fields[b"upgrade"].lower() != b"websocket" or b"upgrade" not in options:

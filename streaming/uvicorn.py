@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 # For the client's own close frame; and for one that does not even read ours.
 _CLOSE_WITHIN_S = 5.0
 _CUT_WITHIN_S = 1.0
-_PING_EACH_S = 60.0
 # What may follow our close frame, whose answer is behind whatever was on its way.
 _FRAMES_AFTER_CLOSE = 2000
 
@@ -44,11 +43,10 @@ _ACCEPTED = (
 # What is used here of a connection and, in its websockets parser, called.
 _RELIED_ON = (
     *("transport", "loop", "queue", "conn", "frames", "request", "response", "curr_msg_data_type"),
-    *("ping_timer", "ping_interval", "stop_keepalive", "start_keepalive"),
     *("close_sent", "close_timer", "handshake_complete", "read_paused", "disconnected"),
     *("pause_writing", "resume_writing", "connection_lost", "data_received", "handle_events"),
     *("send_receive_event_to_app", "handle_parser_exception", "handle_ping", "handle_close"),
-    "keepalive_timeout",
+    "stop_keepalive",
 )
 _CALLED = ("send_close", "data_to_send")
 _READ = ("events", "close_rcvd", "close_sent")
@@ -97,9 +95,6 @@ class Protocol(WebSocketsSansIOProtocol):
         self.transport.write(
             b"".join([_ACCEPTED, accept_key(key).encode(), b"\r\n", *lines, b"\r\n"])
         )
-        if self.ping_interval:
-            self.ping_interval = _PING_EACH_S
-        self.start_keepalive()
         if self._early:
             self.loop.call_soon(self._go_on)
 
@@ -119,12 +114,9 @@ class Protocol(WebSocketsSansIOProtocol):
         sock = self.transport.get_extra_info("socket")
         if sock is not None:
             tell_of_trouble(sock)
-        if self.ping_timer is not None and self.ping_interval != _PING_EACH_S:
-            # Ticks and heartbeats are signs of life enough, and who is dead does not
-            # acknowledge them. With its answer and two timers a ping costs more than a tick.
-            self.stop_keepalive()
-            self.ping_interval = _PING_EACH_S
-            self.start_keepalive()
+        # Ticks and heartbeats are signs of life enough, and who is dead does not acknowledge
+        # them. With its answer and two timers a ping costs more than a tick.
+        self.stop_keepalive()
         self.line = UvicornLine(self, counted)
         return self.line
 
@@ -183,10 +175,6 @@ class Protocol(WebSocketsSansIOProtocol):
 
     def handle_parser_exception(self) -> None:
         super().handle_parser_exception()
-        self._end_within(_CLOSE_WITHIN_S)
-
-    def keepalive_timeout(self) -> None:
-        super().keepalive_timeout()
         self._end_within(_CLOSE_WITHIN_S)
 
     def _end_within(self, within_s: float) -> None:

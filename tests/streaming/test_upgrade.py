@@ -110,13 +110,14 @@ def text_frame(text: str) -> bytes:
 
 GOOD = [
     request(),
-    request("/some%20where?client_id=me&x=%2F", "X-Some: one", "X-Some: other"),
+    request("/some%20where?client_id=me&x=%2F", "X-Some: one", "X-Other: other"),
     request(Connection="keep-alive, upgrade", Upgrade="WebSocket"),
     request(Connection="keep-alive, Upgrade, x"),
     request("/", "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
     request("/", "Origin: https://here", "Cookie: a=b"),
 ]
 LEFT_TO_UVICORN = [
+    request("/", "X-Some: one", "X-Some: other"),
     request("/", "Sec-WebSocket-Protocol: lokifi.prices.v1, other"),
     request("/", f"Sec-WebSocket-Key: {KEY}"),
     request("/", "Origin: https://here", "Origin: https://there"),

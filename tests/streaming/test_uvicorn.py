@@ -115,7 +115,7 @@ async def test_who_is_gone_when_accepted_is_no_trouble() -> None:
     assert isinstance(line, PlainLine)
 
 
-@pytest.mark.parametrize("missing", ["ping_timer", "response", "close_timer", "read_paused"])
+@pytest.mark.parametrize("missing", ["frames", "response", "close_timer", "read_paused"])
 async def test_a_uvicorn_that_has_changed_inside_takes_frames_by_its_send(
     missing: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -273,8 +273,7 @@ async def test_a_cut_ends_a_connection_that_was_being_closed_already() -> None:
     protocol = await protocol_on(wire)
     assert protocol.line is not None
 
-    protocol.keepalive_timeout()
+    protocol.line.end(Close.FULL)
     protocol.line.cut(Close.NOT_READING)
 
-    # uvicorn's own way would wait until the client has taken everything.
     await until(lambda: wire.is_aborted)
