@@ -16,6 +16,7 @@ from streaming.plain import PlainLine
 _WAYS = {
     "uvicorn.protocols.websockets.websockets_sansio_impl": "streaming.uvicorn",
     "streaming.uvicorn": "streaming.uvicorn",
+    "streaming.upgrade": "streaming.uvicorn",
     "daphne.ws_protocol": "streaming.daphne",
 }
 

@@ -8,7 +8,7 @@ while DEBUG is on, or be listed in WS_ALLOWED_ORIGINS.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
 from asgiref.sync import markcoroutinefunction
@@ -31,8 +31,8 @@ class OriginGuard:
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> Awaitable[None]:
         # Not a coroutine of its own, which would live as long as the connection.
-        headers = _headers(scope)
-        is_let_in = is_allowed(headers.get("origin"), headers.get("host", ""))
+        origin, host = _origin_and_host(scope)
+        is_let_in = origin is None or is_allowed(origin, host)
         return (self._application if is_let_in else deny)(scope, receive, send)
 
 
@@ -79,6 +79,8 @@ def _is_own(page: SplitResult, host: str) -> bool:
     return (name.strip("[]"), int(port or default)) == (page.hostname, page.port or default)
 
 
-def _headers(scope: Scope) -> dict[str, str]:
-    headers: Any = scope.get("headers", [])
-    return {name.decode("latin1").lower(): value.decode("latin1") for name, value in headers}
+def _origin_and_host(scope: Scope) -> tuple[str | None, str]:
+    fields: dict[bytes, bytes] = dict(cast("Any", scope).get("headers", ()))
+    origin = fields.get(b"origin")
+    page = None if origin is None else origin.decode("latin1")
+    return page, fields.get(b"host", b"").decode("latin1")

@@ -1,19 +1,27 @@
-"""A WebSocket's handshake under uvicorn, from the request that httptools has read already.
+"""A WebSocket's beginning under uvicorn: a handshake, and a message or two of its client.
 
-uvicorn writes that request down again for websockets to parse, which takes more than all
-that httptools does with it. The handshake that nearly all clients send is checked here
-instead; whatever is odd in one goes uvicorn's way, and is answered or refused there.
+uvicorn writes the request, which httptools has read, down again for websockets to parse,
+and makes what websockets needs for frames of any kind. That takes as much as all else
+about a new connection. The handshake that nearly all clients send is answered here, and
+so are messages that come as one whole frame each: websockets has its part from whatever
+comes first that is neither, and what is odd in a handshake goes uvicorn's way.
 """
 
 from __future__ import annotations
 
+import asyncio
 import binascii
 import logging
 from collections.abc import Sequence
+from functools import cached_property
+from struct import unpack_from
 from typing import Any
 from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.utils import accept_key, apply_mask
 
 from streaming.uvicorn import Protocol
 
@@ -26,6 +34,12 @@ _LONGEST = 4096
 _NEEDED = frozenset({b"upgrade", b"connection", b"sec-websocket-version", b"sec-websocket-key"})
 _ODD = frozenset({b"sec-websocket-protocol", b"content-length", b"transfer-encoding", b"expect"})
 _KEY_BYTES = 16
+_ACCEPTED = (
+    b"HTTP/1.1 101 Switching Protocols\r\n"
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
+# A whole text in one frame, masked; and how its length is told where that is not in seven bits.
+_TEXT, _MASKED, _IN_16_BITS, _IN_64_BITS = 0x81, 0x80, 126, 127
 
 
 class Http(HttpToolsProtocol):
@@ -37,9 +51,9 @@ class Http(HttpToolsProtocol):
             super().handle_websocket_upgrade()
         else:
             self.connections.discard(self)
-            protocol = Protocol(self.config, self.server_state, self.app_state)
-            protocol.greet(self.transport, self._websocket_scope(), key)
+            protocol = Greeted(self, self._websocket_scope(), key)
             self.transport.set_protocol(protocol)
+            protocol.start()
         # The two hold each other, and are done: else garbage until the collector comes.
         self.parser = None  # type: ignore[assignment]
 
@@ -67,6 +81,112 @@ class Http(HttpToolsProtocol):
             "subprotocols": [],
             "extensions": {"websocket.http.response": {}},
         }
+
+
+class Greeted(Protocol):
+    """A connection whose handshake was read for it and found good."""
+
+    def __init__(self, http: Http, scope: Any, key: str) -> None:
+        # All that the base sets, but for `conn`, which most connections never need.
+        config = http.config
+        self.config, self.app, self.loop, self.logger = config, http.app, http.loop, http.logger
+        self.root_path, self.asgi_version = http.root_path, http.asgi_version
+        self.app_state = http.app_state
+        self.connections, self.tasks = http.connections, http.tasks
+        self.default_headers = http.server_state.default_headers
+        self.transport = http.transport
+        self.server, self.client, self.scheme = http.server, http.client, scope["scheme"]
+        self.queue = asyncio.Queue()
+        self.handshake_initiated = True
+        self.handshake_complete = self.close_sent = self.disconnected = self.read_paused = False
+        self.close_timer = self.ping_timer = self.pong_timer = self.initial_response = None
+        self.close_timeout = 10.0
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self.ping_interval, self.ping_timeout = config.ws_ping_interval, config.ws_ping_timeout
+        self.pending_ping_payload = None
+        self.ping_sent_at = self.last_ping_rtt = 0.0
+        self.frames = []
+        self.curr_msg_data_type = "bytes"
+        self.scope = scope
+        self._key = key  # until that is answered
+        self._early = b""  # what came before that
+
+    @cached_property
+    def conn(self) -> ServerProtocol:  # type: ignore[override]
+        """websockets' part, for what is more than a whole message in a frame."""
+        state = State.OPEN if self.handshake_complete else State.CONNECTING
+        return ServerProtocol(state=state, max_size=self.config.ws_max_size, logger=self.logger)
+
+    def start(self) -> None:
+        """Run the application."""
+        self.connections.add(self)
+        self.queue.put_nowait({"type": "websocket.connect"})
+        task = self.loop.create_task(self.run_asgi())
+        task.add_done_callback(self.on_task_complete)
+        self.tasks.add(task)
+
+    async def send(self, message: Any) -> None:
+        if self._key and message["type"] == "websocket.accept" and not self.disconnected:
+            self._accept(message)
+        else:
+            await super().send(message)
+
+    def _accept(self, message: Any) -> None:
+        key, self._key = self._key, ""
+        if self.transport.is_closing():
+            return
+        headers = [*self.default_headers, *message.get("headers", ())]
+        if message.get("subprotocol"):
+            headers.append((b"Sec-WebSocket-Protocol", message["subprotocol"].encode()))
+        self.handshake_complete = True
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        key = accept_key(key)
+        self.transport.write(b"".join([_ACCEPTED, key.encode(), b"\r\n", *lines, b"\r\n"]))
+        if self._early:
+            self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        early, self._early = self._early, b""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+            self.data_received(early)
+
+    def data_received(self, data: bytes) -> None:
+        if self.line is None and self._key:
+            self._early += data
+            self.transport.pause_reading()
+        else:
+            super().data_received(data)
+
+    def parse(self, part: bytes) -> None:
+        # Without websockets' part whatever came before ended with its frame.
+        text = None if "conn" in self.__dict__ else whole_text(part)
+        if text is None:
+            super().parse(part)
+            return
+        self.queue.put_nowait({"type": "websocket.receive", "text": text})
+        if not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+
+def whole_text(part: bytes) -> str | None:
+    """Return the text of a client's message that came as one frame and alone; else None."""
+    if len(part) < 6 or part[0] != _TEXT or part[1] < _MASKED:
+        return None
+    size, at = part[1] - _MASKED, 2
+    if size == _IN_64_BITS:
+        return None
+    if size == _IN_16_BITS:
+        (size,) = unpack_from("!H", part, 2)
+        at = 4
+    if len(part) != at + 4 + size:
+        return None
+    try:
+        return apply_mask(part[at + 4 :], part[at : at + 4]).decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def key_of(headers: Headers) -> str | None:

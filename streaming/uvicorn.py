@@ -9,7 +9,6 @@ nothing has to be set.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 from collections.abc import Callable, Sequence
@@ -17,8 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
-from websockets.protocol import State
-from websockets.utils import accept_key
 
 from streaming.frames import framed, tell_of_trouble
 from streaming.hearing import Counted, Hearing
@@ -34,11 +31,6 @@ _CLOSE_WITHIN_S = 5.0
 _CUT_WITHIN_S = 1.0
 # What may follow our close frame, whose answer is behind whatever was on its way.
 _FRAMES_AFTER_CLOSE = 2000
-
-_ACCEPTED = (
-    b"HTTP/1.1 101 Switching Protocols\r\n"
-    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-)
 
 # What is used here of a connection and, in its websockets parser, called.
 _RELIED_ON = (
@@ -56,55 +48,6 @@ class Protocol(WebSocketsSansIOProtocol):
     """uvicorn's protocol that also tells its line what it reads and writes."""
 
     line: UvicornLine | None = None
-    _key = ""  # of a handshake that was read for us and is not answered yet
-    _early = b""  # what came before it was answered
-
-    # --- Its beginning, where that is ours ------------------------------------------------
-
-    def greet(self, transport: asyncio.Transport, scope: Any, key: str) -> None:
-        """Take over a connection whose handshake, with that key, is good; serve its `scope`."""
-        self.connections.add(self)
-        self.transport = transport
-        self.scheme, self.client, self.server = scope["scheme"], scope["client"], scope["server"]
-        self.scope, self._key = scope, key
-        self.handshake_initiated = True
-        self.queue.put_nowait({"type": "websocket.connect"})
-        task = self.loop.create_task(self.run_asgi())
-        task.add_done_callback(self.on_task_complete)
-        self.tasks.add(task)
-
-    async def send(self, message: Any) -> None:
-        if self._key and message["type"] == "websocket.accept" and not self.disconnected:
-            self._accept(message)
-        else:
-            await super().send(message)
-
-    def _accept(self, message: Any) -> None:
-        key, self._key = self._key, ""
-        if self.transport.is_closing():
-            return
-        headers = [*self.default_headers, *message.get("headers", ())]
-        if message.get("subprotocol"):
-            headers.append((b"Sec-WebSocket-Protocol", message["subprotocol"].encode()))
-        self.handshake_complete = True
-        # websockets' parser waits for a handshake; the one for frames is begun in its place.
-        self.conn.state = State.OPEN
-        self.conn.parser = self.conn.parse()
-        next(self.conn.parser)
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        self.transport.write(
-            b"".join([_ACCEPTED, accept_key(key).encode(), b"\r\n", *lines, b"\r\n"])
-        )
-        if self._early:
-            self.loop.call_soon(self._go_on)
-
-    def _go_on(self) -> None:
-        early, self._early = self._early, b""
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
-            self.data_received(early)
-
-    # --- With a line ------------------------------------------------------------------------
 
     def adopt(self, counted: Counted) -> UvicornLine:
         """Return the line of a connection that was just accepted."""
@@ -146,9 +89,6 @@ class Protocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if self.line is not None:
             self.line.hear(data)
-        elif self._key:
-            self._early += data
-            self.transport.pause_reading()
         else:
             super().data_received(data)
 
@@ -330,7 +270,7 @@ def corked(connection: Any) -> Any:
 
 def line(connection: Any, counted: Counted) -> UvicornLine | None:
     """Return a line on a connection that was accepted; None where it is closed already."""
-    is_own = type(connection) is Protocol
+    is_own = isinstance(connection, Protocol)
     if not is_own and (
         type(connection) is not WebSocketsSansIOProtocol or not _is_known(connection)
     ):

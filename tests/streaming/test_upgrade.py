@@ -12,11 +12,12 @@ import pytest
 import pytest_asyncio
 import uvloop
 from uvicorn.config import Config
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 from streaming.frames import framed
 from streaming.lines import line_of
-from streaming.upgrade import key_of
+from streaming.upgrade import Greeted, Http, key_of, whole_text
 from streaming.uvicorn import Protocol, UvicornLine
 from tests.streaming.sockets import until
 
@@ -30,8 +31,8 @@ PLAIN = {
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": KEY,
 }
-OURS = {"http": "streaming.upgrade:Http", "ws": "streaming.uvicorn:Protocol"}
-UVICORNS = {"http": "httptools", "ws": "websockets-sansio"}
+OURS: dict[str, Any] = {"http": "streaming.upgrade:Http", "ws": "streaming.uvicorn:Protocol"}
+UVICORNS: dict[str, Any] = {"http": "httptools", "ws": "websockets-sansio"}
 TOLD_APART = ("type", "path", "raw_path", "query_string", "headers", "subprotocols", "scheme")
 
 
@@ -74,11 +75,14 @@ class Serving:
             await send({"type": "websocket.close"})
             return
         await send({"type": "websocket.accept", "headers": [(b"x-said", b"by us")]})
-        if scope["path"] == "/line":
-            line = line_of(send, lambda: None, lambda _: None)
-            assert isinstance(line, UvicornLine)
+        line = line_of(send, lambda: None, lambda _: None) if scope["path"] == "/line" else None
+        assert line is None or isinstance(line, UvicornLine)
         while (message := await receive())["type"] == "websocket.receive":
-            await send({"type": "websocket.send", "text": message["text"] + "!"})
+            text = message["text"] + "!"
+            if line is None:
+                await send({"type": "websocket.send", "text": text})
+            else:
+                line.write(line.form(text))
 
     @asynccontextmanager
     async def port(self) -> AsyncIterator[int]:
@@ -177,7 +181,7 @@ async def test_with_deflate_or_a_log_line_for_each_connection_uvicorns_way_is_ta
     def none_is_greeted(*_: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(Protocol, "greet", none_is_greeted)
+    monkeypatch.setattr(Greeted, "__init__", none_is_greeted)
     deflate = "Sec-WebSocket-Extensions: permessage-deflate"
 
     deflated = await Serving(OURS, deflates=True).answer(request("/", deflate))
@@ -205,7 +209,7 @@ async def test_what_comes_before_the_handshake_is_answered_is_heard_after_it(
                 await slow(scope, receive, send)
 
             monkey = pytest.MonkeyPatch()
-            monkey.setattr(Protocol, "run_asgi", lambda p: late(p.scope, p.receive, p.send))
+            monkey.setattr(Greeted, "run_asgi", lambda p: late(p.scope, p.receive, p.send))
             writer.write(request(path))
             answer = await reader.readuntil(b"\r\n\r\n")
             answer += await reader.readexactly(len(framed("early!") + framed("late!")))
@@ -240,3 +244,92 @@ async def test_who_is_gone_before_the_answer_ends_the_application() -> None:
 )
 async def test_what_is_no_handshake_has_no_key(headers: list[tuple[bytes, bytes]]) -> None:
     assert key_of(headers) is None
+
+
+async def test_what_uvicorn_gives_a_connection_ours_has_too() -> None:
+    config = Config(Serving(OURS).application, log_config=None, **OURS)
+    config.load()
+    state = ServerState()
+    theirs = WebSocketsSansIOProtocol(config, state, {})
+
+    ours = Greeted(Http(config, state, {}), {"scheme": "ws"}, KEY)
+
+    assert vars(theirs).keys() - {"conn"} == vars(ours).keys() - {"scope", "_key", "_early"}
+    told = [name for name in vars(ours) if name in vars(theirs)]
+    asyncs = {"queue", "writable", "scheme", "handshake_initiated"}
+    assert [n for n in told if vars(ours)[n] != vars(theirs)[n] and n not in asyncs] == []
+    assert ours.writable.is_set()
+
+
+def frame(first: int, payload: bytes, mask: bytes = bytes(4)) -> bytes:
+    masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+    size = len(payload)
+    head = [first, 0x80 | size] if size < 126 else [first, 0x80 | 126, *size.to_bytes(2)]
+    return bytes(head) + mask + masked
+
+
+@pytest.mark.parametrize("path", ["/", "/line"])
+async def test_messages_are_heard_whatever_comes_between_them(any_loop: Any, path: str) -> None:
+    texts = ["whole", "x" * 126, "in parts", "behind a ping", "two in one", "read", "late"]
+    pieces = [
+        frame(0x81, b"whole", b"mask"),
+        frame(0x81, b"x" * 126, b"mask"),
+        frame(0x01, b"in "),
+        frame(0x80, b"parts", b"mask"),
+        frame(0x89, b"ping"),
+        frame(0x81, b"behind a ping"),
+        frame(0x81, b"two in one") + frame(0x81, b"read"),
+        frame(0x81, b"late")[:3],
+        frame(0x81, b"late")[3:],
+    ]
+    answers = [framed(f"{text}!") for text in texts]
+    answers.insert(3, b"\x8a\x04ping")
+
+    async def talk() -> bytes:
+        async with Serving(OURS).port() as port, asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request(path))
+            await reader.readuntil(b"\r\n\r\n")
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0.01)
+            answer = await reader.readexactly(len(b"".join(answers)))
+            writer.close()
+            return answer
+
+    assert await any_loop(talk()) == b"".join(answers)
+
+
+async def test_a_client_that_sends_whole_messages_alone_needs_nothing_of_websockets() -> None:
+    serving = Serving(OURS)
+    async with serving.port() as port, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request("/line"))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(text_frame("one"))
+        await reader.readexactly(len(framed("one!")))
+        before = set(vars(serving.protocols[0]))
+        writer.write(frame(0x88, (1000).to_bytes(2)))
+        closed = await reader.read()
+        writer.close()
+
+    assert "conn" not in before
+    assert closed.endswith(b"\x88\x02\x03\xe8")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(frame(0x81, b"whole")[:size] for size in range(11)),
+        frame(0x81, b"whole") + b"x",
+        frame(0x01, b"not all"),
+        frame(0x82, b"bytes"),
+        frame(0x89, b"ping"),
+        frame(0xC1, b"deflated"),
+        frame(0x81, b"\xff"),
+        b"\x81\x05whole",
+        b"\x81\xff" + (5).to_bytes(8) + bytes(4) + b"whole",
+    ],
+)
+async def test_what_is_no_whole_text_is_left_to_websockets(part: bytes) -> None:
+    assert whole_text(part) is None
