@@ -25,6 +25,7 @@ from streaming.protocol import (
 )
 
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,64}")
+_ACTIONS = {action.value: action for action in Action}
 
 
 def parse(text: str | None, max_bytes: int) -> Command:
@@ -91,11 +92,9 @@ def _request_id(value: object) -> RequestId | None:
 
 
 def _command(message: dict[str, Any], request_id: RequestId | None) -> Command:
-    try:
-        action = Action(str(message.get("action")))
-    except ValueError:
-        known = ", ".join(Action)
-        raise ProtocolError(Code.UNKNOWN_ACTION, f"`action` is one of {known}.") from None
+    action = _ACTIONS.get(str(message.get("action")))
+    if action is None:
+        raise ProtocolError(Code.UNKNOWN_ACTION, f"`action` is one of {', '.join(_ACTIONS)}.")
     if action in {Action.PING, Action.GET_SUBSCRIPTIONS}:
         return Command(action, id=request_id)
     symbols = _symbols(message.get("symbols"))
@@ -106,11 +105,17 @@ def _command(message: dict[str, Any], request_id: RequestId | None) -> Command:
 
 
 def _symbols(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(
-        isinstance(name, str) and _is_sendable(name) for name in value
-    ):
+    if not isinstance(value, list) or not _are_texts(value):
         raise ProtocolError(Code.INVALID_SYMBOLS, '`symbols` is a list like ["BTC", "AAPL"].')
     return tuple(dict.fromkeys(value))
+
+
+def _are_texts(values: list[Any]) -> bool:
+    """Return whether all are texts that can be sent back."""
+    try:
+        return _is_sendable("".join(values))
+    except TypeError:
+        return False
 
 
 def _since(message: dict[str, Any]) -> Since | None:

@@ -84,6 +84,7 @@ class Requests:
         missed = await self._missed(command.since, symbols)
         # What a replay brings need not be asked for.
         wanted = symbols if missed is None else [s for s in symbols if not self._hub.known([s])]
+        quotes, is_newest = await self._quotes(wanted, refs, until)
         return _Answer(
             symbols=symbols,
             rejected=rejected,
@@ -91,7 +92,8 @@ class Requests:
             refs=refs,
             missed=missed,
             wanted=wanted,
-            quotes=await self._quotes(wanted, refs, until),
+            quotes=quotes,
+            is_newest=is_newest,
         )
 
     def _enter(self, command: Command, answer: _Answer) -> None:
@@ -119,6 +121,8 @@ class Requests:
 
     def _newest(self, answer: _Answer) -> dict[str, WireQuote]:
         """Return what is known of the symbols that were asked for, which may be newer by now."""
+        if answer.is_newest:
+            return answer.quotes
         known = _about(answer.refs, self._hub.known(answer.wanted))
         return _newest(answer.wanted, known, answer.quotes)
 
@@ -168,16 +172,21 @@ class Requests:
 
     async def _quotes(
         self, symbols: list[str], refs: Mapping[str, str], until: float
-    ) -> dict[str, WireQuote]:
-        """Return what is known of `symbols` now, and what can be fetched in time."""
+    ) -> tuple[dict[str, WireQuote], bool]:
+        """Return what is known of `symbols` now, and what can be fetched in time.
+
+        And whether all of it is of the newest tick, and nothing had to be waited for.
+        """
         hub = self._hub
         quotes = _about(refs, hub.known(symbols)) if hub.is_current else {}
+        if len(quotes) == len(symbols):
+            return quotes, True
         for ask in (self._lookup.held, self._lookup.fetched):
             missing = [symbol for symbol in symbols if symbol not in quotes]
             if missing:
                 got = await ask(missing, until)
                 quotes |= _about(refs, {s: _told(quote) for s, quote in got.items()})
-        return quotes
+        return quotes, False
 
     def _snapshot(self, symbols: list[str], quotes: Mapping[str, WireQuote]) -> Share:
         if self._view is None:
@@ -318,6 +327,7 @@ class _Answer(msgspec.Struct, frozen=True):
     missed: list[Kept] | None  # the first ticks to be sent again; None for a snapshot instead
     wanted: list[str]  # those symbols that no replay brings
     quotes: dict[str, WireQuote]  # what was known of them when it was asked for
+    is_newest: bool  # whether that is what is known now
 
 
 @dataclass(slots=True)
