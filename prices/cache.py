@@ -30,6 +30,7 @@ from prices.errors import PricesError, UpstreamError
 from prices.flights import Ahead as Ahead
 from prices.flights import Fits, Flight, Load, MaxAge, anything, nothing
 from prices.flights import Lifetime as Lifetime
+from prices.kept import Behind as Behind
 from prices.kept import Held as Held
 from prices.kept import encode as encode
 from prices.kept import read_many as read_many
@@ -129,6 +130,7 @@ def fetch_many(
     is_counted: bool = True,
     heeds_failures: bool = True,
     ahead: Ahead = nothing,
+    behind: Behind | None = None,
 ) -> dict[str, Held[A] | PricesError]:
     """Return the answer, or the error, under each key, loading what is missing once for all.
 
@@ -139,9 +141,9 @@ def fetch_many(
     raises UpstreamError; other errors are answers in their own right. What failed
     to load a moment ago is not tried again, unless sources that failed need not be heeded.
     The load begins with what lies under the keys that `ahead` names for its own; they are read
-    with its lock.
+    with its lock. What `behind` names is read with the storing of what was loaded.
     """
-    flight = Flight(load, answer, lifetime, max_age_s, fits, heeds_failures, ahead)
+    flight = Flight(load, answer, lifetime, max_age_s, fits, heeds_failures, ahead, behind)
     # What was looked for in vain a moment ago is looked for again with the lock.
     read = {} if absent.get().issuperset(keys) else read_many(keys, answer)
     held = {key: h for key, h in read.items() if fits(key, h.value)}

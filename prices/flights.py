@@ -99,6 +99,7 @@ class Flight(Generic[A]):
     fits: Fits[A]
     heeds_failures: bool = True
     ahead: Ahead = nothing
+    behind: kept.Behind | None = None
     locks: locks.Locks = field(default_factory=locks.Locks)
     # As others shall see what was loaded.
     stored: dict[str, Held[A]] = field(default_factory=dict)
@@ -242,7 +243,11 @@ class Flight(Generic[A]):
                 new[key] = value
         lives = {key: _life_s(value, self.lifetime) for key, value in new.items()}
         self.stored |= kept.store(
-            new, lives, self.lifetime.good_s, lambda pipe: self.locks.free(pipe, list(new))
+            new,
+            lives,
+            self.lifetime.good_s,
+            lambda pipe: self.locks.free(pipe, list(new)),
+            self.behind,
         )
         for key, value in new.items():
             life_s = self.stored[key].life_s

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -37,6 +37,17 @@ class Held(Generic[V]):
     body: bytes
     life_s: float
     was_hit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What is read in the same go as something is stored, behind that.
+
+    Who stores first and reads then misses nobody who does likewise at the same moment.
+    """
+
+    names: Callable[[Sequence[str]], Sequence[str]]  # keys of Redis, by what is stored
+    found: dict[str, bytes | None] = field(default_factory=dict)  # nothing with Redis away
 
 
 def encode(value: object) -> bytes:
@@ -115,6 +126,7 @@ def store(
     lives: Mapping[str, float],
     good_s: int,
     then: Callable[[Pipeline], None] | None = None,
+    behind: Behind | None = None,
 ) -> dict[str, Held[A]]:
     """Put answers under their keys in one go, and what comes `then`; return them as stored."""
     stored: dict[str, Held[A]] = {}
@@ -137,7 +149,12 @@ def store(
         pipe.delete(*failures.names(list(stored)))
         if then is not None:
             then(pipe)
-        pipe.execute()
+        names = behind.names(list(stored)) if behind else ()
+        if names:
+            pipe.mget(names)
+        replies = pipe.execute()
+        if behind and names:
+            behind.found.update(zip(names, replies[-1], strict=True))
 
     try:
         if stored:

@@ -10,8 +10,9 @@ of days that were got until then as not held: doubt:until:SYMBOL has that moment
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -62,13 +63,20 @@ def note(symbol: str, key: str, end: End | None) -> None:
         logger.debug("the end of %s is not noted while Redis is away", key)
 
 
-def compare(quotes: Sequence[tuple[Resolved, QuoteAnswer]]) -> None:
-    """Drop the series that new quotes contradict; a quote that is in doubt itself says nothing."""
+def compare(
+    quotes: Sequence[tuple[Resolved, QuoteAnswer]],
+    noted: Mapping[str, bytes | None] = MappingProxyType({}),
+) -> None:
+    """Drop the series that new quotes contradict; a quote that is in doubt itself says nothing.
+
+    `noted` is what was read, behind the quotes' storing, under some of `holdings.ends_name`.
+    """
     sure = [(one, quote) for one, quote in quotes if _is_sure(quote)]
     if not sure:
         return
     now = datetime.now(UTC)
-    for (resolved, quote), notes in zip(sure, _noted([one for one, _ in sure]), strict=True):
+    texts = _noted([holdings.ends_name(one.symbol) for one, _ in sure], noted)
+    for (resolved, quote), notes in zip(sure, texts, strict=True):
         if not notes:
             continue
         measure = Measure(resolved.asset, resolved.symbol, now)
@@ -113,11 +121,13 @@ def _is_sure(quote: QuoteAnswer) -> bool:
     return not quote.disputed and quote.freshness in _FRESH and is_regular
 
 
-def _noted(wanted: Sequence[Resolved]) -> list[bytes | None]:
+def _noted(names: Sequence[str], noted: Mapping[str, bytes | None]) -> list[bytes | None]:
+    missing = [name for name in names if name not in noted]
     try:
-        return redis_clients.mget([holdings.ends_name(one.symbol) for one in wanted])
+        found = dict(zip(missing, redis_clients.mget(missing), strict=True)) if missing else {}
     except RedisAwayError:
-        return [None for _ in wanted]
+        found = {}
+    return [noted[name] if name in noted else found.get(name) for name in names]
 
 
 def _read(notes: bytes) -> Iterator[tuple[str, tuple[End, datetime]]]:

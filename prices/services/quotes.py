@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,7 @@ from prices.budget import Purpose, spending
 from prices.cache import Held
 from prices.errors import BudgetSpentError, PricesError, UpstreamError
 from prices.freshness import Cadence
-from prices.services import ends, listed, sourcing, symbols
+from prices.services import ends, holdings, listed, sourcing, symbols
 from prices.services.symbols import Resolved
 from prices.types import AssetKind
 
@@ -268,6 +268,7 @@ def _held(
     """
     is_tick = purpose is Purpose.TICK
     results: dict[str, Held[QuoteAnswer] | PricesError] = {}
+    noted: dict[str, bytes | None] = {}
     for kind in AssetKind:
         group = [one for one in wanted.values() if one.asset.kind == kind]
         by_key = {cache.price_key(one.symbol): one for one in group}
@@ -283,12 +284,17 @@ def _held(
             is_counted=not is_tick,
             heeds_failures=not is_tick,
             ahead=partial(sourcing.ahead, kind, by_key),
+            behind=cache.Behind(partial(_ends_names, by_key), noted),
         )
         results |= {by_key[key].symbol: result for key, result in got.items()}
     results |= _as_listed(results, wanted)
-    # Behind their storing: a series that is loaded meanwhile has seen them, or is seen here.
-    ends.compare([(wanted[symbol], quote) for symbol, quote in _new(results)])
+    # As read behind their storing: a series that is loaded meanwhile has seen them, or is seen.
+    ends.compare([(wanted[symbol], quote) for symbol, quote in _new(results)], noted)
     return results
+
+
+def _ends_names(by_key: Mapping[str, Resolved], stored: Sequence[str]) -> list[str]:
+    return [holdings.ends_name(by_key[key].symbol) for key in stored]
 
 
 def _as_listed(
