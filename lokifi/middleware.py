@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Awaitable
 from http import HTTPStatus
 
 from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.gzip import GZipMiddleware
 from django.urls import resolve
 from django.utils.deprecation import MiddlewareMixin
@@ -168,3 +173,28 @@ class OnlyIfCached(MiddlewareMixin):
         if "only-if-cached" not in asked or not request.path.startswith("/api/"):
             return None
         return problem(request, 504, "not_stored", "No stored answer is at hand for this.")
+
+
+class _NotForApi(MiddlewareMixin):
+    """Leaves out what is below /api, which reads no cookie and knows no user."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if request.path.startswith("/api/"):
+            return self.get_response(request)
+        return super().__call__(request)
+
+
+class Sessions(_NotForApi, SessionMiddleware):
+    pass
+
+
+class Csrf(_NotForApi, CsrfViewMiddleware):
+    pass
+
+
+class Users(_NotForApi, AuthenticationMiddleware):
+    pass
+
+
+class Messages(_NotForApi, MessageMiddleware):
+    pass

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_UNREADABLE = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 35\r\nconnection: close\r\n\r\nThis handshake could not be read.\r\n"
+)
 # For the client's own close frame; and for one that does not even read ours.
 _CLOSE_WITHIN_S = 5.0
 _CUT_WITHIN_S = 1.0
@@ -35,7 +39,8 @@ _FRAMES_AFTER_CLOSE = 2000
 # What is used here of a connection and, in its websockets parser, called.
 _RELIED_ON = (
     *("transport", "loop", "queue", "conn", "frames", "request", "response", "curr_msg_data_type"),
-    *("close_sent", "close_timer", "handshake_complete", "read_paused", "disconnected"),
+    *("close_sent", "close_timer", "handshake_initiated", "handshake_complete"),
+    *("read_paused", "disconnected"),
     *("pause_writing", "resume_writing", "connection_lost", "data_received", "handle_events"),
     *("send_receive_event_to_app", "handle_parser_exception", "handle_ping", "handle_close"),
     "stop_keepalive",
@@ -81,6 +86,10 @@ class Protocol(WebSocketsSansIOProtocol):
             self.line.freed()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        conn = self.__dict__.get("conn")
+        if self.handshake_complete and (conn is None or conn.close_rcvd is None):
+            # The base says 1005, which is a close frame without a code.
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
         line, self.line = self.line, None
         if line is not None:
             line.lost()
@@ -89,8 +98,12 @@ class Protocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if self.line is not None:
             self.line.hear(data)
-        else:
-            super().data_received(data)
+            return
+        super().data_received(data)
+        # It is given a whole request at once, and says nothing of one that it cannot read.
+        if not self.handshake_initiated and not self.transport.is_closing():
+            self.transport.write(_UNREADABLE)
+            self.transport.close()
 
     def parse(self, part: bytes) -> None:
         super().data_received(part)

@@ -62,7 +62,7 @@ class Serving:
         how: dict[str, Any] = {"interface": "asgi3", "proxy_headers": False, "log_config": None}
         config = Config(self.application, ws_per_message_deflate=deflates, **how, **ways)
         config.load()
-        state = ServerState()
+        state = self.state = ServerState()
         state.default_headers = [(b"date", b"today")]
         protocol_class: Any = config.http_protocol_class
         self.make = lambda: protocol_class(config=config, server_state=state, app_state={})
@@ -119,6 +119,14 @@ GOOD = [
     request(Connection="keep-alive, Upgrade, x"),
     request("/", "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
     request("/", "Origin: https://here", "Cookie: a=b"),
+    request("/", *(f"X-{number}: 1" for number in range(100))),
+    request("/", f"X-Long: {'x' * 5000}"),
+    request("/" + "x" * 5000),
+]
+# Which a connection of uvicorn's own does not answer at all.
+LARGE = [
+    request("/", *(f"X-{number}: 1" for number in range(300))),
+    request("/", f"Cookie: {'x' * 9000}"),
 ]
 LEFT_TO_UVICORN = [
     request("/", "X-Some: one", "X-Some: other"),
@@ -126,9 +134,6 @@ LEFT_TO_UVICORN = [
     request("/", f"Sec-WebSocket-Key: {KEY}"),
     request("/", "Origin: https://here", "Origin: https://there"),
     request("/", "Content-Length: 0"),
-    request("/", *(f"X-{number}: 1" for number in range(100))),
-    request("/", f"X-Long: {'x' * 5000}"),
-    request("/" + "x" * 5000),
     request(method="POST"),
     request(Sec_WebSocket_Key=None),
     request(Sec_WebSocket_Key="short"),
@@ -161,7 +166,33 @@ def _told(scopes: list[Any]) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("asked", GOOD)
+@pytest.mark.parametrize(
+    "asked",
+    [
+        request("/" + "x" * 9000),
+        request("/", f"Cookie: {'x' * 9000}", "Sec-WebSocket-Protocol: lokifi.prices.v1"),
+        request("/", "Content-Length: 5"),
+        request("/", "Transfer-Encoding: chunked"),
+    ],
+)
+async def test_a_handshake_that_cannot_be_read_is_refused_and_ends_no_stop_in_a_trace(
+    asked: bytes,
+) -> None:
+    serving = Serving(OURS)
+    async with serving.port() as port, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(asked)
+        answer = await reader.read()
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-length: %d\r\n" % len(body) in head
+    assert serving.scopes == []
+    await until(lambda: not serving.state.connections)
+
+
+@pytest.mark.parametrize("asked", [*GOOD, *LARGE])
 async def test_a_handshake_as_most_send_it_takes_the_short_way(
     asked: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
