@@ -77,7 +77,7 @@ def _address(text: str) -> Address | None:
 
 @functools.lru_cache(maxsize=1024)
 def _written(text: str) -> str:
-    """Return an address as it is written without its port and whatever stands for nothing."""
+    """Return the address in a text as addresses are written: a port is left out."""
     return str(_address(text))
 
 

@@ -58,7 +58,7 @@ class Tick:
         """Return a snapshot:true frame of quotes, most of them this tick's own, made now."""
         if not quotes:
             return Share("price_update", self.place, share(stamp(), (), snapshot=True), moves=False)
-        return _Snapshot(self, [self._member(*one) for one in quotes.items()])
+        return _Snapshot(self.place, [self._member(*one) for one in quotes.items()])
 
     def _member(self, symbol: str, quote: WireQuote) -> bytes:
         is_mine = self.quotes.get(symbol) is quote
@@ -129,15 +129,19 @@ class _Part(Share):
         return self._made
 
 
-class _Snapshot(_Part):
+class _Snapshot(Share):
     """Quotes that one subscriber asked for; they tell of no tick."""
 
-    __slots__ = ("_begin",)
+    __slots__ = ("_begin", "_members")
 
-    def __init__(self, tick: Tick, members: Sequence[bytes]) -> None:
-        super().__init__(tick, members)
-        self.moves = False
+    def __init__(self, place: Place, members: Sequence[bytes]) -> None:
+        super().__init__("price_update", place, "", moves=False)
         self._begin = f'"snapshot":true,{share_head(stamp(), len(members))}'
+        self._members = members
+
+    @property
+    def size(self) -> int:
+        return len(self._begin) + sum(map(len, self._members)) + len(self._members)
 
     def text(self, prev_seq: int) -> str:
         return text_of(self._start(prev_seq), self._members)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 import logging
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from struct import unpack_from
@@ -32,7 +33,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 _LONGEST_URL = 8000
 # What has to be there; and what is rare enough to be left to websockets.
 _NEEDED = frozenset({b"upgrade", b"connection", b"sec-websocket-version", b"sec-websocket-key"})
-_ODD = frozenset({b"sec-websocket-protocol", b"content-length", b"transfer-encoding", b"expect"})
+_ODD = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_are_tokens = re.compile(_TOKEN + rb"([ \t]*,[ \t]*" + _TOKEN + rb")*").fullmatch
 _KEY_BYTES = 16
 _ACCEPTED = (
     b"HTTP/1.1 101 Switching Protocols\r\n"
@@ -71,6 +74,7 @@ class Http(HttpToolsProtocol):
         raw_path, _, query = self.url.partition(b"?")
         scope: dict[str, Any] = dict(self.scope)
         del scope["method"]
+        offered = _listed(dict(self.headers).get(b"sec-websocket-protocol", b""))
         return scope | {
             "type": "websocket",
             "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
@@ -78,7 +82,7 @@ class Http(HttpToolsProtocol):
             "path": self.root_path + unquote(raw_path.decode("ascii")),
             "raw_path": self.root_path.encode("ascii") + raw_path,
             "query_string": query,
-            "subprotocols": [],
+            "subprotocols": [one.decode() for one in offered],
             "extensions": {"websocket.http.response": {}},
         }
 
@@ -197,13 +201,21 @@ def key_of(headers: Headers) -> str | None:
     fields = dict(headers)
     if len(fields) < len(headers) or not fields.keys() >= _NEEDED:
         return None
-    if not _ODD.isdisjoint(fields):
+    if not _ODD.isdisjoint(fields) or any(value != value.strip() for value in fields.values()):
+        return None  # Spaces behind a value are websockets' to take off.
+    options, offered = fields[b"connection"].lower(), fields.get(b"sec-websocket-protocol")
+    if not _are_tokens(options) or b"upgrade" not in _listed(options):
         return None
-    options = [option.strip() for option in fields[b"connection"].lower().split(b",")]
-    if fields[b"upgrade"].lower() != b"websocket" or b"upgrade" not in options:
+    if offered is not None and not _are_tokens(offered):
+        return None
+    if fields[b"upgrade"].lower() != b"websocket":
         return None
     key = fields[b"sec-websocket-key"]
     return key.decode() if fields[b"sec-websocket-version"] == b"13" and _is_key(key) else None
+
+
+def _listed(value: bytes) -> list[bytes]:
+    return [one.strip() for one in value.split(b",")] if value else []
 
 
 def _is_key(key: bytes) -> bool:

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from uvicorn.protocols.utils import is_ssl
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
 
@@ -58,22 +59,19 @@ class Protocol(WebSocketsSansIOProtocol):
         """Return the line of a connection that was just accepted."""
         # Whatever the kernel does not take at once is told to us: one frame is all that
         # is ever buffered here. With uvloop it also means that a frame leaves at once.
-        self.transport.set_write_buffer_limits(high=0)
+        # TLS pauses at a limit already, not beyond it: at none it would whenever it is asked.
+        self.transport.set_write_buffer_limits(high=int(is_ssl(self.transport)))
         sock = self.transport.get_extra_info("socket")
         if sock is not None:
             tell_of_trouble(sock)
         # Ticks and heartbeats are signs of life enough, and who is dead does not acknowledge
         # them. With its answer and two timers a ping costs more than a tick.
         self.stop_keepalive()
+        # What the handshake was about is of no use any more, and adds up to kilobytes.
+        for name in ("request", "response"):
+            self.__dict__.pop(name, None)
         self.line = UvicornLine(self, counted)
         return self.line
-
-    def become(self) -> None:
-        """Go on as what a connection of uvicorn's own class is now."""
-        # What the handshake was about is of no use any more, and adds up to kilobytes.
-        del self.request, self.response
-        # uvloop keeps the methods it calls, those of the class before.
-        self.transport.set_protocol(self)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -293,5 +291,6 @@ def line(connection: Any, counted: Counted) -> UvicornLine | None:
     if not is_own:
         # Its state stays as it is; only what it tells us when writing stops and goes on is new.
         connection.__class__ = Protocol
-        connection.become()
+        # uvloop keeps the methods it calls, those of the class before.
+        connection.transport.set_protocol(connection)
     return cast("Protocol", connection).adopt(counted)

@@ -6,11 +6,17 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ssl import PROTOCOL_TLS_SERVER, SSLContext, create_default_context
 from typing import Any
 
 import pytest
 import pytest_asyncio
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
@@ -74,7 +80,9 @@ class Serving:
         if scope["path"] == "/refused":
             await send({"type": "websocket.close"})
             return
-        await send({"type": "websocket.accept", "headers": [(b"x-said", b"by us")]})
+        chosen = "lokifi.prices.v1" if scope["path"] == "/chosen" else None
+        said = [(b"x-said", b"by us")]
+        await send({"type": "websocket.accept", "headers": said, "subprotocol": chosen})
         line = line_of(send, lambda: None, lambda _: None) if scope["path"] == "/line" else None
         assert line is None or isinstance(line, UvicornLine)
         while (message := await receive())["type"] == "websocket.receive":
@@ -85,8 +93,9 @@ class Serving:
                 line.write(line.form(text))
 
     @asynccontextmanager
-    async def port(self) -> AsyncIterator[int]:
-        server = await asyncio.get_running_loop().create_server(self.make, "127.0.0.1", 0)
+    async def port(self, ssl: SSLContext | None = None) -> AsyncIterator[int]:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(self.make, "127.0.0.1", 0, ssl=ssl)
         async with server:
             yield server.sockets[0].getsockname()[1]
 
@@ -113,6 +122,8 @@ def text_frame(text: str) -> bytes:
 
 
 GOOD = [
+    request("/", "Sec-WebSocket-Protocol: lokifi.prices.v1"),
+    request("/chosen", "Sec-WebSocket-Protocol: other , lokifi.prices.v1"),
     request(),
     request("/some%20where?client_id=me&x=%2F", "X-Some: one", "X-Other: other"),
     request(Connection="keep-alive, upgrade", Upgrade="WebSocket"),
@@ -129,8 +140,16 @@ LARGE = [
     request("/", f"Cookie: {'x' * 9000}"),
 ]
 LEFT_TO_UVICORN = [
+    request("/", "Origin: https://here "),
+    request("/", "Cookie:\ta=b\t"),
+    request(Host="here \t"),
+    request(Connection="Upgrade, bad token"),
+    request(Connection="Upgrade, @"),
+    request(Connection="Upgrade,"),
+    request("/", "Sec-WebSocket-Protocol: a b"),
+    request("/", "Sec-WebSocket-Protocol:"),
+    request("/", "Sec-WebSocket-Protocol: a", "Sec-WebSocket-Protocol: b"),
     request("/", "X-Some: one", "X-Some: other"),
-    request("/", "Sec-WebSocket-Protocol: lokifi.prices.v1, other"),
     request("/", f"Sec-WebSocket-Key: {KEY}"),
     request("/", "Origin: https://here", "Origin: https://there"),
     request("/", "Content-Length: 0"),
@@ -170,7 +189,7 @@ def _told(scopes: list[Any]) -> list[Any]:
     "asked",
     [
         request("/" + "x" * 9000),
-        request("/", f"Cookie: {'x' * 9000}", "Sec-WebSocket-Protocol: lokifi.prices.v1"),
+        request("/", f"Cookie: {'x' * 9000}", "Accept: a", "Accept: b"),
         request("/", "Content-Length: 5"),
         request("/", "Transfer-Encoding: chunked"),
     ],
@@ -364,3 +383,52 @@ async def test_a_client_that_sends_whole_messages_alone_needs_nothing_of_websock
 )
 async def test_what_is_no_whole_text_is_left_to_websockets(part: bytes) -> None:
     assert whole_text(part) is None
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory: pytest.TempPathFactory) -> tuple[SSLContext, SSLContext]:
+    """Return what a server and its client need for TLS."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "here")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("here")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = NoEncryption()
+    file = tmp_path_factory.mktemp("tls") / "here.pem"
+    file.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, plain)
+        + made.public_bytes(Encoding.PEM)
+    )
+    server, client = SSLContext(PROTOCOL_TLS_SERVER), create_default_context(cafile=str(file))
+    server.load_cert_chain(file)
+    return server, client
+
+
+async def test_a_line_over_tls_is_free_again_whenever_its_client_reads(
+    any_loop: Any, certified: tuple[SSLContext, SSLContext]
+) -> None:
+    ticks = [str(number) * 3000 for number in range(10)]
+
+    async def talk() -> bytes:
+        serving = Serving(OURS)
+        async with serving.port(certified[0]) as port, asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=certified[1], server_hostname="here"
+            )
+            writer.write(request("/line"))
+            await reader.readuntil(b"\r\n\r\n")
+            line = serving.protocols[0].line
+            read = b""
+            for tick in ticks:
+                await until(lambda: line.is_free)
+                line.write(line.form(tick))
+                read += await reader.readexactly(len(framed(tick)))
+            writer.close()
+            return read
+
+    assert await any_loop(talk()) == b"".join(map(framed, ticks))
