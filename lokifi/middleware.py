@@ -11,7 +11,6 @@ from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
-from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -176,16 +175,12 @@ class OnlyIfCached(MiddlewareMixin):
 
 
 class _NotForApi(MiddlewareMixin):
-    """Leaves out what is below /api, which reads no cookie and knows no user."""
+    """Leaves out what is below /api: no forms are there, and `explain` alone asks for a user."""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if request.path.startswith("/api/"):
             return self.get_response(request)
         return super().__call__(request)
-
-
-class Sessions(_NotForApi, SessionMiddleware):
-    pass
 
 
 class Csrf(_NotForApi, CsrfViewMiddleware):

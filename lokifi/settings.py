@@ -372,7 +372,7 @@ MIDDLEWARE = [
     "lokifi.middleware.AdminPolicy",
     "lokifi.middleware.Cors",
     "lokifi.middleware.Probes",
-    "lokifi.middleware.Sessions",
+    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "lokifi.middleware.Csrf",
     "lokifi.middleware.Users",
