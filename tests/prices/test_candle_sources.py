@@ -108,7 +108,7 @@ def test_a_week_at_every_width_is_whole_and_in_order_or_refused(
     assert span.start is not None
     assert stamps[0] <= span.start.timestamp() + 4 * 86_400
     assert all(bar.closed for bar in got.candles[:-1])
-    assert all(bar.volume for bar in got.candles)
+    assert all(bar.volume for bar in got.candles[:-1])  # the last may have begun this second
     assert (got.truncated_by, got.dropped) == (None, 0)
     if isinstance(source, Exchange) and resolution not in (Resolution.WEEK, Resolution.MONTH):
         step_s = resolution.minutes * 60
