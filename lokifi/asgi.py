@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Awaitable
 from datetime import UTC, datetime
+from typing import Any
 
-from channels.routing import ProtocolTypeRouter
+from asgiref.sync import markcoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lokifi.settings")
@@ -33,5 +35,20 @@ heed_no_failure_yet()
 # New York's calendar takes most of a second to load: not at some subscriber's cost.
 sessions.next_session(datetime.now(UTC))
 requests = EventStreams(in_front_of(django, refusing=django), preparing=django)
-application = BoundedHeaders(ProtocolTypeRouter({"http": requests, "websocket": websockets}))
+
+
+@markcoroutinefunction
+def by_protocol(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+    """Hand over what speaks HTTP or WebSocket. Raises ValueError for anything else.
+
+    A server that tells of its own beginning and end takes that as nobody listening.
+    """
+    if scope["type"] == "http":
+        return requests(scope, receive, send)
+    if scope["type"] == "websocket":
+        return websockets(scope, receive, send)
+    raise ValueError(f"Nothing here speaks {scope['type']}.")
+
+
+application = BoundedHeaders(by_protocol)
 tune()

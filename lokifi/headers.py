@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
+from asgiref.sync import markcoroutinefunction
 from django.http import HttpRequest
 
 from lokifi.frontcache.cache import below_root
@@ -33,14 +34,14 @@ class BoundedHeaders:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        # There are none in the scope of a server's start and end.
+    @markcoroutinefunction
+    def __call__(self, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:
+        # Not a coroutine of its own, which would live as long as a connection.
+        # There are no headers in the scope of a server's start and end.
         if _size(scope.get("headers", ())) <= MAX_BYTES:
-            await self._app(scope, receive, send)
-        elif scope["type"] == "http":
-            await _refuse(scope, send)
-        else:
-            await send({"type": "websocket.close", "code": 1009})
+            return self._app(scope, receive, send)
+        refuse = _refuse if scope["type"] == "http" else _refuse_websocket
+        return refuse(scope, send)
 
 
 def _size(headers: Collection[Header]) -> int:
@@ -48,6 +49,10 @@ def _size(headers: Collection[Header]) -> int:
     for name, value in headers:
         size += len(name) + len(value)
     return size
+
+
+async def _refuse_websocket(_scope: Scope, send: Any) -> None:
+    await send({"type": "websocket.close", "code": 1009})
 
 
 async def _refuse(scope: Scope, send: Any) -> None:

@@ -74,6 +74,7 @@ class PriceConsumer:
             await receive()
             with together(send):
                 await self._come(scope, send)
+            del scope  # a kilobyte of headers and more, which nobody asks for again
             while (message := await receive())["type"] == "websocket.receive":
                 await self._answer(message.get("text"))
             self._go(message.get("code") or _NO_STATUS)

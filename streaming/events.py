@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
+from asgiref.sync import markcoroutinefunction
 from django.conf import settings
 
 from prices.errors import ClientLimitError, PricesError, UpstreamError
@@ -60,14 +61,15 @@ class EventStreams:
         self._preparing = preparing
         self._lookup = lookup or Lookup()
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        method = scope["method"] if scope["type"] == "http" and _route(scope) == PATH else ""
+    @markcoroutinefunction
+    def __call__(self, scope: Any, receive: Receive, send: Send) -> Awaitable[None]:
+        # Not a coroutine of its own: nearly all requests are others'.
+        method = scope["method"] if scope["type"] == "http" and route_of(scope) == PATH else ""
         if method == "GET":
-            await _EventStream(self._preparing, self._lookup)(scope, receive, send)
-        elif method == "HEAD":
-            await self._preparing({**scope, TROUBLE: None}, receive, send)
-        else:
-            await self._other(scope, receive, send)
+            return _EventStream(self._preparing, self._lookup)(scope, receive, send)
+        if method == "HEAD":
+            return self._preparing({**scope, TROUBLE: None}, receive, send)
+        return self._other(scope, receive, send)
 
 
 class _EventStream:
@@ -79,10 +81,11 @@ class _EventStream:
         self._hub: Hub = hub()
         self._feed: Feed | None = None
         self._address: str | None = None
-        self._task = asyncio.current_task()
+        self._task: asyncio.Task[Any] | None = None  # this application's own
         self._is_over = False
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        self._task = asyncio.current_task()
         try:
             await self._hub.ready()
             asked = asked_for(scope)
@@ -238,7 +241,7 @@ def _query(scope: Any) -> dict[str, list[str]]:
         return {}  # More parameters than anyone needs; the view says what is missing.
 
 
-def _route(scope: Any) -> str:
+def route_of(scope: Any) -> str:
     """Return the path that is routed by: what stands behind the root path, if any."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))

@@ -66,19 +66,31 @@ def pong(payload: bytes) -> bytes:
     return _SHORT(_PONG, len(payload)) + payload
 
 
+def is_tcp(sock: Any) -> bool:
+    """Return whether a transport's socket, if it has one, is of TCP."""
+    return sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}
+
+
+def borrowed(sock: Any) -> socket.SocketType:
+    """Return a transport's socket to be asked and told something, and then to be detached.
+
+    uvloop's own would open and close another descriptor for each question.
+    """
+    return socket.SocketType(sock.family, sock.type, sock.proto, sock.fileno())
+
+
 def tell_of_trouble(sock: Any) -> None:
     """Have a TCP socket say early that its reader is slow or gone, where the system can."""
-    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+    if not is_tcp(sock):
         return
-    # uvloop's would open and close another descriptor for each option.
-    real = socket.SocketType(sock.family, sock.type, sock.proto, sock.fileno())
+    own = borrowed(sock)
     try:
         if _NOTSENT_LOWAT is not None:
-            real.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)
+            own.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)
         if _USER_TIMEOUT is not None:
-            real.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, _DEAD_AFTER_MS)
+            own.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, _DEAD_AFTER_MS)
     finally:
-        real.detach()
+        own.detach()
 
 
 class Together:
@@ -90,8 +102,7 @@ class Together:
     __slots__ = ("_sock",)
 
     def __init__(self, sock: Any) -> None:
-        is_tcp = sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}
-        self._sock = sock if is_tcp and _CORK is not None else None
+        self._sock = sock if is_tcp(sock) and _CORK is not None else None
 
     def __enter__(self) -> None:
         self._cork(1)

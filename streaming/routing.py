@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Awaitable
+from typing import Any
 
-from channels.routing import URLRouter
-from django.urls import path, re_path
+from asgiref.sync import markcoroutinefunction
 
 from streaming.consumers import PriceConsumer
+from streaming.events import route_of
 from streaming.origins import OriginGuard, deny
 
-# Typed by hand: the stubs know paths to views only.
-websocket_urlpatterns: list[Any] = [
-    path("api/ws/prices", cast("Any", PriceConsumer.as_asgi())),
-    # Any other path is refused like a wrong page, rather than with a stack trace.
-    re_path("", cast("Any", deny)),
-]
-application = OriginGuard(URLRouter(websocket_urlpatterns))
+PATH = "/api/ws/prices"
+
+_prices = PriceConsumer.as_asgi()
+
+
+@markcoroutinefunction
+def by_path(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+    """Hand a WebSocket to whom its path belongs; any other is refused like a wrong page.
+
+    Not Channels' routers: each would keep a coroutine and a copy of the scope for as
+    long as the connection lives, and matches patterns for it.
+    """
+    return (_prices if route_of(scope) == PATH else deny)(scope, receive, send)
+
+
+application = OriginGuard(by_path)

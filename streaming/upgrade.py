@@ -14,16 +14,19 @@ import binascii
 import logging
 import re
 from collections.abc import Sequence
-from functools import cached_property
 from struct import unpack_from
 from typing import Any
 from urllib.parse import unquote
 
+from uvicorn.logging import TRACE_LOG_LEVEL
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import is_ssl
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.utils import accept_key, apply_mask
 
+from streaming.frames import borrowed, is_tcp
 from streaming.uvicorn import Protocol
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -47,6 +50,24 @@ _TEXT, _MASKED, _IN_16_BITS, _IN_64_BITS = 0x81, 0x80, 126, 127
 
 class Http(HttpToolsProtocol):
     """uvicorn's HTTP, whose connections become WebSockets on a shorter way."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        sock = transport.get_extra_info("socket")
+        if not is_tcp(sock) or self.logger.isEnabledFor(TRACE_LOG_LEVEL):
+            super().connection_made(transport)
+            return
+        self.connections.add(self)
+        self.transport, self.flow = transport, FlowControl(transport)
+        self.scheme = "https" if is_ssl(transport) else "http"
+        # As the base, which has uvloop open a descriptor for each question.
+        own = borrowed(sock)
+        try:
+            self.server = own.getsockname()[:2]
+            self.client = own.getpeername()[:2]
+        except OSError:
+            self.client = None  # It is gone already.
+        finally:
+            own.detach()
 
     def handle_websocket_upgrade(self) -> None:
         key = self._key()
@@ -87,11 +108,53 @@ class Http(HttpToolsProtocol):
         }
 
 
+class Inbox:
+    """What an application is to receive, as asyncio's queue, for one that receives by itself.
+
+    That one is four times as large, and each connection has one.
+    """
+
+    __slots__ = ("_awaited", "_messages")
+
+    def __init__(self) -> None:
+        self._messages: list[Any] = []
+        self._awaited: asyncio.Future[None] | None = None
+
+    def put_nowait(self, message: Any) -> None:
+        self._messages.append(message)
+        if self._awaited is not None:
+            if not self._awaited.done():
+                self._awaited.set_result(None)
+            self._awaited = None
+
+    def qsize(self) -> int:
+        return len(self._messages)
+
+    def empty(self) -> bool:
+        return not self._messages
+
+    async def get(self) -> Any:
+        while not self._messages:
+            self._awaited = asyncio.get_running_loop().create_future()
+            await self._awaited
+        return self._messages.pop(0)
+
+
 class Greeted(Protocol):
     """A connection whose handshake was read for it and found good."""
 
+    # What the base sets for each, as most of them leave it.
+    handshake_initiated = True
+    handshake_complete = close_sent = disconnected = read_paused = False
+    close_timer = ping_timer = pong_timer = initial_response = pending_ping_payload = None
+    close_timeout = 10.0
+    ping_sent_at = last_ping_rtt = 0.0
+    curr_msg_data_type = "bytes"
+    _conn: ServerProtocol | None = None
+    _early = b""  # what came before the handshake was answered
+    _writable: asyncio.Event | None = None
+
     def __init__(self, http: Http, scope: Any, key: str) -> None:
-        # All that the base sets, but for `conn`, which most connections never need.
         config = http.config
         self.config, self.app, self.loop, self.logger = config, http.app, http.loop, http.logger
         self.root_path, self.asgi_version = http.root_path, http.asgi_version
@@ -100,27 +163,28 @@ class Greeted(Protocol):
         self.default_headers = http.server_state.default_headers
         self.transport = http.transport
         self.server, self.client, self.scheme = http.server, http.client, scope["scheme"]
-        self.queue = asyncio.Queue()
-        self.handshake_initiated = True
-        self.handshake_complete = self.close_sent = self.disconnected = self.read_paused = False
-        self.close_timer = self.ping_timer = self.pong_timer = self.initial_response = None
-        self.close_timeout = 10.0
-        self.writable = asyncio.Event()
-        self.writable.set()
         self.ping_interval, self.ping_timeout = config.ws_ping_interval, config.ws_ping_timeout
-        self.pending_ping_payload = None
-        self.ping_sent_at = self.last_ping_rtt = 0.0
-        self.frames = []
-        self.curr_msg_data_type = "bytes"
+        self.queue = Inbox()  # type: ignore[assignment]
         self.scope = scope
         self._key = key  # until that is answered
-        self._early = b""  # what came before that
 
-    @cached_property
+    @property
     def conn(self) -> ServerProtocol:  # type: ignore[override]
         """websockets' part, for what is more than a whole message in a frame."""
-        state = State.OPEN if self.handshake_complete else State.CONNECTING
-        return ServerProtocol(state=state, max_size=self.config.ws_max_size, logger=self.logger)
+        if self._conn is None:
+            state = State.OPEN if self.handshake_complete else State.CONNECTING
+            most = self.config.ws_max_size
+            self._conn = ServerProtocol(state=state, max_size=most, logger=self.logger)
+            self.frames = []
+        return self._conn
+
+    @property
+    def writable(self) -> asyncio.Event:  # type: ignore[override]
+        """What ASGI's `send` waits for; our lines never do."""
+        if self._writable is None:
+            self._writable = asyncio.Event()
+            self._writable.set()
+        return self._writable
 
     def start(self) -> None:
         """Run the application."""
@@ -156,6 +220,12 @@ class Greeted(Protocol):
             self.transport.resume_reading()
             self.data_received(early)
 
+    def forget_handshake(self) -> None:
+        del self.scope
+
+    def has_said_goodbye(self) -> bool:
+        return self._conn is not None and self._conn.close_rcvd is not None
+
     def data_received(self, data: bytes) -> None:
         if self.line is None and self._key:
             self._early += data
@@ -165,12 +235,13 @@ class Greeted(Protocol):
 
     def parse(self, part: bytes) -> None:
         # Without websockets' part whatever came before ended with its frame.
-        text = None if "conn" in self.__dict__ else whole_text(part)
+        text = None if self._conn is not None else whole_text(part)
         if text is None:
             super().parse(part)
             return
         self.queue.put_nowait({"type": "websocket.receive", "text": text})
-        if not self.read_paused:
+        # One may wait while another is answered; to pause and go on for each takes longer.
+        if self.queue.qsize() > 1 and not self.read_paused:
             self.read_paused = True
             self.transport.pause_reading()
 

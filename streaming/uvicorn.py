@@ -67,9 +67,7 @@ class Protocol(WebSocketsSansIOProtocol):
         # Ticks and heartbeats are signs of life enough, and who is dead does not acknowledge
         # them. With its answer and two timers a ping costs more than a tick.
         self.stop_keepalive()
-        # What the handshake was about is of no use any more, and adds up to kilobytes.
-        for name in ("request", "response"):
-            self.__dict__.pop(name, None)
+        self.forget_handshake()
         self.line = UvicornLine(self, counted)
         return self.line
 
@@ -83,9 +81,18 @@ class Protocol(WebSocketsSansIOProtocol):
         if self.line is not None:
             self.line.freed()
 
+    def forget_handshake(self) -> None:
+        """Let go of what is of no use any more, and adds up to kilobytes."""
+        for name in ("request", "response", "scope"):
+            if hasattr(self, name):
+                delattr(self, name)
+
+    def has_said_goodbye(self) -> bool:
+        """Return whether the client's close frame came."""
+        return self.conn.close_rcvd is not None
+
     def connection_lost(self, exc: Exception | None) -> None:
-        conn = self.__dict__.get("conn")
-        if self.handshake_complete and (conn is None or conn.close_rcvd is None):
+        if self.handshake_complete and not self.has_said_goodbye():
             # The base says 1005, which is a close frame without a code.
             self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
         line, self.line = self.line, None

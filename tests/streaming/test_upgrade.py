@@ -23,7 +23,7 @@ from uvicorn.server import ServerState
 
 from streaming.frames import framed
 from streaming.lines import line_of
-from streaming.upgrade import Greeted, Http, key_of, whole_text
+from streaming.upgrade import Greeted, Http, Inbox, key_of, whole_text
 from streaming.uvicorn import Protocol, UvicornLine
 from tests.streaming.sockets import until
 
@@ -304,11 +304,28 @@ async def test_what_uvicorn_gives_a_connection_ours_has_too() -> None:
 
     ours = Greeted(Http(config, state, {}), {"scheme": "ws"}, KEY)
 
-    assert vars(theirs).keys() - {"conn"} == vars(ours).keys() - {"scope", "_key", "_early"}
-    told = [name for name in vars(ours) if name in vars(theirs)]
-    asyncs = {"queue", "writable", "scheme", "handshake_initiated"}
-    assert [n for n in told if vars(ours)[n] != vars(theirs)[n] and n not in asyncs] == []
+    told = {name: value for name, value in vars(theirs).items() if name not in {"conn", "scheme"}}
+    made = {"queue", "writable", "handshake_initiated"}
+    missing = object()
+    differing = [n for n, value in told.items() if getattr(ours, n, missing) != value]
+    assert set(differing) == made | {"frames"}
     assert ours.writable.is_set()
+    assert ours.conn is ours.conn
+    assert ours.frames == []
+
+
+async def test_an_application_receives_what_comes_in_its_order_and_may_be_cancelled() -> None:
+    inbox = Inbox()
+    early = asyncio.create_task(inbox.get())
+    await asyncio.sleep(0)
+    early.cancel()
+    assert isinstance((await asyncio.gather(early, return_exceptions=True))[0], BaseException)
+    taking = asyncio.create_task(inbox.get())
+    await asyncio.sleep(0)
+    for number in range(3):
+        inbox.put_nowait(number)
+    assert (await taking, await inbox.get(), inbox.qsize(), inbox.empty()) == (0, 1, 1, False)
+    assert (await inbox.get(), inbox.empty()) == (2, True)
 
 
 def frame(first: int, payload: bytes, mask: bytes = bytes(4)) -> bytes:
