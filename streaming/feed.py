@@ -121,6 +121,11 @@ class Traffic:
         self.closes: Counter[int] = Counter()  # by us
         self.left: Counter[str] = Counter()  # by themselves, whatever they said
 
+    def count(self, frames: int, size: int) -> None:
+        """Count frames that are written."""
+        self.frames += frames
+        self.bytes += size
+
 
 class Feed:
     """One subscriber's frames, and the symbols it follows (which the hub alone changes)."""
@@ -177,12 +182,13 @@ class Feed:
         """Add a tick, in place of one that still waits; one that was told already is dropped."""
         made = self.take_tick(share)
         if made is not None:
+            self._traffic.count(1, len(made))
             self.line.write(made)
 
     def take_tick(self, share: Share) -> Any:
-        """As `put_tick`, but return what can be written to the line now, for the caller to write.
+        """As `put_tick`, but return what can be written to the line now; None where nothing can.
 
-        None where that is nothing.
+        Thousands come here with each tick; the caller writes, and counts what is written.
         """
         told, place, line = self.told, share.place, self.line
         before = told.seq if told.epoch == place.epoch else 0
@@ -191,13 +197,9 @@ class Feed:
         if self._waiting is not None or not line.is_free:
             self._replace(share)
             return None
-        # As `_made`, whose every step thousands pay for with each tick.
         made = share.made(before, line.form)
         if share.moves:
             self.told = place
-        traffic = self._traffic
-        traffic.frames += 1
-        traffic.bytes += len(made)
         return made
 
     def put_heartbeat(self, share: Share) -> None:
@@ -326,7 +328,6 @@ class Feed:
 
     def _made(self, item: str | Share) -> Any:
         """Return what is written for an item, which counts as sent with that."""
-        traffic = self._traffic
         if isinstance(item, str):
             made = self.line.form(item)
         else:
@@ -334,8 +335,7 @@ class Feed:
             made = item.made(told.seq if told.epoch == place.epoch else 0, self.line.form)
             if item.moves:
                 self.told = place
-        traffic.frames += 1
-        traffic.bytes += len(made)
+        self._traffic.count(1, len(made))
         return made
 
 

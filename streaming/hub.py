@@ -81,8 +81,8 @@ class Hub:
         self._layer = layer()
         self._loop = asyncio.get_running_loop()
         self._tick = Tick(UNKNOWN, stamp(), {})
-        self._registry = Registry()
         self.traffic = Traffic(settings.WS_MAX_BUFFERED_BYTES)
+        self._registry = Registry(self.traffic)
         self._ticks = 0
         self.past = Past(self._client)
         self.addresses = Addresses()

@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any
 
 from streaming.choices import View
-from streaming.feed import Feed, Same, Share
+from streaming.feed import Feed, Same, Share, Traffic
 from streaming.forms import Form, text_of
 from streaming.protocol import Close, Frame, WireQuote, entry, head, share, share_head, stamp
 from streaming.ticks import Place
@@ -100,13 +100,10 @@ class _Part(Share):
     __slots__ = ("_members", "_size", "_tick")
 
     def __init__(self, tick: Tick, members: Sequence[bytes]) -> None:
-        # All that `Share` has, without calling it: thousands of these are made with each tick.
+        # What is used here of what `Share` has: thousands of these are made with each tick.
         self.place = tick.place
         self.moves = True
-        self.rest = ""
-        self._kind = "price_update"
-        self._prev_seq = -1
-        self._form = self._made = None
+        self._prev_seq = -1  # nothing made yet
         self._tick = tick
         self._members = members
         self._size = 0
@@ -171,7 +168,8 @@ class _Group:
 class Registry:
     """All subscribers of a process."""
 
-    def __init__(self) -> None:
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
         self.feeds: dict[Feed, None] = {}  # the oldest first
         self.views: dict[Feed, View] = {}  # of those who chose what they are told
         self.counts: Counter[str] = Counter()
@@ -261,7 +259,7 @@ class Registry:
                 feed.put_tick(mine)
 
         self._tell = one
-        ready = _Ready()
+        ready = _Ready(self._traffic)
         try:
             for number, (feed, share) in enumerate(self._due(tick, beat), 1):
                 try:
@@ -287,7 +285,7 @@ class Registry:
         """
         for group in list(self._groups.values()):
             mine = _part_of(tick, group, beat)
-            for feed in list(group.feeds):
+            for feed in tuple(group.feeds):
                 yield feed, mine
         for feed, view in list(self.views.items()):
             if self.views.get(feed) is view:
@@ -350,7 +348,8 @@ def _part_of(tick: Tick, group: _Group, beat: Share) -> Share:
 class _Ready:
     """Frames that are made for some subscribers and are to be written to them together."""
 
-    def __init__(self) -> None:
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
         self._frames: list[tuple[Feed, Any]] = []
         self._size = 0
 
@@ -362,6 +361,7 @@ class _Ready:
 
     def write(self) -> None:
         """Write to each what was made for it; one that fails is closed alone."""
+        self._traffic.count(len(self._frames), self._size)
         for feed, made in self._frames:
             try:
                 feed.line.write(made)
