@@ -77,10 +77,11 @@ class Tick:
 
         Who follows what nobody else does is a group: thousands of them take this with each tick.
         """
-        if group.pick is None:
+        pick = group.pick
+        if pick is None:
             return self.share(group.names)
         try:
-            return _Part(self, group.pick(self._members))
+            return _Part(self, pick(self._members))
         except KeyError:
             return self.share(group.names)
 
@@ -364,7 +365,8 @@ class _Ready:
         self._traffic.count(len(self._frames), self._size)
         for feed, made in self._frames:
             try:
-                feed.line.write(made)
+                write = feed.line.write
+                write(made)
             except Exception:
                 logger.exception(_UNTOLD)
                 _give_up(feed)
