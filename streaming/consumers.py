@@ -6,11 +6,11 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs
 
 from asgiref.sync import markcoroutinefunction
-from django.conf import settings
 
 from streaming import commands, protocol
 from streaming.feed import Feed, Line
@@ -19,7 +19,6 @@ from streaming.limits import Manners, log_once
 from streaming.lines import line_of, together
 from streaming.lookup import Lookup
 from streaming.protocol import Close, Code, ProtocolError, error_frame
-from streaming.proxies import client_address, counted_as
 from streaming.requests import Requests
 
 logger = logging.getLogger(__name__)
@@ -48,6 +47,7 @@ class PriceConsumer:
         "_is_over",
         "_lookup",
         "_manners",
+        "_max_bytes",
         "_requests",
         "_task",
     )
@@ -98,7 +98,7 @@ class PriceConsumer:
         if here.is_stopping:
             self._feed = here.visit(line)
             here.dismiss(self._feed)
-        elif here.count >= settings.WS_MAX_CONNECTIONS:
+        elif here.count >= here.rules.max_connections:
             self._feed = _refuse(here, line, Code.FULL, "WS_MAX_CONNECTIONS", "This server is full")
         elif not self._is_let_in(here, scope):
             why = "Your address has many connections"
@@ -107,7 +107,8 @@ class PriceConsumer:
         else:
             self._feed = feed = here.join(line)
             shared = here.addresses.of(self._address)
-            self._manners = Manners(here.allowance, _now(), shared)
+            self._max_bytes = here.rules.max_message_bytes
+            self._manners = Manners(here.rules.allowance, monotonic(), shared)
             self._requests = Requests(self._lookup, feed, here, self._manners)
             feed.put(_welcome(here, scope), *here.notices())
 
@@ -119,11 +120,10 @@ class PriceConsumer:
             self._task.cancel()
 
     def _is_let_in(self, hub: Hub, scope: Any) -> bool:
-        address = client_address(scope, settings.TRUSTED_PROXIES)
+        address = hub.rules.address_of(scope)
         if address is None:
             return True
-        address = counted_as(address)
-        if not hub.addresses.let_in(address, settings.WS_MAX_CONNECTIONS_PER_ADDRESS):
+        if not hub.addresses.let_in(address, hub.rules.max_of_address):
             return False
         self._address = address
         return True
@@ -148,7 +148,7 @@ class PriceConsumer:
         line.hold_back(True)
         try:
             self._allow(text)
-            await self._requests.obey(commands.parse(text, settings.WS_MAX_MESSAGE_BYTES))
+            await self._requests.obey(commands.parse(text, self._max_bytes))
         except ProtocolError as exc:
             self._scold(exc, feed)
         except Exception:
@@ -164,14 +164,14 @@ class PriceConsumer:
     def _allow(self, text: str | None) -> None:
         """Count a message. Raises ProtocolError, with the message's id, where it comes too soon."""
         try:
-            self._manners.message(_now())
+            self._manners.message(monotonic())
         except ProtocolError as exc:
-            exc.id = commands.id_in(text, settings.WS_MAX_MESSAGE_BYTES)
+            exc.id = commands.id_in(text, self._max_bytes)
             raise
 
     def _count(self, frames: int) -> None:
         """Count pings and the like; who sends too many and reads nothing is gone at once."""
-        feed, now = self._feed, _now()
+        feed, now = self._feed, monotonic()
         for _ in range(frames):
             if feed is None or feed.is_ended:
                 return
@@ -189,7 +189,7 @@ class PriceConsumer:
             log_once("WS_MAX_MESSAGE_BYTES")
         try:
             if exc.code is not Code.RATE_LIMITED:
-                self._manners.mistake(_now())
+                self._manners.mistake(monotonic())
         except ProtocolError as last:
             log_once("WS_MAX_MISTAKES")
             feed.put(error_frame(last))
@@ -217,9 +217,9 @@ def _welcome(hub: Hub, scope: Any) -> protocol.Welcome:
         epoch=hub.place.epoch,
         seq=hub.place.seq,
         update_interval=hub.interval_s,
-        heartbeat_s=settings.WS_HEARTBEAT_S,
-        dead_after_s=settings.WS_DEAD_AFTER_S,
-        limits=hub.limits,
+        heartbeat_s=hub.rules.heartbeat_s,
+        dead_after_s=hub.rules.dead_after_s,
+        limits=hub.rules.limits,
     )
 
 
@@ -229,5 +229,3 @@ def _client_id(scope: Any) -> str:
     return given if commands.is_client_id(given) else f"client-{secrets.token_hex(8)}"
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -13,11 +13,11 @@ import logging
 import random
 import re
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs
 
 from asgiref.sync import markcoroutinefunction
-from django.conf import settings
 
 from prices.errors import ClientLimitError, PricesError, UpstreamError
 from prices.services import symbols
@@ -27,7 +27,6 @@ from streaming.hub import Hub, hub
 from streaming.limits import Manners, log_once
 from streaming.lookup import Lookup
 from streaming.protocol import Action, Close, Code, Command, ProtocolError, Since, error_frame
-from streaming.proxies import client_address, counted_as
 from streaming.requests import Requests
 from streaming.ticks import UNKNOWN
 
@@ -108,15 +107,15 @@ class _EventStream:
         """Return what keeps this stream from beginning, as far as its query is right."""
         if self._hub.is_stopping:
             return ClientLimitError("This server stops; connect again.", retry_after_s=1)
-        if self._hub.count >= settings.WS_MAX_CONNECTIONS:
+        if self._hub.count >= self._hub.rules.max_connections:
             return _full("WS_MAX_CONNECTIONS", "This server is full")
         if not self._is_let_in(scope):
             return _full("WS_MAX_CONNECTIONS_PER_ADDRESS", "Your address has many connections")
-        now = asyncio.get_running_loop().time()
-        self._manners = Manners(self._hub.allowance, now, self._hub.addresses.of(self._address))
-        if not 1 <= len(asked) <= settings.WS_MAX_SYMBOLS:
+        shared = self._hub.addresses.of(self._address)
+        self._manners = Manners(self._hub.rules.allowance, monotonic(), shared)
+        if not 1 <= len(asked) <= self._hub.rules.allowance.symbols:
             return None  # The view refuses it.
-        until = asyncio.get_running_loop().time() + _NAMES_WITHIN_S
+        until = monotonic() + _NAMES_WITHIN_S
         try:
             found = await self._lookup.resolution(asked, until, self._manners)
         except ProtocolError as exc:
@@ -130,11 +129,11 @@ class _EventStream:
         return symbols.rejection(name, code)
 
     def _is_let_in(self, scope: Any) -> bool:
-        address = client_address(scope, settings.TRUSTED_PROXIES)
+        rules = self._hub.rules
+        address = rules.address_of(scope)
         if address is None:
             return True
-        address = counted_as(address)
-        if not self._hub.addresses.let_in(address, settings.WS_MAX_CONNECTIONS_PER_ADDRESS):
+        if not self._hub.addresses.let_in(address, rules.max_of_address):
             return False
         self._address = address
         return True

@@ -63,24 +63,29 @@ def pong(payload: bytes) -> bytes:
     return _SHORT(_PONG, len(payload)) + payload
 
 
-def is_tcp(sock: Any) -> bool:
-    """Return whether a transport's socket, if it has one, is of TCP."""
-    return sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}
+def tcp_family(sock: Any) -> int | None:
+    """Return the family of addresses of a transport's socket; None where that is of no TCP."""
+    family = None if sock is None else sock.family
+    return family if family in {socket.AF_INET, socket.AF_INET6} else None
 
 
-def borrowed(sock: Any) -> socket.SocketType:
-    """Return a transport's socket to be asked and told something, and then to be detached.
+def borrowed(sock: Any, family: int) -> socket.SocketType:
+    """Return a transport's TCP socket to be asked and told something, and then to be detached.
 
     uvloop's own would open and close another descriptor for each question.
     """
-    return socket.SocketType(sock.family, sock.type, sock.proto, sock.fileno())
+    return socket.SocketType(family, socket.SOCK_STREAM, 0, sock.fileno())
 
 
-def tell_of_trouble(sock: Any) -> None:
-    """Have a TCP socket say early that its reader is slow or gone, where the system can."""
-    if not is_tcp(sock):
+def tell_of_trouble(sock: Any, family: int | None = None) -> None:
+    """Have a TCP socket say early that its reader is slow or gone, where the system can.
+
+    `family` is `tcp_family` of it where that is known; to ask for it takes a while.
+    """
+    family = family or tcp_family(sock)
+    if family is None:
         return
-    own = borrowed(sock)
+    own = borrowed(sock, family)
     try:
         if _NOTSENT_LOWAT is not None:
             own.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)
@@ -99,7 +104,7 @@ class Together:
     __slots__ = ("_sock",)
 
     def __init__(self, sock: Any) -> None:
-        self._sock = sock if is_tcp(sock) and _CORK is not None else None
+        self._sock = None if _CORK is None or tcp_family(sock) is None else sock
 
     def __enter__(self) -> None:
         self._cork(1)

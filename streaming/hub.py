@@ -29,12 +29,11 @@ from streaming.choices import View
 from streaming.demand import LeaseKeeper
 from streaming.feed import Feed, Line, Share, Traffic
 from streaming.layer import layer
-from streaming.limits import Addresses, Allowance, allowance, limits
+from streaming.limits import Addresses, Rules
 from streaming.past import Past
 from streaming.protocol import (
     GROUP,
     Close,
-    Limits,
     Notice,
     NoticeFrame,
     Snapshot,
@@ -112,15 +111,9 @@ class Hub:
 
     # --- For subscribers ---------------------------------------------------------
 
-    # Read once: each connection has them, and thousands come at the same time.
-
     @cached_property
-    def allowance(self) -> Allowance:
-        return allowance()
-
-    @cached_property
-    def limits(self) -> Limits:
-        return limits()
+    def rules(self) -> Rules:
+        return Rules()
 
     @property
     def place(self) -> Place:

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 
@@ -18,6 +19,7 @@ from streaming.protocol import (
     Limits,
     ProtocolError,
 )
+from streaming.proxies import client_address, counted_as
 
 logger = logging.getLogger(__name__)
 
@@ -68,26 +70,36 @@ class Allowance:
     symbols: int = 500  # followed at the same time
 
 
-def allowance() -> Allowance:
-    """Return what the settings allow a connection."""
-    return Allowance(
-        settings.WS_MAX_MESSAGES,
-        settings.WS_MESSAGE_BURST,
-        settings.WS_MAX_MISTAKES,
-        settings.WS_MAX_SYMBOLS,
-    )
+class Rules:
+    """What the settings say of connections, read once: thousands come at the same time."""
 
+    def __init__(self) -> None:
+        self.max_connections: int = settings.WS_MAX_CONNECTIONS
+        self.max_of_address: int = settings.WS_MAX_CONNECTIONS_PER_ADDRESS
+        self.max_message_bytes: int = settings.WS_MAX_MESSAGE_BYTES
+        self.heartbeat_s: int = settings.WS_HEARTBEAT_S
+        self.dead_after_s: int = settings.WS_DEAD_AFTER_S
+        self.allowance = Allowance(
+            settings.WS_MAX_MESSAGES,
+            settings.WS_MESSAGE_BURST,
+            settings.WS_MAX_MISTAKES,
+            settings.WS_MAX_SYMBOLS,
+        )
+        # As a client is told them when it comes.
+        self.limits = Limits(
+            max_message_bytes=self.max_message_bytes,
+            max_symbols=self.allowance.symbols,
+            max_messages=self.allowance.messages,
+            message_burst=self.allowance.burst,
+            max_mistakes=self.allowance.mistakes,
+            max_age_s=settings.WS_MAX_AGE_S,
+        )
+        self._trusted_proxies = tuple(settings.TRUSTED_PROXIES)
 
-def limits() -> Limits:
-    """Return the limits as a client is told them when it comes."""
-    return Limits(
-        max_message_bytes=settings.WS_MAX_MESSAGE_BYTES,
-        max_symbols=settings.WS_MAX_SYMBOLS,
-        max_messages=settings.WS_MAX_MESSAGES,
-        message_burst=settings.WS_MESSAGE_BURST,
-        max_mistakes=settings.WS_MAX_MISTAKES,
-        max_age_s=settings.WS_MAX_AGE_S,
-    )
+    def address_of(self, scope: Any) -> str | None:
+        """Return what the client behind an ASGI scope is counted by; None where there is none."""
+        address = client_address(scope, self._trusted_proxies)
+        return None if address is None else counted_as(address)
 
 
 class Bucket:

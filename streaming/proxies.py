@@ -33,7 +33,7 @@ def client_address(scope: Any, trusted: Sequence[str]) -> str | None:
     if peer is None:
         return str(client[0])
     networks = _networks(tuple(trusted))
-    if not _is_in(peer, networks):
+    if not networks or not _is_in(peer, networks):
         return _written(str(client[0]))
     for hop in _hops(scope.get("headers", ())):
         if not _is_in(peer, networks):

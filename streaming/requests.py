@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -73,12 +74,12 @@ class Requests:
 
     async def _answer_of(self, command: Command) -> _Answer:
         """Ask for all that has to be asked for; nothing of the subscriber changes meanwhile."""
-        until = _now() + ANSWER_WITHIN_S
+        until = monotonic() + ANSWER_WITHIN_S
         names = self._readable(command.symbols)
         found = await self._lookup.resolution(names, until, self._manners) if names else None
         accepted, rejected = self._sorted(command, found)
         symbols = list(dict.fromkeys(accepted.values()))
-        self._manners.symbols(len(set(symbols) - self._feed.symbols), _now())
+        self._manners.symbols(len(set(symbols) - self._feed.symbols), monotonic())
         refs = {s: one.asset.ref for s, one in found.assets.items()} if found else {}
         self._hub.expect(symbols)
         missed = await self._missed(command.since, symbols)
@@ -221,7 +222,7 @@ class Requests:
         except TimeoutError:
             return None
         count = max(0, newest.seq - since.seq)
-        if found is None or not self._manners.may_replay(count, _now()):
+        if found is None or not self._manners.may_replay(count, monotonic()):
             return None
         return found
 
@@ -283,7 +284,7 @@ class Requests:
 
     async def _unsubscribe(self, command: Command) -> None:
         feed = self._feed
-        until = _now() + ANSWER_WITHIN_S
+        until = monotonic() + ANSWER_WITHIN_S
         names = self._readable(command.symbols)
         found = await self._lookup.resolution(names, until, self._manners) if names else None
         meant = found.found if found else {}
@@ -398,10 +399,6 @@ def _newest(
 
 def _age(quote: WireQuote) -> tuple[datetime, bool]:
     return quote.last_updated, not quote.stale
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _echo(command: Command) -> Any:

@@ -26,7 +26,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.utils import accept_key, apply_mask
 
-from streaming.frames import borrowed, is_tcp
+from streaming.frames import borrowed, tcp_family
 from streaming.uvicorn import Protocol
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -51,16 +51,20 @@ _TEXT, _MASKED, _IN_16_BITS, _IN_64_BITS = 0x81, 0x80, 126, 127
 class Http(HttpToolsProtocol):
     """uvicorn's HTTP, whose connections become WebSockets on a shorter way."""
 
+    family: int | None = None
+    _is_upgrade: bool | None = None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         sock = transport.get_extra_info("socket")
-        if not is_tcp(sock) or self.logger.isEnabledFor(TRACE_LOG_LEVEL):
+        self.family = tcp_family(sock)
+        if self.family is None or self.logger.isEnabledFor(TRACE_LOG_LEVEL):
             super().connection_made(transport)
             return
         self.connections.add(self)
         self.transport, self.flow = transport, FlowControl(transport)
         self.scheme = "https" if is_ssl(transport) else "http"
         # As the base, which has uvloop open a descriptor for each question.
-        own = borrowed(sock)
+        own = borrowed(sock, self.family)
         try:
             self.server = own.getsockname()[:2]
             self.client = own.getpeername()[:2]
@@ -68,6 +72,16 @@ class Http(HttpToolsProtocol):
             self.client = None  # It is gone already.
         finally:
             own.detach()
+
+    def on_message_begin(self) -> None:
+        self._is_upgrade = None
+        super().on_message_begin()
+
+    def _should_upgrade(self) -> bool:
+        # Asked three times of each handshake.
+        if self._is_upgrade is None:
+            self._is_upgrade = super()._should_upgrade()
+        return self._is_upgrade
 
     def handle_websocket_upgrade(self) -> None:
         key = self._key()
@@ -161,7 +175,7 @@ class Greeted(Protocol):
         self.app_state = http.app_state
         self.connections, self.tasks = http.connections, http.tasks
         self.default_headers = http.server_state.default_headers
-        self.transport = http.transport
+        self.transport, self.family = http.transport, http.family
         self.server, self.client, self.scheme = http.server, http.client, scope["scheme"]
         self.ping_interval, self.ping_timeout = config.ws_ping_interval, config.ws_ping_timeout
         self.queue = Inbox()  # type: ignore[assignment]

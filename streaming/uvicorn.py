@@ -14,7 +14,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from uvicorn.protocols.utils import is_ssl
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
 
@@ -54,16 +53,15 @@ class Protocol(WebSocketsSansIOProtocol):
     """uvicorn's protocol that also tells its line what it reads and writes."""
 
     line: UvicornLine | None = None
+    family: int | None = None  # of its addresses, once asked for
 
     def adopt(self, counted: Counted) -> UvicornLine:
         """Return the line of a connection that was just accepted."""
         # Whatever the kernel does not take at once is told to us: one frame is all that
         # is ever buffered here. With uvloop it also means that a frame leaves at once.
         # TLS pauses at a limit already, not beyond it: at none it would whenever it is asked.
-        self.transport.set_write_buffer_limits(high=int(is_ssl(self.transport)))
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None:
-            tell_of_trouble(sock)
+        self.transport.set_write_buffer_limits(high=int(self.scheme == "wss"))
+        tell_of_trouble(self.transport.get_extra_info("socket"), self.family)
         # Ticks and heartbeats are signs of life enough, and who is dead does not acknowledge
         # them. With its answer and two timers a ping costs more than a tick.
         self.stop_keepalive()
