@@ -227,5 +227,3 @@ def _client_id(scope: Any) -> str:
     query: bytes = scope.get("query_string", b"")
     given = parse_qs(query.decode("latin1")).get("client_id", [""])[0] if query else ""
     return given if commands.is_client_id(given) else f"client-{secrets.token_hex(8)}"
-
-
