@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
+import msgspec
 from django.db import close_old_connections
 
 from prices.answers import QuoteAnswer
@@ -121,25 +122,32 @@ class _Answer:
     next: asyncio.Future[_Answer]
 
 
-class _Meaning(NamedTuple):
-    """What one name means."""
+class _Meaning(msgspec.Struct, frozen=True):
+    """What one name means, until it is to be asked anew."""
 
+    until: float
     symbol: str
     resolved: str | None
     asset: Resolved | None
 
     @classmethod
-    def of(cls, name: str, found: Resolution) -> _Meaning:
+    def of(cls, name: str, found: Resolution, until: float = 0.0) -> _Meaning:
         symbol = found.found[name]
-        return cls(symbol, found.resolved.get(name), found.assets.get(symbol))
+        return cls(until, symbol, found.resolved.get(name), found.assets.get(symbol))
 
     def add_to(self, whole: Resolution, name: str) -> None:
-        symbol, resolved, asset = self
-        whole.found[name] = symbol
-        if resolved is not None:
-            whole.resolved[name] = resolved
-        if asset is not None:
-            whole.assets[symbol] = asset
+        symbol = whole.found[name] = self.symbol
+        if self.resolved is not None:
+            whole.resolved[name] = self.resolved
+        if self.asset is not None:
+            whole.assets[symbol] = self.asset
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    """Why one name means nothing, until it is to be asked anew."""
+
+    until: float
+    code: str
 
 
 class Names:
@@ -152,9 +160,9 @@ class Names:
 
     def __init__(self, resolve: Callable[[Collection[str]], Resolution]) -> None:
         self._resolve = resolve
-        # Both: when to ask anew, and what it means; the one that was asked first is first.
-        self._known: dict[str, tuple[float, _Meaning]] = {}
-        self._rejected: dict[str, tuple[float, str]] = {}
+        # Both: the one that was asked first is first.
+        self._known: dict[str, _Meaning] = {}
+        self._rejected: dict[str, _Refusal] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def resolution(
@@ -169,7 +177,14 @@ class Names:
         now = asyncio.get_running_loop().time()
         asker = None if who is None else who.asker
         whole = Resolution()
-        missing = [name for name in names if not self._tell(name, whole, now, asker)]
+        missing: list[str] = []
+        for name in names:
+            # As `_tell`, for what nearly all ask where thousands come.
+            meaning = self._known.get(name)
+            if meaning is not None and now < meaning.until:
+                meaning.add_to(whole, name)
+            elif not self._tell(name, whole, now, asker):
+                missing.append(name)
         if not missing:
             return whole
         new = {name for name in missing if not self._is_asked(name)}
@@ -199,19 +214,14 @@ class Names:
         if len(name) > _LONGEST_NAME:
             whole.rejected[name] = InvalidSymbolError.code
             return True
-        accepted = self._known.get(name)
-        if accepted and now < accepted[0]:
-            accepted[1].add_to(whole, name)
-            return True
-        rejected = None if accepted else self._rejected.get(name)
-        renew_at = accepted[0] if accepted else rejected[0] if rejected else 0.0
-        if now >= renew_at + _STILL_GOOD_S:
+        kept = self._known.get(name) or self._rejected.get(name)
+        if kept is None or now >= kept.until + _STILL_GOOD_S:
             return False
-        if accepted:
-            accepted[1].add_to(whole, name)
-        elif rejected:
-            whole.rejected[name] = rejected[1]
-        if now >= renew_at and not self._is_asked(name):
+        if isinstance(kept, _Meaning):
+            kept.add_to(whole, name)
+        else:
+            whole.rejected[name] = kept.code
+        if now >= kept.until and not self._is_asked(name):
             self._waiting.put(asker, name)  # for those who come after
             self._ask()
         return True
@@ -267,7 +277,7 @@ class Names:
 
     def _is_fresh(self, name: str, now: float) -> bool:
         kept = self._known.get(name) or self._rejected.get(name)
-        return kept is not None and now < kept[0]
+        return kept is not None and now < kept.until
 
     def _tell_all(self, found: Resolution | None) -> None:
         loop = asyncio.get_running_loop()
@@ -284,9 +294,9 @@ class Names:
             self._rejected.pop(name, None)
             code = found.rejected.get(name)
             if code is None and name in found.found:
-                self._known[name] = (until, _Meaning.of(name, found))
+                self._known[name] = _Meaning.of(name, found, until)
             elif code is not None and not _passes(code):
-                self._rejected[name] = (until, code)
+                self._rejected[name] = _Refusal(until, code)
         _shorten(self._known, _MOST_NAMES)
         _shorten(self._rejected, _MOST_REJECTED)
 

@@ -58,11 +58,14 @@ class Tick:
         """Return a snapshot:true frame of quotes, most of them this tick's own, made now."""
         if not quotes:
             return Share("price_update", self.place, share(stamp(), (), snapshot=True), moves=False)
-        return _Snapshot(self.place, [self._member(*one) for one in quotes.items()])
-
-    def _member(self, symbol: str, quote: WireQuote) -> bytes:
-        is_mine = self.quotes.get(symbol) is quote
-        return self._members[symbol] if is_mine else entry(symbol, quote).encode()
+        mine, members = self.quotes, self._members
+        return _Snapshot(
+            self.place,
+            [
+                members[symbol] if mine.get(symbol) is quote else entry(symbol, quote).encode()
+                for symbol, quote in quotes.items()
+            ],
+        )
 
     def share(self, symbols: Iterable[str], *, snapshot: bool = False) -> Share | None:
         """Return what a tick holds of symbols, in their order; None where that is nothing."""
@@ -192,10 +195,14 @@ class Registry:
     def follow(self, feed: Feed, symbols: Collection[str]) -> set[str]:
         """Return those symbols that nobody followed before."""
         added = set(symbols) - feed.symbols
+        new: set[str] = set()
         for symbol in added:  # a dozen: Counter's own way is for thousands
-            self.counts[symbol] += 1
+            count = self.counts.get(symbol, 0)
+            if not count:
+                new.add(symbol)
+            self.counts[symbol] = count + 1
         self._move(feed, feed.symbols | added)
-        return {symbol for symbol in added if self.counts[symbol] == 1}
+        return new
 
     def unfollow(self, feed: Feed, symbols: Collection[str]) -> None:
         gone = feed.symbols & set(symbols)
