@@ -31,8 +31,11 @@ class OriginGuard:
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> Awaitable[None]:
         # Not a coroutine of its own, which would live as long as the connection.
-        origin, host = _origin_and_host(scope)
-        is_let_in = origin is None or is_allowed(origin, host)
+        fields: dict[bytes, bytes] = dict(cast("Any", scope).get("headers", ()))
+        page = fields.get(b"origin")
+        if page is None:
+            return self._application(scope, receive, send)
+        is_let_in = is_allowed(page.decode("latin1"), fields.get(b"host", b"").decode("latin1"))
         return (self._application if is_let_in else deny)(scope, receive, send)
 
 
@@ -77,10 +80,3 @@ def _is_own(page: SplitResult, host: str) -> bool:
     # Behind a proxy that ends TLS we do not know our own scheme: the page's counts.
     default = _DEFAULT_PORTS[page.scheme]
     return (name.strip("[]"), int(port or default)) == (page.hostname, page.port or default)
-
-
-def _origin_and_host(scope: Scope) -> tuple[str | None, str]:
-    fields: dict[bytes, bytes] = dict(cast("Any", scope).get("headers", ()))
-    origin = fields.get(b"origin")
-    page = None if origin is None else origin.decode("latin1")
-    return page, fields.get(b"host", b"").decode("latin1")

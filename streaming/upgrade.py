@@ -15,7 +15,7 @@ import logging
 import re
 from collections.abc import Sequence
 from struct import unpack_from
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 from uvicorn.logging import TRACE_LOG_LEVEL
@@ -107,19 +107,20 @@ class Http(HttpToolsProtocol):
 
     def _websocket_scope(self) -> dict[str, Any]:
         raw_path, _, query = self.url.partition(b"?")
-        scope: dict[str, Any] = dict(self.scope)
-        del scope["method"]
         offered = _listed(dict(self.headers).get(b"sec-websocket-protocol", b""))
-        return scope | {
-            "type": "websocket",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
-            "scheme": "wss" if self.scheme == "https" else "ws",
-            "path": self.root_path + unquote(raw_path.decode("ascii")),
-            "raw_path": self.root_path.encode("ascii") + raw_path,
-            "query_string": query,
-            "subprotocols": [one.decode() for one in offered],
-            "extensions": {"websocket.http.response": {}},
-        }
+        scope: dict[str, Any] = cast("Any", self.scope)  # which no request will have any more
+        del scope["method"]
+        scope.update(
+            type="websocket",
+            asgi={"version": self.asgi_version, "spec_version": "2.4"},
+            scheme="wss" if self.scheme == "https" else "ws",
+            path=self.root_path + unquote(raw_path.decode("ascii")),
+            raw_path=self.root_path.encode("ascii") + raw_path,
+            query_string=query,
+            subprotocols=[one.decode() for one in offered],
+            extensions={"websocket.http.response": {}},
+        )
+        return scope
 
 
 class Inbox:
@@ -286,7 +287,8 @@ def key_of(headers: Headers) -> str | None:
     fields = dict(headers)
     if len(fields) < len(headers) or not fields.keys() >= _NEEDED:
         return None
-    if not _ODD.isdisjoint(fields) or any(value != value.strip() for value in fields.values()):
+    values = [*fields.values()]
+    if not _ODD.isdisjoint(fields) or values != [*map(bytes.strip, values)]:
         return None  # Spaces behind a value are websockets' to take off.
     options, offered = fields[b"connection"].lower(), fields.get(b"sec-websocket-protocol")
     if not _are_tokens(options) or b"upgrade" not in _listed(options):
