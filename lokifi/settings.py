@@ -305,7 +305,7 @@ CACHES = {
 }
 CHANNEL_LAYERS = {
     "default": {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "BACKEND": "streaming.layer.PatientLayer",
         "CONFIG": {
             # redis-py 8's own time-out, written out: a listener that hears nothing
             # for so long asks whether its connection still stands.

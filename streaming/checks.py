@@ -9,7 +9,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-_LAYER = "channels_redis.pubsub.RedisPubSubChannelLayer"
+_LAYER = "streaming.layer.PatientLayer"
 
 
 @register()
