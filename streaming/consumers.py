@@ -16,7 +16,7 @@ from streaming import commands, protocol
 from streaming.feed import Feed, Line
 from streaming.hub import Hub, hub
 from streaming.limits import Manners, log_once
-from streaming.lines import line_of, together
+from streaming.lines import line_of
 from streaming.lookup import Lookup
 from streaming.protocol import Close, Code, ProtocolError, error_frame
 from streaming.requests import Requests
@@ -72,8 +72,7 @@ class PriceConsumer:
     async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:
         try:
             await receive()
-            with together(send):
-                await self._come(scope, send)
+            await self._come(scope, send)
             del scope  # a kilobyte of headers and more, which nobody asks for again
             while (message := await receive())["type"] == "websocket.receive":
                 await self._answer(message.get("text"))

@@ -174,10 +174,6 @@ class DaphneLine(Hearing):
             self.feed.abandon()
 
 
-def corked(_: Any) -> None:
-    """Return nothing: Twisted by itself sends in one piece what is written in one turn."""
-
-
 def line(connection: Any, counted: Counted) -> DaphneLine | None:
     """Return a line on a connection that was accepted; None where it is closed already."""
     if connection.state != connection.STATE_OPEN:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from struct import Struct
 from typing import Any
 
@@ -25,7 +24,6 @@ _NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 # A peer that acknowledges nothing for so long is gone: its cable, not its program.
 _DEAD_AFTER_MS = 60_000
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
-_CORK: int | None = getattr(socket, "TCP_CORK", None)
 
 
 class _Frames(Form):
@@ -93,26 +91,3 @@ def tell_of_trouble(sock: Any, family: int | None = None) -> None:
             own.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, _DEAD_AFTER_MS)
     finally:
         own.detach()
-
-
-class Together:
-    """A block in which a TCP socket keeps what is written, up to a packet, and sends it at its end.
-
-    Each packet wakes its reader, which costs more than all else about a short message.
-    """
-
-    __slots__ = ("_sock",)
-
-    def __init__(self, sock: Any) -> None:
-        self._sock = None if _CORK is None or tcp_family(sock) is None else sock
-
-    def __enter__(self) -> None:
-        self._cork(1)
-
-    def __exit__(self, *_: object) -> None:
-        self._cork(0)
-
-    def _cork(self, on: int) -> None:
-        if self._sock is not None and _CORK is not None:
-            with suppress(OSError, ValueError):  # It may be closed by now.
-                self._sock.setsockopt(socket.IPPROTO_TCP, _CORK, on)

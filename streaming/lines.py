@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import Any
 
 from streaming.feed import Line
-from streaming.frames import Together
 from streaming.hearing import Counted
 from streaming.plain import PlainLine
 
@@ -31,13 +30,6 @@ def line_of(send: Any, ended: Callable[[], None], counted: Counted) -> Line:
     way = _way(type(connection).__module__)
     found: Line | None = way.line(connection, counted) if way else None
     return found or PlainLine(send, ended)
-
-
-def together(send: Any) -> Together:
-    """Have all that is sent inside the block leave at once, where it would go piece by piece."""
-    connection = _connection(send)
-    way = _way(type(connection).__module__)
-    return Together(way.corked(connection) if way else None)
 
 
 def _connection(send: Any) -> Any:

@@ -27,7 +27,8 @@ from websockets.server import ServerProtocol
 from websockets.utils import accept_key, apply_mask
 
 from streaming.frames import borrowed, tcp_family
-from streaming.uvicorn import Protocol
+from streaming.hearing import Counted
+from streaming.uvicorn import Protocol, UvicornLine
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -167,6 +168,7 @@ class Greeted(Protocol):
     curr_msg_data_type = "bytes"
     _conn: ServerProtocol | None = None
     _early = b""  # what came before the handshake was answered
+    _answer = b""  # to the handshake, until it is written
     _writable: asyncio.Event | None = None
 
     def __init__(self, http: Http, scope: Any, key: str) -> None:
@@ -213,6 +215,7 @@ class Greeted(Protocol):
         if self._key and message["type"] == "websocket.accept" and not self.disconnected:
             self._accept(message)
         else:
+            self._write_answer()
             await super().send(message)
 
     def _accept(self, message: Any) -> None:
@@ -225,15 +228,44 @@ class Greeted(Protocol):
         self.handshake_complete = True
         lines = [b"%b: %b\r\n" % header for header in headers]
         key = accept_key(key)
-        self.transport.write(b"".join([_ACCEPTED, key.encode(), b"\r\n", *lines, b"\r\n"]))
-        if self._early:
-            self.loop.call_soon(self._go_on)
+        self._answer = b"".join([_ACCEPTED, key.encode(), b"\r\n", *lines, b"\r\n"])
+        self.loop.call_soon(self._go_on)
+
+    def adopt(self, counted: Counted) -> UvicornLine:
+        line = super().adopt(counted)
+        if self._answer:
+            line.write = self._write_first
+        return line
+
+    def _write_first(self, made: bytes) -> None:
+        """Write the first frame behind the handshake's answer, and with it: one packet of the two.
+
+        A packet wakes its reader, which costs more than all else about a short message.
+        """
+        answer, self._answer = self._answer, b""
+        if self.line is not None:
+            self.line.write = self.transport.write
+        self.transport.write(answer + made)
+
+    def _write_answer(self) -> None:
+        if self._answer and not self.transport.is_closing():
+            self._write_first(b"")
 
     def _go_on(self) -> None:
+        """Write the answer, where no frame took it along, and take what came before it."""
+        self._write_answer()
         early, self._early = self._early, b""
-        if not self.transport.is_closing():
+        if early and not self.transport.is_closing():
             self.transport.resume_reading()
             self.data_received(early)
+
+    def close(self, code: int, within_s: float) -> None:
+        self._write_answer()
+        super().close(code, within_s)
+
+    def shutdown(self) -> None:
+        self._write_answer()
+        super().shutdown()
 
     def forget_handshake(self) -> None:
         del self.scope

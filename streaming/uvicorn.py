@@ -58,7 +58,7 @@ class Protocol(WebSocketsSansIOProtocol):
     def adopt(self, counted: Counted) -> UvicornLine:
         """Return the line of a connection that was just accepted."""
         # Whatever the kernel does not take at once is told to us: one frame is all that
-        # is ever buffered here. With uvloop it also means that a frame leaves at once.
+        # is ever buffered here.
         # TLS pauses at a limit already, not beyond it: at none it would whenever it is asked.
         self.transport.set_write_buffer_limits(high=int(self.scheme == "wss"))
         tell_of_trouble(self.transport.get_extra_info("socket"), self.family)
@@ -272,16 +272,6 @@ def _is_known(connection: WebSocketsSansIOProtocol) -> bool:
 @functools.cache
 def _tell_once(missing: str) -> None:
     logger.warning("uvicorn has no %s any more; frames go by ASGI's send, which is slower", missing)
-
-
-def corked(connection: Any) -> Any:
-    """Return the socket that is to keep what is written together; None where uvloop does.
-
-    It writes what an empty buffer has room for at the end of its turn, and with the frames
-    that follow once there is no buffer any more.
-    """
-    is_uvloop = type(connection.transport).__module__ == "uvloop.loop"
-    return None if is_uvloop else connection.transport.get_extra_info("socket")
 
 
 def line(connection: Any, counted: Counted) -> UvicornLine | None:

@@ -18,7 +18,6 @@ from lokifi import parts
 from lokifi.embedded import free_port
 from streaming import demand
 from streaming.event_lines import UvicornEvents
-from streaming.frames import Together
 from tests.processes import responds, until
 from tests.product import Product, Web
 from tests.streaming.reading import PATH, stream
@@ -349,22 +348,3 @@ async def test_what_is_written_to_who_is_gone_already_is_dropped() -> None:
     line.write(b"an event")
 
     assert not line.is_free
-
-
-async def test_a_socket_that_is_closed_meanwhile_is_uncorked_without_a_trace() -> None:
-    sock = socket.create_server(("127.0.0.1", 0))
-
-    with Together(sock):
-        sock.close()
-
-
-class GoneSocket:
-    family = socket.AF_INET
-
-    def setsockopt(self, *_: int) -> None:
-        raise ValueError("negative file descriptor")  # as uvloop's has it
-
-
-async def test_a_socket_of_uvloop_that_is_closed_is_no_trouble_either() -> None:
-    with Together(GoneSocket()):
-        pass

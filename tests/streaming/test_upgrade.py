@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from uvicorn.server import ServerState
 
 from streaming.frames import framed
 from streaming.lines import line_of
+from streaming.protocol import Close
 from streaming.upgrade import Greeted, Http, Inbox, key_of, whole_text
 from streaming.uvicorn import Protocol, UvicornLine
 from tests.streaming.sockets import until
@@ -173,6 +175,59 @@ async def test_a_handshake_is_answered_as_by_uvicorn_itself(asked: bytes) -> Non
 
     assert _undated(answer) == _undated(await uvicorns.answer(asked))
     assert _told(ours.scopes) == _told(uvicorns.scopes)
+
+
+@pytest.mark.parametrize("kind", ["frame", "close", "nothing"])
+async def test_the_first_frame_comes_in_one_packet_with_the_handshakes_answer(
+    kind: str, any_loop: Any
+) -> None:
+    async def greeting(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        line = line_of(send, lambda: None, lambda _: None)
+        if kind == "frame":
+            line.write(line.form("first"))
+            line.write(line.form("second"))
+        elif kind == "close":
+            line.end(Close.RESTARTING)
+        await receive()
+
+    async def work() -> list[bytes]:
+        with pytest.MonkeyPatch.context() as monkey:
+            monkey.setattr(Greeted, "run_asgi", lambda p: greeting(p.scope, p.receive, p.send))
+            monkey.setattr(socket.socket, "send", noted)
+            async with Serving(OURS).port() as port, asyncio.timeout(10):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(request())
+                answer = await reader.readuntil(b"\r\n\r\n")
+                await asyncio.sleep(0.1)
+                rest = bytes(reader._buffer)  # type: ignore[attr-defined]
+                writer.close()
+                return [answer, rest]
+
+    sent: list[bytes] = []
+    whole = socket.socket.send
+
+    def noted(sock: socket.socket, data: bytes, *how: Any) -> int:
+        sent.append(bytes(data))
+        return whole(sock, data, *how)
+
+    answer, rest = await any_loop(work())
+
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert (
+        rest
+        == {
+            "frame": framed("first") + framed("second"),
+            "close": bytes([0x88, 2, *Close.RESTARTING.to_bytes(2)]),
+            "nothing": b"",
+        }[kind]
+    )
+    # uvloop writes past Python's sockets.
+    assert [one for one in sent if one.startswith(b"HTTP/1.1 101 ")] in (
+        [],
+        [answer + framed("first") if kind == "frame" else answer],
+    )
 
 
 def _undated(answer: bytes) -> list[bytes]:
