@@ -307,8 +307,8 @@ CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "streaming.layer.PatientLayer",
         "CONFIG": {
-            # redis-py 8's own time-out, written out: a listener that hears nothing
-            # for so long asks whether its connection still stands.
+            # redis-py 8's own time-outs, written out: for subscribing and announcing. Who listens
+            # waits by a time of its own (streaming/layer.py).
             "hosts": [{"address": REDIS_URL, "socket_connect_timeout": 2, "socket_timeout": 5}],
             "prefix": f"lokifi:{UPSTREAM_MODE}",
         },

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+# Any time does: what is lost is missed by the hub, which then subscribes anew.
 _LISTEN_S = 5.0
 
 
@@ -20,7 +21,7 @@ class _Listening(PubSub):
         ignore_subscribe_messages: bool = False,
         timeout: float | None = 0.0,  # noqa: ASYNC109 (the base's)
     ) -> Any:
-        """Wait longer than the layer asks for, which asks anew whatever comes."""
+        """Wait longer than the layer asks for, whatever `timeout`: it asks anew in any case."""
         return await super().get_message(ignore_subscribe_messages, _LISTEN_S)
 
 

@@ -1,8 +1,8 @@
 """What a subscriber must know at once, asked of the services from async code.
 
 The services are sync, so they run in threads of our own. The waiting has a
-limit, never the call: a call that is late still fills the cache, and the next
-tick carries what it found.
+limit (`until`, by `monotonic`), never the call: a call that is late still fills
+the cache, and the next tick carries what it found.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from time import monotonic
 from typing import Any, TypeVar
 
 import msgspec
@@ -56,7 +57,7 @@ class Threads:
         self._is_full = False
 
     async def run(self, call: Callable[[], T], until: float) -> T | None:
-        """Return what the call gives; None where it fails or is not done by `until` (loop time)."""
+        """Return what the call gives; None where it fails or is not done by `until`."""
         loop = asyncio.get_running_loop()
         if self._room <= 0:
             self._note_full()
@@ -64,7 +65,7 @@ class Threads:
         self._room -= 1
         future = loop.run_in_executor(self._pool, _with_database, call)
         future.add_done_callback(self._done)
-        await asyncio.wait({future}, timeout=max(0.0, until - loop.time()))
+        await asyncio.wait({future}, timeout=max(0.0, until - monotonic()))
         if not future.done() or future.exception() is not None:
             return None
         return future.result()
@@ -168,13 +169,13 @@ class Names:
     async def resolution(
         self, names: Collection[str], until: float, who: Manners | None = None
     ) -> Resolution | None:
-        """Return what names mean; None where nothing of them can be learnt by `until` (loop time).
+        """Return what names mean; None where nothing of them can be learnt by `until`.
 
         What alone cannot be learnt is rejected as `upstream_unavailable`.
         Raises ProtocolError where `who` has had too many looked up.
         """
         self._settle()
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         asker = None if who is None else who.asker
         whole = Resolution()
         missing: list[str] = []
@@ -236,7 +237,6 @@ class Names:
 
         Return those that came into the queue and of which the catalogues then said nothing.
         """
-        loop = asyncio.get_running_loop()
         own = [n for n in names if n not in self._under_way and self._waiting.put(asker, n)]
         left = [name for name in names if name in self._under_way] + own
         failed: set[str] = set()
@@ -244,7 +244,7 @@ class Names:
         try:
             self._ask()
             while left:
-                await asyncio.wait({next_answer}, timeout=max(0.0, until - loop.time()))
+                await asyncio.wait({next_answer}, timeout=max(0.0, until - monotonic()))
                 if not next_answer.done():
                     break
                 answer = next_answer.result()
@@ -263,11 +263,10 @@ class Names:
             self._task = asyncio.get_running_loop().create_task(self._learn())
 
     async def _learn(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._waiting:
             # Whoever asks in this turn of the loop is in it too.
             await asyncio.sleep(0)
-            now = loop.time()
+            now = monotonic()
             taken = self._waiting.take(_ASKED_AT_ONCE)
             # One may have been learnt meanwhile, for another asker.
             self._under_way = {name: None for name in taken if not self._is_fresh(name, now)}
@@ -283,7 +282,7 @@ class Names:
         loop = asyncio.get_running_loop()
         asked, self._under_way = self._under_way, {}
         if found is not None:
-            self._keep(asked, found, loop.time() + _REMEMBERED_S)
+            self._keep(asked, found, monotonic() + _REMEMBERED_S)
         answered, self._answer = self._answer, loop.create_future()
         answered.set_result(_Answer(asked, found, self._answer))
 

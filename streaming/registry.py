@@ -372,8 +372,7 @@ class _Ready:
         self._traffic.count(len(self._frames), self._size)
         for feed, made in self._frames:
             try:
-                write = feed.line.write
-                write(made)
+                feed.line.write(made)
             except Exception:
                 logger.exception(_UNTOLD)
                 _give_up(feed)

@@ -11,7 +11,7 @@ from streaming.consumers import PriceConsumer
 from streaming.events import route_of
 from streaming.origins import OriginGuard, deny
 
-PATH = "/api/ws/prices"
+_PATH = "api/ws/prices"
 
 _prices = PriceConsumer.as_asgi()
 
@@ -20,10 +20,11 @@ _prices = PriceConsumer.as_asgi()
 def by_path(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
     """Hand a WebSocket to whom its path belongs; any other is refused like a wrong page.
 
-    Not Channels' routers: each would keep a coroutine and a copy of the scope for as
-    long as the connection lives, and matches patterns for it.
+    Not by Channels' routers: each keeps a coroutine and a copy of the scope for as long as
+    the connection lives, and matches patterns for it.
     """
-    return (_prices if route_of(scope) == PATH else deny)(scope, receive, send)
+    is_prices = route_of(scope).lstrip("/") == _PATH
+    return (_prices if is_prices else deny)(scope, receive, send)
 
 
 application = OriginGuard(by_path)

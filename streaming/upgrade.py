@@ -267,6 +267,12 @@ class Greeted(Protocol):
         self._write_answer()
         super().shutdown()
 
+    def send_500_response(self) -> None:
+        # Where the application failed. One that returns before it waited for anything has the
+        # connection closed without an answer; ours waits for its client to go.
+        self._write_answer()
+        super().send_500_response()
+
     def forget_handshake(self) -> None:
         del self.scope
 
@@ -277,8 +283,10 @@ class Greeted(Protocol):
         if self.line is None and self._key:
             self._early += data
             self.transport.pause_reading()
-        else:
-            super().data_received(data)
+            return
+        # What is heard may be answered at once; and uvloop may hear it before our turn comes.
+        self._write_answer()
+        super().data_received(data)
 
     def parse(self, part: bytes) -> None:
         # Without websockets' part whatever came before ended with its frame.
@@ -287,7 +295,7 @@ class Greeted(Protocol):
             super().parse(part)
             return
         self.queue.put_nowait({"type": "websocket.receive", "text": text})
-        # One may wait while another is answered; to pause and go on for each takes longer.
+        # One that comes while another is answered may wait; to pause for each takes longer.
         if self.queue.qsize() > 1 and not self.read_paused:
             self.read_paused = True
             self.transport.pause_reading()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Collection, Iterator
+from time import monotonic
 
 import pytest
 
@@ -54,7 +55,7 @@ async def learn(names: Names, wanted: Collection[str], who: Manners | None = Non
 
 
 def now() -> float:
-    return asyncio.get_running_loop().time()
+    return monotonic()
 
 
 def manners(shared: Shared | None = None) -> Manners:

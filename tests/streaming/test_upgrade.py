@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from ssl import PROTOCOL_TLS_SERVER, SSLContext, create_default_context
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
@@ -70,6 +70,7 @@ class Serving:
         how: dict[str, Any] = {"interface": "asgi3", "proxy_headers": False, "log_config": None}
         config = Config(self.application, ws_per_message_deflate=deflates, **how, **ways)
         config.load()
+        self.config = config
         state = self.state = ServerState()
         state.default_headers = [(b"date", b"today")]
         protocol_class: Any = config.http_protocol_class
@@ -177,6 +178,20 @@ async def test_a_handshake_is_answered_as_by_uvicorn_itself(asked: bytes) -> Non
     assert _told(ours.scopes) == _told(uvicorns.scopes)
 
 
+class Noting:
+    """A transport that notes what is written to it."""
+
+    def __init__(self, transport: Any, written: list[bytes]) -> None:
+        self._transport, self._written = transport, written
+
+    def write(self, data: bytes) -> None:
+        self._written.append(data)
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 @pytest.mark.parametrize("kind", ["frame", "close", "nothing"])
 async def test_the_first_frame_comes_in_one_packet_with_the_handshakes_answer(
     kind: str, any_loop: Any
@@ -195,7 +210,7 @@ async def test_the_first_frame_comes_in_one_packet_with_the_handshakes_answer(
     async def work() -> list[bytes]:
         with pytest.MonkeyPatch.context() as monkey:
             monkey.setattr(Greeted, "run_asgi", lambda p: greeting(p.scope, p.receive, p.send))
-            monkey.setattr(socket.socket, "send", noted)
+            monkey.setattr(Greeted, "start", noted)
             async with Serving(OURS).port() as port, asyncio.timeout(10):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(request())
@@ -205,12 +220,12 @@ async def test_the_first_frame_comes_in_one_packet_with_the_handshakes_answer(
                 writer.close()
                 return [answer, rest]
 
-    sent: list[bytes] = []
-    whole = socket.socket.send
+    written: list[bytes] = []
+    whole = Greeted.start
 
-    def noted(sock: socket.socket, data: bytes, *how: Any) -> int:
-        sent.append(bytes(data))
-        return whole(sock, data, *how)
+    def noted(protocol: Greeted) -> None:
+        protocol.transport = cast("Any", Noting(protocol.transport, written))
+        whole(protocol)
 
     answer, rest = await any_loop(work())
 
@@ -223,11 +238,51 @@ async def test_the_first_frame_comes_in_one_packet_with_the_handshakes_answer(
             "nothing": b"",
         }[kind]
     )
-    # uvloop writes past Python's sockets.
-    assert [one for one in sent if one.startswith(b"HTTP/1.1 101 ")] in (
-        [],
-        [answer + framed("first") if kind == "frame" else answer],
-    )
+    assert written[0] == (answer + framed("first") if kind == "frame" else answer)
+    assert b"".join(written) == answer + rest
+
+
+@pytest.mark.parametrize("kind", ["ping", "close"])
+@pytest.mark.parametrize("has_line", [True, False])
+async def test_whatever_comes_before_the_answer_is_written_is_answered_behind_it(
+    kind: str, has_line: bool, any_loop: Any
+) -> None:
+    said = frame(0x89, b"hi") if kind == "ping" else frame(0x88, (1000).to_bytes(2))
+
+    async def work() -> bytes:
+        async def early(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            client.send(said)
+            await send({"type": "websocket.accept"})
+            if has_line:
+                line_of(send, lambda: None, lambda _: None)
+            await receive()
+
+        with pytest.MonkeyPatch.context() as monkey:
+            monkey.setattr(Greeted, "run_asgi", lambda p: early(p.scope, p.receive, p.send))
+            async with Serving(OURS).port() as port, asyncio.timeout(10):
+                client = await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port))
+                with client:
+                    client.send(request())
+                    await asyncio.sleep(0.2)
+                    return await asyncio.to_thread(client.recv, 4096)
+
+    head, answer = (await any_loop(work())).split(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert answer == (b"\x8a\x02hi" if kind == "ping" else b"\x88\x02\x03\xe8")
+
+
+async def test_a_client_of_an_application_that_fails_at_once_is_answered_all_the_same() -> None:
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        raise RuntimeError("a fault of ours")
+
+    for ways in (OURS, UVICORNS):
+        serving = Serving(ways)
+        with pytest.MonkeyPatch.context() as monkey:
+            monkey.setattr(serving.config, "loaded_app", failing)
+            assert (await serving.answer(request())).startswith(b"HTTP/1.1 101 ")
 
 
 def _undated(answer: bytes) -> list[bytes]:
@@ -435,7 +490,7 @@ async def test_a_client_that_sends_whole_messages_alone_needs_nothing_of_websock
         closed = await reader.read()
         writer.close()
 
-    assert "conn" not in before
+    assert not before & {"_conn", "_writable", "frames", "scope"}
     assert closed.endswith(b"\x88\x02\x03\xe8")
 
 
