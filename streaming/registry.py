@@ -16,7 +16,7 @@ from typing import Any
 from streaming.choices import View
 from streaming.feed import Feed, Same, Share, Traffic
 from streaming.forms import Form, text_of
-from streaming.protocol import Close, Frame, WireQuote, entry, head, share, share_head, stamp
+from streaming.protocol import Close, Frame, WireQuote, entry, head, share_head, stamp
 from streaming.ticks import Place
 
 logger = logging.getLogger(__name__)
@@ -56,24 +56,22 @@ class Tick:
 
     def snapshot(self, quotes: Mapping[str, WireQuote]) -> Share:
         """Return a snapshot:true frame of quotes, most of them this tick's own, made now."""
-        if not quotes:
-            return Share("price_update", self.place, share(stamp(), (), snapshot=True), moves=False)
         mine, members = self.quotes, self._members
-        return _Snapshot(
-            self.place,
-            [
-                members[symbol] if mine.get(symbol) is quote else entry(symbol, quote).encode()
-                for symbol, quote in quotes.items()
-            ],
-        )
+        made = [
+            members[symbol] if mine.get(symbol) is quote else entry(symbol, quote).encode()
+            for symbol, quote in quotes.items()
+        ]
+        return _Snapshot(self.place, made, stamp(), moves=False)
 
-    def share(self, symbols: Iterable[str], *, snapshot: bool = False) -> Share | None:
+    def whole(self, symbols: Iterable[str]) -> Share:
+        """Return all that this tick holds of symbols, in their order, as a snapshot:true frame."""
+        made = [self._members[symbol] for symbol in symbols if symbol in self.quotes]
+        return _Snapshot(self.place, made, self.timestamp, moves=True)
+
+    def share(self, symbols: Iterable[str]) -> Share | None:
         """Return what a tick holds of symbols, in their order; None where that is nothing."""
-        held = [symbol for symbol in symbols if symbol in self.quotes]
-        if not snapshot:
-            return _Part(self, [self._members[symbol] for symbol in held]) if held else None
-        entries = [self._members[symbol].decode() for symbol in held]
-        return Share("price_update", self.place, share(self.timestamp, entries, snapshot=True))
+        made = [self._members[symbol] for symbol in symbols if symbol in self.quotes]
+        return _Part(self, made) if made else None
 
     def of(self, group: _Group) -> Share | None:
         """Return what a tick holds of what a group follows, as `share`; mostly that is all.
@@ -131,13 +129,13 @@ class _Part(Share):
 
 
 class _Snapshot(Share):
-    """Quotes that one subscriber asked for; they tell of no tick."""
+    """Quotes that one subscriber asked for, which tell of no tick; or that begin an epoch."""
 
     __slots__ = ("_begin", "_members")
 
-    def __init__(self, place: Place, members: Sequence[bytes]) -> None:
-        super().__init__("price_update", place, "", moves=False)
-        self._begin = f'"snapshot":true,{share_head(stamp(), len(members))}'
+    def __init__(self, place: Place, members: Sequence[bytes], at: str, *, moves: bool) -> None:
+        super().__init__("price_update", place, "", moves=moves)
+        self._begin = f'"snapshot":true,{share_head(at, len(members))}'
         self._members = members
 
     @property
@@ -309,9 +307,7 @@ class Registry:
             feed.epoch = epoch
             view = self.views.get(feed)
             whole = (
-                tick.share(sorted(feed.symbols), snapshot=True)
-                if view is None
-                else view.whole(tick, feed.symbols)
+                tick.whole(sorted(feed.symbols)) if view is None else view.whole(tick, feed.symbols)
             )
             feed.forget_tick()
             if whole is not None:
