@@ -15,6 +15,8 @@ from redis.exceptions import RedisError
 
 # Answers of 503 with no longer a pause between them are of one outage.
 RUN_S = 300.0
+# What uvicorn writes of each request that it cannot read, or that asks for h2c and the like.
+_OF_STRANGERS = {"Invalid HTTP request received.", "Unsupported upgrade request."}
 _AWAY = (OperationalError, RedisError, OSError)
 
 
@@ -51,6 +53,24 @@ class Unavailable(logging.Filter):
         record.exc_info = record.exc_text = None
         record.levelno, record.levelname = logging.WARNING, "WARNING"
         return is_first
+
+
+class OnceInAWhile(logging.Filter):
+    """Lets a message pass once in some minutes: strangers can cause it at will."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.msg not in _OF_STRANGERS:
+            return True
+        now = time.monotonic()
+        if now - self._last.get(record.msg, -math.inf) <= RUN_S:
+            return False
+        self._last[record.msg] = now
+        record.msg = f"{record.msg} (further ones are not told)"
+        return True
 
 
 class BrokerOutage(logging.Filter):

@@ -521,6 +521,7 @@ LOGGING: dict[str, Any] = {
     "filters": {
         "in one line": {"()": "lokifi.logs.InOneLine"},
         "one an outage": {"()": "lokifi.logs.Unavailable"},
+        "once in a while": {"()": "lokifi.logs.OnceInAWhile"},
     },
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
@@ -534,5 +535,6 @@ LOGGING: dict[str, Any] = {
         # A line for each task taken, beside the one for each task done; and chatter.
         "celery.worker.strategy": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
+        "uvicorn.error": {"filters": ["once in a while"]},
     },
 }

@@ -54,6 +54,7 @@ class Http(HttpToolsProtocol):
 
     family: int | None = None
     _is_upgrade: bool | None = None
+    _is_waiting = False  # with a handshake, for answers to what was asked before
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         sock = transport.get_extra_info("socket")
@@ -85,6 +86,12 @@ class Http(HttpToolsProtocol):
         return self._is_upgrade
 
     def handle_websocket_upgrade(self) -> None:
+        asked_before: Any = self.cycle
+        if asked_before is not None and not asked_before.response_complete:
+            # That is answered first; nothing is read meanwhile.
+            self._is_waiting = True
+            self.flow.pause_reading()
+            return
         key = self._key()
         if key is None:
             super().handle_websocket_upgrade()
@@ -95,6 +102,13 @@ class Http(HttpToolsProtocol):
             protocol.start()
         # The two hold each other, and are done: else garbage until the collector comes.
         self.parser = None  # type: ignore[assignment]
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_waiting and self.cycle.response_complete and not self.transport.is_closing():
+            self._is_waiting = False
+            self._unset_keepalive_if_required()
+            self.handle_websocket_upgrade()
 
     def _key(self) -> str | None:
         """Return the key of a handshake that is as most are; None of any other."""

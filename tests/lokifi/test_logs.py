@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,25 @@ def test_clients_mistakes_fill_no_log_and_a_wrong_host_or_an_outage_is_one_line(
     assert not re.search(r"ERROR.*/(readyz|api)", said)
     assert len(re.findall(r"WARNING.*Service Unavailable: /api/v1/prices/AAPL", said)) == 1
     assert not re.search(r"Unavailable: /api/v1/prices/(MSFT|TSLA)", said)
+
+
+def test_requests_that_uvicorn_cannot_read_are_told_once(product: Product) -> None:
+    web = product.web("uvicorn")
+    upgrade = (
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    )
+    for asked in (upgrade, b"no request\r\n\r\n") * 3:
+        with socket.create_connection(("127.0.0.1", web.port), timeout=5) as connection:
+            connection.sendall(asked)
+            connection.recv(4096)
+
+    told = ("Unsupported upgrade request. (further", "Invalid HTTP request received. (further")
+    until(
+        lambda: all(line in web.process.said for line in told),
+        "both",
+        told=lambda: web.process.said,
+    )
+    assert [web.process.said.count(line) for line in told] == [1, 1]
 
 
 def test_beat_tells_an_outage_of_the_broker_once(product: Product, tmp_path: Path) -> None:

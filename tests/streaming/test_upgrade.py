@@ -272,6 +272,39 @@ async def test_whatever_comes_before_the_answer_is_written_is_answered_behind_it
     assert answer == (b"\x8a\x02hi" if kind == "ping" else b"\x88\x02\x03\xe8")
 
 
+async def test_a_handshake_behind_requests_is_answered_behind_their_answers(any_loop: Any) -> None:
+    async def serving_both(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+            line_of(send, lambda: None, lambda _: None).write(framed("welcome"))
+            await receive()
+            return
+        await asyncio.sleep(0.05)
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+    async def work() -> bytes:
+        serving = Serving(OURS)
+        serving.config.loaded_app = serving_both
+        async with serving.port() as port, asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            asked = [f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for path in ("/a", "/b")]
+            writer.write(b"".join([*asked, request()]))
+            answer = await reader.readuntil(framed("welcome"))
+            writer.write(frame(0x88, (1000).to_bytes(2)))
+            rest = await reader.read()
+            writer.close()
+            return answer + rest
+
+    answer = await any_loop(work())
+
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"101"]
+    assert answer.endswith(framed("welcome") + b"\x88\x02\x03\xe8")
+    assert answer.index(b"/a") < answer.index(b"/b")
+
+
 async def test_a_client_of_an_application_that_fails_at_once_is_answered_all_the_same() -> None:
     async def failing(scope: Any, receive: Any, send: Any) -> None:
         await receive()
