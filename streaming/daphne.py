@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from streaming.feed import Feed
 
 _CUT_WITHIN_S = 1.0
+# What a client has to answer a close, before autobahn drops it with what it was not sent yet.
+# autobahn ends that on the whole second before: of its own one second that leaves nothing.
+_ANSWERED_WITHIN_S = 2
 _MESSAGES = {1, 2}  # the opcodes of frames that begin a message
 
 
@@ -182,4 +185,5 @@ def line(connection: Any, counted: Counted) -> DaphneLine | None:
     # Its state stays as it is; only what it tells us of what it reads is new.
     connection.__class__ = Connection
     connection.line = found
+    connection.closeHandshakeTimeout = _ANSWERED_WITHIN_S
     return found

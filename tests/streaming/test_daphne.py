@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 from daphne.ws_protocol import WebSocketFactory
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from txaio import _common
 from websockets.sync.client import connect
 
 from streaming.daphne import DaphneLine, line
 from streaming.feed import Feed, Share, Traffic
 from streaming.hearing import Counted
+from streaming.protocol import Close
 from streaming.ticks import Place
 from tests.chaos.stage import Stage, seen
 from tests.chaos.watched import GARBAGE
@@ -171,6 +174,24 @@ async def test_messages_of_a_full_read_wait_until_those_before_were_answered() -
     await until(lambda: far.is_read)
 
     assert most < 300
+
+
+@pytest.mark.asyncio
+async def test_a_client_has_one_to_two_seconds_to_answer_a_close() -> None:
+    far, clock = Far(), Clock()
+    connection, on = connected(far)
+    timers: Any = _common._BatchedTimer
+    connection.factory._batched_timer = timers(200, 100, clock.seconds, clock.callLater)
+    clock.advance(7.99)
+
+    on.end(Close.TOO_LARGE)
+    clock.advance(0.99)
+    after_a_second = far.disconnecting
+    clock.advance(1.0)
+
+    assert far.dataBuffer.endswith(b"\x03\xf1")
+    assert not after_a_second
+    assert far.disconnecting
 
 
 @pytest.mark.timeout(120)
