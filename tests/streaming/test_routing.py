@@ -1,4 +1,4 @@
-"""Which paths are the WebSocket's."""
+"""Which paths are the WebSocket's, and what is nobody's."""
 
 from __future__ import annotations
 
@@ -40,3 +40,10 @@ def test_the_socket_is_found_behind_any_root_path_and_nowhere_else(
     told: object = routing.by_path(scope, None, None)
 
     assert told == ("prices" if is_prices else "denied")
+
+
+def test_a_server_that_tells_of_its_own_beginning_learns_that_nobody_listens_to_that() -> None:
+    from lokifi.asgi import by_protocol
+
+    with pytest.raises(ValueError, match="lifespan"):
+        by_protocol({"type": "lifespan"}, None, None)
