@@ -117,7 +117,10 @@ class _Outage:
             return
         with self._lock:
             if self._since is not None:
-                logger.warning("Redis is back after %.1f s", time.monotonic() - self._since)
+                logger.warning(
+                    "Redis answers again; it first did not %.1f s ago",
+                    time.monotonic() - self._since,
+                )
                 self._since = None
 
 
