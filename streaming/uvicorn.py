@@ -42,6 +42,7 @@ _RELIED_ON = (
     *("close_sent", "close_timer", "handshake_initiated", "handshake_complete"),
     *("read_paused", "disconnected"),
     *("pause_writing", "resume_writing", "connection_lost", "data_received", "handle_events"),
+    "shutdown",
     *("send_receive_event_to_app", "handle_parser_exception", "handle_ping", "handle_close"),
     "stop_keepalive",
 )
@@ -58,7 +59,7 @@ class Protocol(WebSocketsSansIOProtocol):
     def adopt(self, counted: Counted) -> UvicornLine:
         """Return the line of a connection that was just accepted."""
         # Whatever the kernel does not take at once is told to us: one frame is all that
-        # is ever buffered here.
+        # is ever buffered of ours.
         # TLS pauses at a limit already, not beyond it: at none it would whenever it is asked.
         self.transport.set_write_buffer_limits(high=int(self.scheme == "wss"))
         tell_of_trouble(self.transport.get_extra_info("socket"), self.family)
@@ -66,8 +67,11 @@ class Protocol(WebSocketsSansIOProtocol):
         # them. With its answer and two timers a ping costs more than a tick.
         self.stop_keepalive()
         self.forget_handshake()
-        self.line = UvicornLine(self, counted)
-        return self.line
+        self.line = line = UvicornLine(self, counted)
+        # What is left of an answer from before this was a WebSocket: the transport has said so
+        # already, or says it once, and we are told when all of it is gone.
+        line.is_free = not self.transport.get_write_buffer_size()
+        return line
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -147,6 +151,15 @@ class Protocol(WebSocketsSansIOProtocol):
                 self.handle_parser_exception()
                 return
         super().send_receive_event_to_app()
+
+    def shutdown(self) -> None:
+        if self.transport.is_closing() and not self.close_sent:
+            # Its own close was answered, and the answer waits for it to read. The base would send
+            # one more, which raises: the whole server's stop would end there.
+            self.stop_keepalive()
+            self.transport.abort()
+        else:
+            super().shutdown()
 
     def close(self, code: int, within_s: float) -> None:
         """Send a close frame behind what is buffered, and be gone within that time."""

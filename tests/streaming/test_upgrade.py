@@ -14,11 +14,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from streaming.feed import Feed, Share, Traffic
 from streaming.frames import framed
 from streaming.lines import line_of
 from streaming.protocol import Close
+from streaming.ticks import Place
 from streaming.upgrade import Greeted, Inbox, whole_text
-from tests.streaming.handshakes import OURS, Serving, frame, request, text_frame
+from tests.streaming.handshakes import OURS, UVICORNS, Serving, frame, request, text_frame
 from tests.streaming.sockets import until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("no_line_for_each_connection")]
@@ -224,6 +226,95 @@ async def test_a_client_that_sends_whole_messages_alone_needs_nothing_of_websock
 )
 async def test_what_is_no_whole_text_is_left_to_websockets(part: bytes) -> None:
     assert whole_text(part) is None
+
+
+@pytest.mark.parametrize("ways", [OURS, UVICORNS], ids=["ours", "uvicorns"])
+async def test_who_left_an_answer_unread_before_it_became_a_websocket_is_a_slow_reader(
+    ways: dict[str, Any], any_loop: Any
+) -> None:
+    ticks = [Share("price_update", Place("e", seq), f'"seq":{seq}}}') for seq in range(1, 4)]
+
+    async def work() -> tuple[bool, int, bytes]:
+        answered, accepted = asyncio.Event(), asyncio.Event()
+        traffic, feeds = Traffic(2**20), list[Feed]()
+
+        async def serving_both(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            if scope["type"] == "http":
+                headers = [(b"content-length", b"8000000")]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send({"type": "http.response.body", "body": bytes(8_000_000)})
+                answered.set()
+                return
+            await send({"type": "websocket.accept"})
+            line = line_of(send, lambda: None, lambda _: None)
+            feeds.append(Feed(Place("e", 0), line, traffic))
+            accepted.set()
+            await receive()
+
+        serving = Serving(ways)
+        serving.config.loaded_app = serving_both
+        async with serving.port() as port, asyncio.timeout(20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await answered.wait()
+            writer.write(request())
+            await accepted.wait()
+            for tick in ticks:
+                feeds[0].put_tick(tick)
+            found = feeds[0] in traffic.late, len(feeds[0])
+            rest = b""
+            while not rest.endswith(framed(ticks[-1].text(0))):
+                rest = rest[-1000:] + await reader.read(65536)
+            writer.close()
+            return *found, rest
+
+    is_late, waiting, rest = await any_loop(work())
+
+    assert (is_late, waiting) == (True, 1)
+    assert rest.partition(b"\r\n\r\n")[2] == framed(ticks[-1].text(0))
+
+
+@pytest.mark.parametrize("ways", [OURS, UVICORNS | {"ws": OURS["ws"]}], ids=["ours", "uvicorns"])
+async def test_who_closes_and_does_not_read_does_not_keep_a_server_from_its_stop(
+    ways: dict[str, Any], any_loop: Any
+) -> None:
+    async def work() -> bytes:
+        closing = asyncio.Event()
+
+        async def serving_both(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            if scope["type"] == "http":
+                await closing.wait()
+                headers = [(b"content-length", b"2")]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send({"type": "http.response.body", "body": b"ok"})
+                return
+            await send({"type": "websocket.accept"})
+            line_of(send, lambda: None, lambda _: None).write(bytes(8_000_000))
+            await receive()
+            closing.set()
+
+        serving = Serving(ways)
+        serving.config.loaded_app = serving_both
+        async with serving.port() as port, asyncio.timeout(20):
+            deaf = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+            deaf[1].write(request())
+            await deaf[0].readuntil(b"\r\n\r\n")
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(lambda: len(serving.state.connections) == 2)
+            deaf[1].write(frame(0x88, (1000).to_bytes(2)))
+            await closing.wait()
+            for connection in [*serving.state.connections]:  # as uvicorn does when it stops
+                connection.shutdown()
+            answer = await reader.read()
+            await until(lambda: not serving.state.connections)
+            for one in (deaf[1], writer):
+                one.transport.abort()
+            return answer
+
+    assert (await any_loop(work())).endswith(b"\r\n\r\nok")
 
 
 @pytest.fixture(scope="module")

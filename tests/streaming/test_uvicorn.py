@@ -50,6 +50,9 @@ class Wire(asyncio.Transport):
         if self.is_gone:
             raise RuntimeError("the handler is closed")  # as uvloop has it
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def pause_reading(self) -> None:
         self.is_read = False
 
