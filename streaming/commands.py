@@ -92,7 +92,9 @@ def _request_id(value: object) -> RequestId | None:
 
 
 def _command(message: dict[str, Any], request_id: RequestId | None) -> Command:
-    action = _ACTIONS.get(str(message.get("action")))
+    named = message.get("action")
+    # Nothing else is made a text of: what is nested deeply could not be.
+    action = _ACTIONS.get(named) if isinstance(named, str) else None
     if action is None:
         raise ProtocolError(Code.UNKNOWN_ACTION, f"`action` is one of {', '.join(_ACTIONS)}.")
     if action in {Action.PING, Action.GET_SUBSCRIPTIONS}:

@@ -109,6 +109,20 @@ def test_a_request_is_understood(message: dict[str, Any], command: Command) -> N
     assert parse(json.dumps(message), MOST) == command
 
 
+@pytest.mark.parametrize("name", ["action", "id", "symbols", "since", "fields", "mode"])
+def test_a_value_however_deep_is_one_more_mistake(name: str) -> None:
+    rest = "" if name == "action" else ',"action":"subscribe"'
+    rest += "" if name == "symbols" else ',"symbols":["BTC"]'
+    codes = set()
+    for depth in range(700, 1100):
+        with pytest.raises(ProtocolError) as caught:
+            parse(f'{{"{name}":{"[" * depth}1{"]" * depth}{rest}}}', MOST)
+        codes.add(caught.value.code)
+
+    assert Code.INVALID_JSON in codes
+    assert len(codes) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [

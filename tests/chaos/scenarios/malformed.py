@@ -45,6 +45,13 @@ def _deep(chance: random.Random) -> bytes:
     return wire.frame(b"[" * depth + b"]" * depth)
 
 
+def _deep_value(chance: random.Random) -> bytes:
+    name = chance.choice(["action", "id", "symbols", "since", "fields"])
+    depth = chance.randrange(900, 1050)  # about as deep as can be read
+    rest = "" if name == "action" else ',"action":"subscribe"'
+    return wire.frame(f'{{"{name}":{"[" * depth}1{"]" * depth}{rest}}}'.encode())
+
+
 def _huge_number(chance: random.Random) -> bytes:
     digits = "9" * chance.randrange(400, 9000)
     return wire.frame(f'{{"action":"ping","id":{digits}}}'.encode())
@@ -136,6 +143,12 @@ _PROTOCOL = (1002, CUT)
 MESSAGES = [
     Kind("noise", _noise, (STAYS,), ("invalid_json", "invalid_message")),
     Kind("deep JSON", _deep, (STAYS, 1009), ("invalid_json", "invalid_message", "too_large")),
+    Kind(
+        "deep value",
+        _deep_value,
+        (STAYS,),
+        ("invalid_json", "unknown_action", "invalid_id", "invalid_symbols"),
+    ),
     Kind("huge number", _huge_number, (STAYS,), ("invalid_json", "invalid_id")),
     Kind("NaN", _raw('{"action":"ping","id":NaN}'), (STAYS,), ("invalid_json",)),
     Kind("no end", _raw('{"action":"ping"'), (STAYS,), ("invalid_json",)),
