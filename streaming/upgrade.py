@@ -88,7 +88,7 @@ class Http(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         asked_before: Any = self.cycle
         if asked_before is not None and not asked_before.response_complete:
-            # That is answered first; nothing is read meanwhile.
+            # That is answered first; nothing is heard meanwhile.
             self._is_waiting = True
             self.flow.pause_reading()
             return
@@ -102,6 +102,13 @@ class Http(HttpToolsProtocol):
             protocol.start()
         # The two hold each other, and are done: else garbage until the collector comes.
         self.parser = None  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_waiting:
+            # uvicorn reads on after each answer; what comes before a handshake's is dropped.
+            self.flow.pause_reading()
+        else:
+            super().data_received(data)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

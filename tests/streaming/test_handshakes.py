@@ -74,8 +74,14 @@ async def test_a_handshake_is_answered_as_by_uvicorn_itself(asked: bytes) -> Non
     assert _told(ours.scopes) == _told(uvicorns.scopes)
 
 
-async def test_a_handshake_behind_requests_is_answered_behind_their_answers(any_loop: Any) -> None:
+@pytest.mark.parametrize("early", [b"", frame(0x89, b"hi"), b"GET /c HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_a_handshake_behind_requests_is_answered_behind_their_answers(
+    any_loop: Any, early: bytes
+) -> None:
     async def serving_both(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/b":
+            writers[0].write(early)  # which has to be dropped: the handshake waits
+            await asyncio.sleep(0.1)
         await receive()
         if scope["type"] == "websocket":
             await send({"type": "websocket.accept"})
@@ -92,6 +98,7 @@ async def test_a_handshake_behind_requests_is_answered_behind_their_answers(any_
         serving.config.loaded_app = serving_both
         async with serving.port() as port, asyncio.timeout(10):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writers.append(writer)
             asked = [f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for path in ("/a", "/b")]
             writer.write(b"".join([*asked, request()]))
             answer = await reader.readuntil(framed("welcome"))
@@ -100,6 +107,7 @@ async def test_a_handshake_behind_requests_is_answered_behind_their_answers(any_
             writer.close()
             return answer + rest
 
+    writers: list[asyncio.StreamWriter] = []
     answer = await any_loop(work())
 
     assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"101"]
