@@ -73,6 +73,7 @@ def sockets() -> Section:
         ("Subscriptions", f"{total['subscriptions']:,}"),
         ("Sent", f"{total['frames']:,} messages, {total['bytes'] / 1e6:,.1f} MB"),
         ("Ticks skipped by slow readers", f"{total['conflated']:,}"),
+        ("Messages never taken by who is gone", f"{total['dropped']:,}"),
         ("Closed for not reading", f"{total['slow']:,}"),
         *((f"Closed with {name[7:]}", f"{total[name]:,}") for name in closes),
         *((f"Left by themselves, {name[5:]}", f"{total[name]:,}") for name in left),

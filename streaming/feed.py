@@ -116,7 +116,8 @@ class Traffic:
         self.late: set[Feed] = set()
         self.frames = 0
         self.bytes = 0
-        self.conflated = 0
+        self.conflated = 0  # ticks that a newer one took the place of
+        self.dropped = 0  # frames that waited for who is gone or cut off
         self.slow = 0
         self.closes: Counter[int] = Counter()  # by us
         self.left: Counter[str] = Counter()  # by themselves, whatever they said
@@ -261,6 +262,7 @@ class Feed:
     def abandon(self) -> None:
         """Keep nobody waiting for a subscriber that is gone."""
         self.is_ended = True
+        self._traffic.dropped += len(self)
         self._waiting = self._tick = None
         self._traffic.late.discard(self)
         self.line.feed = None

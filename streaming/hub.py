@@ -133,6 +133,7 @@ class Hub:
             "frames": traffic.frames,
             "bytes": traffic.bytes,
             "conflated": traffic.conflated,
+            "dropped": traffic.dropped,
             "slow": traffic.slow,
             **{f"closed_{int(code)}": n for code, n in sorted(traffic.closes.items())},
             **{f"left_{code}": n for code, n in sorted(traffic.left.items())},

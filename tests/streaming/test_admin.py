@@ -92,7 +92,7 @@ def test_the_status_page_shows_what_all_processes_count_together(
 ) -> None:
     assert "Open none, on no server process" in text_of(admin_client, STATUS)
     one = {"sockets": 1200, "subscriptions": 12_000, "frames": 5000, "bytes": 2_500_000}
-    follow({"BTC": 2}, **one, conflated=3, slow=1, closed_4409=1)
+    follow({"BTC": 2}, **one, conflated=3, dropped=5, slow=1, closed_4409=1)
     follow({"BTC": 2}, **one, conflated=0, slow=0, left_1006=7, left_other=2)
 
     text = text_of(admin_client, STATUS)
