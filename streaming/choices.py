@@ -11,7 +11,7 @@ symbols and an equal past give is made once a tick; counts that all share
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -24,6 +24,8 @@ from streaming.ticks import EARLY, Place
 EVERYTHING_EACH = 10
 # Texts made of one tick that are kept for others with the same choices.
 CACHED_CHARS = 8 * 1024 * 1024
+# Quotes told before whose difference to the tick is kept for others who were told them too.
+COMPARED_QUOTES = 50_000
 # Fields that change without anything having happened.
 TIMES = frozenset({"last_updated"})
 
@@ -107,7 +109,7 @@ class View:
         found: tuple[Told, list[str], Told] | None = tick.cache.get(key)
         if found is None:
             now = {s: tick.quotes[s] for s in sorted(symbols) if s in tick.quotes}
-            news = list(now) if is_whole else [s for s in now if self._is_news(s, now[s])]
+            news = list(now) if is_whole else self._news(tick, now)
             told = now if is_whole else self._with(symbols, {s: now[s] for s in news})
             found = tick.cache[key] = (self._told, news, told)
         _, news, self._told = found
@@ -119,16 +121,43 @@ class View:
             return self._told
         return {s: quote for s, quote in self._told.items() if s in symbols} | dict(news)
 
-    def _is_news(self, symbol: str, now: WireQuote) -> bool:
-        before = self._told.get(symbol)
-        if before is None or before.ref != now.ref or before.stale != now.stale:
-            return True
-        if self.choices.mode is Mode.DELTA and not any(
-            getattr(before, name) != getattr(now, name) for name in self._compared
-        ):
-            return False
+    def _news(self, tick: Tick, now: Told) -> list[str]:
+        told = self._told.get
         least = (self.choices.min_change_percent or 0) / 100
-        return abs(now.price - before.price) >= least * before.price
+        has_changed = self._changes(tick)
+        return [
+            symbol
+            for symbol, quote in now.items()
+            if (before := told(symbol)) is None
+            or before.ref != quote.ref
+            or before.stale != quote.stale
+            or (
+                has_changed(before, quote)
+                and abs(quote.price - before.price) >= least * before.price
+            )
+        ]
+
+    def _changes(self, tick: Tick) -> Callable[[WireQuote, WireQuote], bool]:
+        """Return what tells whether something else of a symbol is said than before.
+
+        Nearly all were told the same of it before, so two quotes are compared once a tick.
+        """
+        if self.choices.mode is not Mode.DELTA:
+            return lambda _before, _now: True
+        compared = self._compared
+        seen: dict[int, tuple[WireQuote, bool]] = tick.cache.setdefault(("seen", compared), {})
+
+        def has_changed(before: WireQuote, now: WireQuote) -> bool:
+            found = seen.get(id(before))
+            if found is not None:
+                return found[1]
+            is_other = any(getattr(before, name) != getattr(now, name) for name in compared)
+            if len(seen) < COMPARED_QUOTES:
+                # The quote is kept too, so that no other can get its id meanwhile.
+                seen[id(before)] = before, is_other
+            return is_other
+
+        return has_changed
 
     def text(self, tick: Tick, symbols: frozenset[str], prev_seq: int) -> str | None:
         """Return the update to send now, and take it as sent; None where it would hold nothing."""

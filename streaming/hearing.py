@@ -13,63 +13,30 @@ import asyncio
 import logging
 import weakref
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable
-from time import perf_counter
 
 from streaming.protocol import Close
+from streaming.turns import Turns
 
 logger = logging.getLogger(__name__)
 
 # Some 170 of the smallest frames; most messages are shorter.
 _PART_BYTES = 1024
-# What all clients together get of one turn of the event loop, but for the end of a part.
+# What all clients together get of one turn of the event loop.
 _TURN_S = 0.004
 
 # Told how many frames came that are no message, or belong to one that has begun already.
 Counted = Callable[[int], None]
 
 
-class _Turns:
-    """Who waits to be heard on an event loop; some milliseconds a turn are for all of them."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = weakref.ref(loop)
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._ends_at: float | None = None
-
-    def take_time(self) -> bool:
-        """Return whether this turn's time is not over; whoever is the first begins it."""
-        if self._ends_at is None:
-            self._begin()
-            return True
-        return perf_counter() < self._ends_at
-
-    def put(self, go_on: Callable[[], None]) -> None:
-        """Call this in its turn, behind all who wait."""
-        self._waiting.append(go_on)
-        if self._ends_at is None:
-            self._begin()
-
-    def _begin(self) -> None:
-        self._ends_at = perf_counter() + _TURN_S
-        if loop := self._loop():
-            loop.call_soon(self._next)
-
-    def _next(self) -> None:
-        self._ends_at = None
-        while self._waiting and self.take_time():
-            self._waiting.popleft()()
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = weakref.WeakKeyDictionary()
 
 
-_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = weakref.WeakKeyDictionary()
-
-
-def _turns_here() -> _Turns:
+def _turns_here() -> Turns:
     loop = asyncio.get_running_loop()
     found = _turns.get(loop)
     if found is None:
-        found = _turns[loop] = _Turns(loop)
+        found = _turns[loop] = Turns(loop, _TURN_S)
     return found
 
 

@@ -260,11 +260,18 @@ class Manners:
 
     def may_replay(self, ticks: int, now: float) -> bool:
         """Count old ticks to be sent again; return whether they are not too many."""
+        return not ticks or _take_all(ticks, self._replay_buckets(now), now) == 0
+
+    def give_back_replay(self, ticks: int, now: float) -> None:
+        """Take back the count of old ticks that are not to be had after all."""
+        for bucket in self._replay_buckets(now) if ticks else ():
+            bucket.give_back(ticks)
+
+    def _replay_buckets(self, now: float) -> list[Bucket]:
         if self._replayed is None:
             self._replayed = _replay_bucket(1, now)
         shared = self._shared
-        buckets = [self._replayed, *([shared.replayed(now)] if shared and ticks else [])]
-        return _take_all(ticks, buckets, now) == 0
+        return [self._replayed, *([shared.replayed(now)] if shared else [])]
 
     def _allow(
         self,

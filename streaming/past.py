@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from streaming import ticks
 from streaming.protocol import WireQuote, entry_of, head, share
 from streaming.ticks import Kept, Place
+from streaming.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ AT_ONCE = 16
 _CACHED_BYTES = 8 * 1024 * 1024
 _OPEN = 8
 _TEXT_CHARS = 1024 * 1024  # of one tick that is open
+# What all who come back get of one turn of the event loop.
+_TURN_S = 0.004
 
 
 class _Rest(msgspec.Struct):
@@ -49,21 +52,31 @@ class Opened:
         self._place = kept.place
         self._timestamp = found.timestamp
         self._entries = found.data
-        self._texts: dict[object, str] = {}
+        self._texts: dict[object, str] = {}  # of sets of symbols, and of symbols cut to fields
         self._chars = 0
 
     def text(self, symbols: frozenset[str], fields: Collection[str] | None) -> str:
         """Return the replay:true message with this tick's part for `symbols`."""
-        key = (symbols, None if fields is None else frozenset(fields))
+        chosen = None if fields is None else frozenset(fields)
+        key = (symbols, chosen)
         text = self._texts.get(key)
         if text is None:
-            text = self._made(symbols, fields)
+            text = self._made(symbols, chosen)
             self._keep(key, text)
         return text
 
     def quotes(self, symbols: Collection[str]) -> dict[str, WireQuote]:
         """Return what this tick said of symbols; those that it did not hold are left out."""
         return {s: _quote.decode(self._entries[s]) for s in symbols if s in self._entries}
+
+    def _cut(self, symbol: str, fields: frozenset[str]) -> str:
+        """Return a symbol's text, cut to some fields; many who come back chose the same."""
+        key = (symbol, fields)
+        text = self._texts.get(key)
+        if text is None:
+            text = entry_of(symbol, _quote.decode(self._entries[symbol]), fields)
+            self._keep(key, text)
+        return text
 
     def _keep(self, key: object, text: str) -> None:
         if self._chars + len(text) > _TEXT_CHARS:
@@ -72,21 +85,19 @@ class Opened:
         self._texts[key] = text
         self._chars += len(text)
 
-    def _made(self, symbols: frozenset[str], fields: Collection[str] | None) -> str:
-        entries = [
-            _entry(symbol, self._entries[symbol], fields)
-            for symbol in sorted(symbols)
-            if symbol in self._entries
-        ]
+    def _made(self, symbols: frozenset[str], fields: frozenset[str] | None) -> str:
+        held = [symbol for symbol in sorted(symbols) if symbol in self._entries]
+        if fields is None:
+            entries = [_entry(symbol, self._entries[symbol]) for symbol in held]
+        else:
+            entries = [self._cut(symbol, fields) for symbol in held]
         epoch, seq = self._place.epoch, self._place.seq
         begin = head("price_update", epoch, seq, seq - 1)
         return begin + share(self._timestamp, entries, replay=True)
 
 
-def _entry(symbol: str, raw: msgspec.Raw, fields: Collection[str] | None) -> str:
-    if fields is None:
-        return f"{msgspec.json.encode(symbol).decode()}:{bytes(raw).decode()}"
-    return entry_of(symbol, _quote.decode(raw), fields)
+def _entry(symbol: str, raw: msgspec.Raw) -> str:
+    return f"{msgspec.json.encode(symbol).decode()}:{bytes(raw).decode()}"
 
 
 class Past:
@@ -94,6 +105,8 @@ class Past:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
+        # A tick of 500 symbols takes a millisecond to cut, and thousands come back at once.
+        self.turns = Turns(asyncio.get_running_loop(), _TURN_S)
         self._reading = asyncio.Lock()
         self._cached: OrderedDict[Place, Kept] = OrderedDict()
         self._cached_bytes = 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -216,14 +218,16 @@ class Requests:
         if since is None or since.epoch is None or not symbols:
             return None
         newest = self._hub.place
-        try:
+        count = max(0, newest.seq - since.seq)
+        # First: reading them holds up all others who come back.
+        if not self._manners.may_replay(count, monotonic()):
+            return None
+        found = None
+        with suppress(TimeoutError):
             async with asyncio.timeout(_MISSED_WITHIN_S):
                 found = await self._hub.past.between(Place(since.epoch, since.seq), newest)
-        except TimeoutError:
-            return None
-        count = max(0, newest.seq - since.seq)
-        if found is None or not self._manners.may_replay(count, monotonic()):
-            return None
+        if found is None:
+            self._manners.give_back_replay(count, monotonic())
         return found
 
     async def _replay(self, since: Since, answer: _Answer) -> _Replay:
@@ -236,17 +240,27 @@ class Requests:
         found = answer.missed
         while found is not None and done.at.seq - since.seq <= _MOST_REPLAYED:
             for kept in found:
-                text = self._told_again(kept, answer)
-                if text is None or feed.is_ended or hub.place.epoch != done.at.epoch:
+                size = await hub.past.turns.run(partial(self._send_again, kept, answer, done))
+                if not size:
                     return done
-                feed.put(_Replayed(kept.place, text))
-                done.at = kept.place
-                done.told |= hub.past.quotes(kept, answer.wanted)
-                await feed.room(_frames_of(len(text)))
+                await feed.room(_frames_of(size))
             if feed.is_ended or _is_behind(hub.place, done.at):
                 return done
             found = await hub.past.between(done.at, hub.place)
         return done
+
+    def _send_again(self, kept: Kept, answer: _Answer, done: _Replay) -> int:
+        """Send an old tick again; return its size, 0 where it cannot be."""
+        feed, hub = self._feed, self._hub
+        if feed.is_ended or hub.place.epoch != done.at.epoch:
+            return 0
+        text = self._told_again(kept, answer)
+        if text is None:
+            return 0
+        feed.put(_Replayed(kept.place, text))
+        done.at = kept.place
+        done.told |= hub.past.quotes(kept, answer.wanted)
+        return len(text)
 
     def _told_again(self, kept: Kept, answer: _Answer) -> str | None:
         """Return this subscriber's part of an old tick; None where that cannot be read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
@@ -80,6 +81,37 @@ def test_all_fields_are_what_a_plain_client_gets() -> None:
 
     assert message is not None
     assert message["data"] == {"BTC": wire("BTC", 1.0) | {"last_updated": "2026-11-23T12:00:01Z"}}
+
+
+def test_what_many_were_told_before_is_held_against_a_tick_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = []
+
+    class Watched(frozenset[str]):
+        """Fields that are compared; each look at them is noted."""
+
+        def __iter__(self) -> Iterator[str]:
+            looks.append(self)
+            return super().__iter__()
+
+    def prices(price: float) -> dict[str, Any]:
+        return {f"S{number}": price for number in range(30)}
+
+    views = [(view(mode=Mode.DELTA), frozenset([*prices(1.0)][number:])) for number in range(8)]
+    first, second = tick(1, **prices(1.0)), tick(2, **prices(1.0) | {"S29": 2.0})
+    for one, symbols in views:
+        one._compared = Watched(one._compared)
+        told(one, first, symbols)
+
+    got = [names(told(one, second, symbols)) for one, symbols in views]
+
+    assert got == [["S29"]] * 8
+    assert len(looks) == 30
+    monkeypatch.setattr(choices, "COMPARED_QUOTES", 5)
+    third = tick(3, **prices(3.0))
+    assert names(told(views[3][0], third, views[3][1])) == sorted(views[3][1])
+    assert [len(kept) for key, kept in third.cache.items() if key[0] == "seen"] == [5]
 
 
 def test_a_delta_holds_what_changed_but_for_its_times() -> None:

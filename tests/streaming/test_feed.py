@@ -69,6 +69,17 @@ def test_members_are_written_as_the_text_is_that_they_make(
     assert members == before
 
 
+def test_what_waited_for_who_is_gone_counts_as_dropped_once() -> None:
+    feed, _, traffic = fed()
+    feed.put(Unsubscribed(symbols=[], count=0))
+    feed.put_tick(tick(1))
+
+    feed.abandon()
+    feed.abandon()
+
+    assert traffic.dropped == 2
+
+
 def test_what_can_leave_at_once_does_not_wait() -> None:
     feed, line, traffic = fed()
     line.is_free = True
@@ -237,7 +248,7 @@ async def test_a_plain_line_keeps_no_task_while_it_has_nothing_to_send() -> None
 async def test_who_changes_while_a_tick_is_handed_out_has_it_once(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streaming.registry._SLICE", 1)
+    monkeypatch.setattr("streaming.registry._SLICE_S", 0.0)
     feeds = [await following(hub, "BTC", f"S{number}") for number in range(40)]
     for feed in feeds:
         inbox(feed).is_free = True

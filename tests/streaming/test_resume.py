@@ -17,9 +17,10 @@ from streaming import limits, past, requests, ticks
 from streaming.hub import Hub
 from streaming.limits import Allowance, Manners
 from streaming.lookup import Lookup
-from streaming.protocol import Action, Command, Since
+from streaming.protocol import Action, Command, Since, entry_of
 from streaming.requests import Requests
 from streaming.ticks import UNKNOWN, Place
+from streaming.turns import Turns
 from tests.streaming.sockets import (
     AT,
     Client,
@@ -366,9 +367,11 @@ async def test_with_redis_away_a_client_is_told_that_nothing_was_recovered(
     assert caplog.text.count("old ticks cannot be read") == 1
 
 
+@pytest.mark.parametrize("turn_s", [0.0, 1.0], ids=["one tick a turn", "all in one turn"])
 async def test_many_who_come_back_at_once_cost_one_read(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, turn_s: float
 ) -> None:
+    hub.past.turns = Turns(asyncio.get_running_loop(), turn_s)
     place = await published(hub, *range(1, 6))
     reads, kept = [], ticks.kept
 
@@ -487,6 +490,53 @@ async def test_what_is_kept_for_those_who_come_back_is_bounded(
     assert sum(len(one.packed) for one in hub.past._cached.values()) <= 1000
     assert len(hub.past._opened) <= 8
     assert all(sum(map(len, one._texts.values())) <= 1000 for one in hub.past._opened.values())
+
+
+async def test_fields_that_many_chose_are_cut_out_of_an_old_tick_once(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut, cuts = entry_of, []
+
+    def counted(symbol: str, *arguments: Any) -> str:
+        cuts.append(symbol)
+        return cut(symbol, *arguments)
+
+    monkeypatch.setattr(past, "entry_of", counted)
+    place = await published(hub, 1.0, 2.0)
+    got = []
+    for symbols in (["BTC"], ["ETH"], ["BTC", "ETH"]):
+        async with client(knowing(fetched=nobody)) as socket:
+            await resume(socket, 1, place.epoch, *symbols, fields=["price"])
+            got.append((await socket.receive())["data"])
+
+    btc, eth = {"symbol": "BTC", "price": 2.0}, {"symbol": "ETH", "price": 1.0}
+    assert got == [{"BTC": btc}, {"ETH": eth}, {"BTC": btc, "ETH": eth}]
+    assert cuts == ["BTC", "ETH"]
+
+
+async def test_who_may_have_no_more_old_ticks_has_none_read_and_what_is_not_there_costs_nothing(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REPLAYED_BURST", 5)
+    monkeypatch.setattr(limits, "REPLAYED_PER_S", 0.001)
+    place = await published(hub, 1.0, 2.0, 3.0)
+    reads, kept = [], ticks.kept
+
+    async def counted(*arguments: Any) -> Any:
+        reads.append(arguments)
+        return await kept(*arguments)
+
+    monkeypatch.setattr(ticks, "kept", counted)
+    async with client(knowing(fetched=nobody)) as socket:
+        recovered = []
+        for since, epoch in [*[(0, "another")] * 3, (0, place.epoch), (0, place.epoch)]:
+            hub.past._cached.clear()
+            recovered.append((await resume(socket, since, epoch))["recovered"])
+            for _ in range(3 if recovered[-1] else 1):
+                await socket.receive()
+
+    assert recovered == [False, False, False, True, False]
+    assert len(reads) == 1
 
 
 async def test_who_asks_for_the_same_ticks_again_and_again_gets_a_snapshot(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import signal
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ import pytest
 from channels.testing import WebsocketCommunicator
 from pytest_django import Settings
 
-from streaming import stopping
+from streaming import registry, stopping
 from streaming.consumers import PriceConsumer
-from streaming.feed import Feed
+from streaming.feed import Feed, Share
 from streaming.hub import Hub
-from streaming.protocol import Close, Frame, Notice, NoticeFrame
+from streaming.protocol import Close, Frame, Notice, NoticeFrame, due, stamp
+from streaming.ticks import Place
 from tests.streaming.sockets import Inbox, following, inbox, knowing, publish, until
 
 pytestmark = pytest.mark.asyncio
@@ -133,18 +135,32 @@ async def test_one_that_cannot_be_cut_off_does_not_end_the_sweep(
     assert hub.figures()["closed_4409"] == 3
 
 
-async def test_heartbeats_notices_and_the_goodbye_leave_the_loop_its_turns(hub: Hub) -> None:
+async def test_ticks_heartbeats_notices_and_the_goodbye_leave_the_loop_its_turns(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = itertools.count()
+    # Each look at the clock takes a 250th of a slice, and there is one for each who is told.
+    passing = registry._SLICE_S / 249.5
+    monkeypatch.setattr(registry, "perf_counter", lambda: next(calls) * passing)
     turns = Turns()
     lines = [Free(turns) for _ in range(1000)]
     for line in lines:
         hub.join(line)
     told: list[set[int]] = []
-    for telling in (hub._give_signs_of_life(0.0), hub._registry.notify(NOTICE), hub.stop()):
+    tick = registry.Tick(Place("e", 1), stamp(), {})
+    beat = Share("heartbeat", tick.place, due(stamp(), stamp()))
+    everyone = hub._registry
+    for telling in (
+        everyone.tell(tick, beat, 1),
+        hub._give_signs_of_life(0.0),
+        everyone.notify(NOTICE),
+        hub.stop(),
+    ):
         await telling
         told.append({line.written.pop()[0] for line in lines})
     turns.stop()
 
-    assert [len(one) for one in told] == [4, 4, 4], "256 of 1,000 in a turn"
+    assert [len(one) for one in told] == [4, 4, 4, 4], "250 of 1,000 in a turn"
     assert not any(line.written for line in lines), "and each is told once"
 
 
