@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from lokifi import parts
@@ -214,6 +215,25 @@ def test_the_python_program_of_the_page_stays_right_through_a_restart(
     assert told() == list(range(told()[0], told()[-1] + 1))
     assert any(m.get("replay") for m in got())
     assert [m["code"] for m in got() if m["type"] == "notice"] == ["stopping"]
+
+
+@pytest.mark.asyncio
+async def test_the_python_program_of_the_page_waits_a_minute_where_it_was_too_much() -> None:
+    async def closing(socket: ServerConnection) -> None:
+        await socket.close(4429)
+
+    block = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert block is not None
+    async with serve(closing, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        text = block[1].replace("localhost:8000", f"127.0.0.1:{port}")
+        text = text.replace("await asyncio.sleep(wait)", "return print(wait)")
+        program = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", text, stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await program.communicate()
+
+    assert said == b"60\n"
 
 
 @pytest.fixture

@@ -180,6 +180,7 @@ async def test_messages_of_a_full_read_wait_until_those_before_were_answered() -
 async def test_a_client_has_one_to_two_seconds_to_answer_a_close() -> None:
     far, clock = Far(), Clock()
     connection, on = connected(far)
+    # As autobahn makes the timer of a factory, but for whose clock it goes by.
     timers: Any = _common._BatchedTimer
     connection.factory._batched_timer = timers(200, 100, clock.seconds, clock.callLater)
     clock.advance(7.99)

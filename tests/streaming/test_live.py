@@ -6,7 +6,6 @@ import asyncio
 import json
 import math
 import signal
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -305,23 +304,6 @@ async def test_a_flood_ends_with_4429_and_harms_nobody(web: Web) -> None:
 
         assert await flood.code() == 4429
         assert (await good.tick())["data"].keys() == {"BTC"}
-
-
-async def test_a_client_that_reads_nothing_delays_no_other(web: Web) -> None:
-    deaf = socket.socket()
-    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    deaf.connect(("127.0.0.1", web.port))
-    deaf.sendall(
-        b"GET /api/ws/prices HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
-        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
-    )
-    async with client(web) as good:
-        await good.ask("subscribe", symbols=["BTC"])
-        seqs = [(await good.tick())["seq"] for _ in range(3)]
-    deaf.close()
-
-    assert seqs == list(range(seqs[0], seqs[0] + 3))
 
 
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])

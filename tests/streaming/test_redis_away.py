@@ -213,7 +213,7 @@ async def test_a_lost_pubsub_connection_costs_at_most_a_moment(server: Server, h
                 assert (await next_update(socket))["data"]["BTC"]["price"] == price
 
 
-async def test_the_loop_runs_on_while_redis_hangs(server: Server, hub: Hub) -> None:
+async def test_signs_of_life_come_while_redis_hangs(server: Server, hub: Hub) -> None:
     server.hang()
     try:
         await until(lambda: hub._is_away)

@@ -1,4 +1,4 @@
-"""T1, T9, T10 and T25: many who read, and some who never do."""
+"""T1, T9, T10 and T31: many who read, and some who never do."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ _FLOODS = {
 
 
 @scenario(
-    "T25",
+    "T31",
     "Pings and fragments as fast as they go, of clients that read nothing",
     sizes={
         "short": {"sockets": 10, "flooders": 1, "times": 300},
