@@ -49,7 +49,7 @@ def main() -> int:
             "commit": commit(),
             "command": f"make bench-stream ROWS={name}{part}",
             "machine": machine(),
-            "rounds": how.rounds,
+            "rounds": row.rounds,
             "load": round(busy, 1),
         }
         rows = page.keep(name, row, facts)

@@ -21,8 +21,8 @@ Written by `make bench-stream`. One process of ours serves the clients, another 
 it, in the same run and on the same Redis channel, stand peers that do nothing else: Node with `ws`,
 picows (a WebSocket in Cython), and a program in C that sends one ready frame to everyone, the floor
 (what it sends is nobody's own, and is not looked at). Rounds are interleaved, each from a fresh
-start; the figures are medians. What cannot be had on a machine (Node, a compiler) is left out with
-a sentence.
+start; the figures are medians of as many as a row names. What cannot be had on a machine (Node, a
+compiler) is left out with a sentence.
 
 ```
 make bench-stream                        # every row, about 30 minutes
@@ -75,7 +75,7 @@ def section(key: str, row: dict[str, Any]) -> str:
         f"## {row['name'][0].upper()}{row['name'][1:]}",
         "",
         f"{row['about']}. {row['at']}, commit {row['commit']}, `{row['command']}`, "
-        f"{row['rounds']} rounds, {row['machine']}. {_busy(row.get('load'))}",
+        f"rounds: {row['rounds']}, {row['machine']}. {_busy(row.get('load'))}",
         "",
         *_table(row["table"]),
         "",

@@ -23,6 +23,7 @@ class Row:
     notes: list[str] = field(default_factory=list)
     marks: list[tuple[str, str, bool]] = field(default_factory=list)  # what, measured, reached
     lines: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # to be plotted
+    rounds: int = 1  # that the figures are medians of
 
     def judge(self, what: str, value: float, most: float, unit: str = "") -> None:
         text = f"{value:,.2f} {unit}".strip()

@@ -51,6 +51,7 @@ def interleaved(
 ) -> None:
     """Measure every server once a round, and keep the medians in the row."""
     measured: dict[str, list[dict[str, Any]]] = {}
+    row.rounds = how.rounds
     message_bytes = 2400
     left_out: set[str] = set()
     for _ in range(how.rounds):
@@ -66,9 +67,7 @@ def interleaved(
             measured.setdefault(name, []).append(result)
             print(f"    {name}: {result}", flush=True)
     for name, results in measured.items():
-        row.table[name] = {
-            key: statistics.median(one[key] for one in results) for key in _numbers(results[0])
-        }
+        row.table[name] = _middle(results)
 
 
 def _nothing_lost(row: Row) -> None:
@@ -132,22 +131,26 @@ def fast_ticks(how: How) -> Row:
 
 def two_processes(how: How) -> Row:
     clients = how.clients(5_000)
-    row = Row("two processes", f"{clients:,} clients on one process, then shared by two")
+    about = f"{clients:,} clients on one process, then shared by two"
+    row = Row("two processes", about, rounds=how.rounds)
+    alone_each, shared_each = [], []
     with stage() as made, fed(made, 200) as names:
-        interleaved(row, made, names, ["uvicorn"], clients, how)
-        with servers.ours(made, "uvicorn") as one, servers.ours(made, "uvicorn") as two:
-            both = [
-                (one, made.in_thread(_half, one, names, clients)),
-                (two, made.in_thread(_half, two, names, clients)),
-            ]
-            halves = [result.result() for _, result in both]
-    row.table["each of two"] = {
-        key: statistics.mean(half[key] for half in halves) for key in _numbers(halves[0])
-    }
+        for _ in range(how.rounds):
+            alone_each.append(one_round(made, names, "uvicorn", clients, 0))
+            shared_each.append(_shared(made, names, clients))
+    row.table["uvicorn"], row.table["each of two"] = _middle(alone_each), _middle(shared_each)
     alone = row.table["uvicorn"]["cpu_us_per_client_tick"]
     shared = row.table["each of two"]["cpu_us_per_client_tick"]
     row.judge("CPU per client and tick, two to one", shared / alone, 1.1)
     return row
+
+
+def _shared(made: Stage, names: Path, clients: int) -> dict[str, float]:
+    """Return what each of two processes measures on average while they share the clients."""
+    with servers.ours(made, "uvicorn") as one, servers.ours(made, "uvicorn") as two:
+        both = [made.in_thread(_half, running, names, clients) for running in (one, two)]
+        halves = [result.result() for result in both]
+    return {key: statistics.mean(half[key] for half in halves) for key in _numbers(halves[0])}
 
 
 def _half(running: servers.Running, names: Path, clients: int) -> dict[str, float]:
@@ -168,6 +171,11 @@ def growth(how: How) -> Row:
             row.table[f"{clients:,} clients, {per_client} symbols each"] = _numbers(result)
             row.lines.setdefault("symbols a client", []).append((per_client, result["last_ms"]))
     return row
+
+
+def _middle(results: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return the median of each number of several rounds."""
+    return {key: statistics.median(one[key] for one in results) for key in _numbers(results[0])}
 
 
 def _numbers(result: dict[str, Any]) -> dict[str, float]:
