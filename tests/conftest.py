@@ -44,7 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
         {
             "ALLOWED_HOSTS": "testserver,localhost,127.0.0.1",
             "CELERY_BROKER_URL": f"{server.url}/2",
-            "DATABASE_URL": f"sqlite:///{folder / 'tests.sqlite3'}",
+            "DATABASE_URL": os.environ.get(
+                "TEST_DATABASE_URL", f"sqlite:///{folder / 'tests.sqlite3'}"
+            ),
             "DEBUG": "0",
             "DJANGO_SETTINGS_MODULE": "lokifi.settings",
             "ENV_FILE": "/dev/null",

@@ -78,7 +78,7 @@ def database_away() -> Callable[[], Any]:
     return lambda: connection.execute_wrapper(fail)
 
 
-PINNED = "UPDATE prices_asset SET pinned = 1 WHERE ref = 'coingecko:batcat'"
+PINNED = "UPDATE prices_asset SET pinned = TRUE WHERE ref = 'coingecko:batcat'"
 
 
 def test_a_symbol_that_was_resolved_takes_no_query_in_any_form(

@@ -324,6 +324,7 @@ def test_why_a_series_is_cut_tells_what_is_asked_again(stock: Asset) -> None:
     assert store.begins(stock, "tiingo", Resolution.H1, hours(1, 40).start) is None
 
 
+@pytest.mark.django_db(transaction=True)  # what fails within one ends it, for PostgreSQL
 def test_a_database_that_fails_costs_the_saving_and_is_told_once(
     sandbox: Sandbox, redis_client: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
