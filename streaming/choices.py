@@ -11,13 +11,25 @@ symbols and an equal past give is made once a tick; counts that all share
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from streaming.feed import Share
 from streaming.forms import Form
-from streaming.protocol import Choices, Mode, WireQuote, due, entry, entry_of, head, share, stamp
+from streaming.protocol import (
+    Choices,
+    Mode,
+    Pieces,
+    WireQuote,
+    due,
+    entry,
+    entry_of,
+    head,
+    share,
+    stamp,
+    taking,
+)
 from streaming.ticks import EARLY, Place
 
 # With mode "delta", everything is sent with each tick whose number this divides.
@@ -25,7 +37,8 @@ EVERYTHING_EACH = 10
 # Texts made of one tick that are kept for others with the same choices.
 CACHED_CHARS = 8 * 1024 * 1024
 # Quotes told before whose difference to the tick is kept for others who were told them too.
-COMPARED_QUOTES = 50_000
+COMPARED_QUOTES = 20_000
+_BITS = {name: 1 << number for number, name in enumerate(WireQuote.__struct_fields__)}
 # Fields that change without anything having happened.
 TIMES = frozenset({"last_updated"})
 
@@ -54,7 +67,9 @@ class View:
         self._heartbeat_s = heartbeat_s
         self._fields = frozenset(choices.fields) if choices.fields is not None else None
         self._is_sifted = choices.mode is Mode.DELTA or bool(choices.min_change_percent)
-        self._compared = frozenset(choices.fields or WireQuote.__struct_fields__) - TIMES
+        self._take = None if choices.fields is None else taking(choices.fields)
+        compared = frozenset(choices.fields or WireQuote.__struct_fields__) - TIMES
+        self._compared = sum(_BITS[name] for name in compared)
         self._told: Told = {}
         self._at = place  # the tick of the last update
 
@@ -79,7 +94,7 @@ class View:
     def whole(self, tick: Tick, symbols: frozenset[str]) -> Share:
         """Return the tick that begins an epoch: everything, as a snapshot."""
         quotes = {s: tick.quotes[s] for s in sorted(symbols) if s in tick.quotes}
-        entries = [self._entry(tick, symbol) for symbol in quotes]
+        entries = self._entries(tick, quotes)
         rest = share(tick.timestamp, entries, snapshot=True)
         return _Snapshot(self, symbols, quotes, tick.place, rest, moves=True)
 
@@ -140,22 +155,22 @@ class View:
     def _changes(self, tick: Tick) -> Callable[[WireQuote, WireQuote], bool]:
         """Return what tells whether something else of a symbol is said than before.
 
-        Nearly all were told the same of it before, so two quotes are compared once a tick.
+        Most were told of the tick before, whatever of it: two quotes are compared once for all.
         """
         if self.choices.mode is not Mode.DELTA:
             return lambda _before, _now: True
         compared = self._compared
-        seen: dict[int, tuple[WireQuote, bool]] = tick.cache.setdefault(("seen", compared), {})
+        seen: dict[int, tuple[WireQuote, int]] = tick.cache.setdefault("changes", {})
 
         def has_changed(before: WireQuote, now: WireQuote) -> bool:
             found = seen.get(id(before))
             if found is not None:
-                return found[1]
-            is_other = any(getattr(before, name) != getattr(now, name) for name in compared)
+                return bool(found[1] & compared)
+            changed = _changed(before, now)
             if len(seen) < COMPARED_QUOTES:
                 # The quote is kept too, so that no other can get its id meanwhile.
-                seen[id(before)] = before, is_other
-            return is_other
+                seen[id(before)] = before, changed
+            return bool(changed & compared)
 
         return has_changed
 
@@ -169,7 +184,7 @@ class View:
         key = ("text", self._fields, merged, prev_seq, tuple(news))
         text: str | None = tick.cache.get(key)
         if text is None:
-            entries = [self._entry(tick, symbol) for symbol in news]
+            entries = self._entries(tick, news)
             begin = head("price_update", tick.place.epoch, tick.place.seq, prev_seq)
             text = begin + share(tick.timestamp, entries, merged=merged)
             _keep(tick, key, text, len(text))
@@ -188,13 +203,13 @@ class View:
         """Return how many ticks an update at `place` stands for."""
         return max(1, place.seq - self._at.seq) if self._at.epoch == place.epoch else 1
 
-    def _entry(self, tick: Tick, symbol: str) -> str:
-        key = ("entry", self._fields, symbol)
-        text: str | None = tick.cache.get(key)
-        if text is None:
-            text = _entry(symbol, tick.quotes[symbol], self._fields)
-            _keep(tick, key, text, len(text))
-        return text
+    def _entries(self, tick: Tick, symbols: Iterable[str]) -> list[str]:
+        if self._take is None:
+            return [_whole(tick, symbol) for symbol in symbols]
+        pieces: _PiecesOf = tick.cache.get("pieces") or _PiecesOf(tick)
+        tick.cache["pieces"] = pieces
+        take = self._take
+        return [pieces[symbol].entry(take) for symbol in symbols]
 
     def note(self, symbols: Collection[str], quotes: Told, at: Place | None = None) -> None:
         """Take as told what a snapshot of `symbols` holds; what it lacks is still to be told."""
@@ -256,10 +271,45 @@ class _Snapshot(Share):
 
 def _keep(tick: Tick, key: object, made: Any, chars: int) -> None:
     """Keep what was made of a tick for others who chose the same, as long as there is room."""
-    kept = tick.cache.get("chars", 0) + chars
-    if kept <= CACHED_CHARS:
-        tick.cache["chars"] = kept
+    if _has_room(tick, chars):
         tick.cache[key] = made
+
+
+def _has_room(tick: Tick, chars: int) -> bool:
+    """Return whether so much more may be kept, which then counts as kept."""
+    kept: int = tick.cache.get("chars", 0) + chars
+    if kept > CACHED_CHARS:
+        return False
+    tick.cache["chars"] = kept
+    return True
+
+
+class _PiecesOf(dict[str, Pieces]):
+    """The pieces of a tick's quotes, made when first wanted and kept while there is room."""
+
+    def __init__(self, tick: Tick) -> None:
+        super().__init__()
+        self._tick = tick
+
+    def __missing__(self, symbol: str) -> Pieces:
+        pieces = Pieces(symbol, self._tick.quotes[symbol])
+        if _has_room(self._tick, pieces.size):
+            self[symbol] = pieces
+        return pieces
+
+
+def _changed(before: WireQuote, now: WireQuote) -> int:
+    """Return the bits of the fields that are not as they were."""
+    return sum(bit for name, bit in _BITS.items() if getattr(before, name) != getattr(now, name))
+
+
+def _whole(tick: Tick, symbol: str) -> str:
+    key = ("entry", symbol)
+    text: str | None = tick.cache.get(key)
+    if text is None:
+        text = entry(symbol, tick.quotes[symbol])
+        _keep(tick, key, text, len(text))
+    return text
 
 
 def _entry(symbol: str, quote: WireQuote, fields: Collection[str] | None) -> str:

@@ -165,8 +165,9 @@ class LeaseKeeper:
             self._renew_at = now + self._interval_s
             counts |= self._counts
             figures = self._figures()
-            # Once more when there is nothing left, to take back what was said.
-            holds_any = bool(counts or figures.get("sockets"))
+            # What was counted is told as long as this process runs, whoever has left. And once
+            # more where there is nothing of the sort, to take back what was said.
+            holds_any = bool(counts) or any(figures.values())
             if holds_any or self._holds_any:
                 await self._leases.renew(counts, figures)
             self._holds_any = holds_any

@@ -262,7 +262,7 @@ class Feed:
     def abandon(self) -> None:
         """Keep nobody waiting for a subscriber that is gone."""
         self.is_ended = True
-        self._traffic.dropped += len(self)
+        self._traffic.dropped += sum(not isinstance(item, Close) for item in self._waiting or ())
         self._waiting = self._tick = None
         self._traffic.late.discard(self)
         self.line.feed = None

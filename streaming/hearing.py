@@ -28,7 +28,6 @@ _TURN_S = 0.004
 # Told how many frames came that are no message, or belong to one that has begun already.
 Counted = Callable[[int], None]
 
-
 _turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = weakref.WeakKeyDictionary()
 
 

@@ -9,11 +9,12 @@ names a close code.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -349,6 +350,30 @@ def entry_of(symbol: str, quote: WireQuote, fields: Collection[str]) -> str:
     return f"{_json(symbol)}:{_json({'symbol': quote.symbol} | kept)}"
 
 
+class Pieces:
+    """A quote's fields as JSON texts, made once and joined as each client chose."""
+
+    __slots__ = ("_texts", "size")
+
+    def __init__(self, symbol: str, quote: WireQuote) -> None:
+        values = _raws(msgspec.json.encode(quote))
+        self._texts = {name: f'"{name}":{bytes(value).decode()}' for name, value in values.items()}
+        # It is told whatever is chosen, and first.
+        self._texts["symbol"] = f"{_json(symbol)}:{{{self._texts['symbol']}"
+        self.size = sum(map(len, self._texts.values()))
+
+    def entry(self, take: Callable[[Mapping[str, str]], tuple[str, ...]]) -> str:
+        """Return what `entry_of` does, of the fields that `taking` was given."""
+        return ",".join(take(self._texts)) + "}"
+
+
+def taking(fields: Collection[str]) -> Callable[[Mapping[str, str]], tuple[str, ...]]:
+    """Return what takes fields of `Pieces`, in the order of the wire and with the symbol."""
+    names = tuple(n for n in WireQuote.__struct_fields__ if n in fields or n == "symbol")
+    # Of one it would not make a tuple.
+    return itemgetter(*names) if len(names) > 1 else lambda texts: (texts["symbol"],)
+
+
 def share(
     timestamp: str,
     entries: Sequence[str],
@@ -373,6 +398,9 @@ def share_head(timestamp: str, count: int) -> str:
 def due(timestamp: str, next_update_at: str) -> str:
     """Return the part of a heartbeat that all have in common."""
     return f'"timestamp":{_json(timestamp)},"next_update_at":{_json(next_update_at)}}}'
+
+
+_raws = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def _json(value: object) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -218,16 +217,20 @@ class Requests:
         if since is None or since.epoch is None or not symbols:
             return None
         newest = self._hub.place
-        count = max(0, newest.seq - since.seq)
+        ahead = newest.seq - since.seq
+        count = 1 if ahead < 0 else ahead  # Redis is asked as well by who is ahead of us.
         # First: reading them holds up all others who come back.
         if not self._manners.may_replay(count, monotonic()):
             return None
         found = None
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_MISSED_WITHIN_S):
                 found = await self._hub.past.between(Place(since.epoch, since.seq), newest)
-        if found is None:
-            self._manners.give_back_replay(count, monotonic())
+        except TimeoutError:
+            pass
+        finally:
+            if found is None:
+                self._manners.give_back_replay(count, monotonic())
         return found
 
     async def _replay(self, since: Since, answer: _Answer) -> _Replay:

@@ -39,7 +39,10 @@ class Turns:
             self._begin()
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Return what `work` gives, which is called in its turn, behind all who wait."""
+        """Return what `work` gives, which is called in its turn, behind all who wait.
+
+        Raises what it raises, which is neither StopIteration nor CancelledError.
+        """
         if not self._waiting and self.take_time():
             return work()
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -48,9 +51,13 @@ class Turns:
             if done.done():  # whoever waited is gone
                 return
             try:
-                done.set_result(work())
+                result = work()
             except Exception as exc:  # noqa: BLE001 (raised where it is waited for)
-                done.set_exception(exc)
+                if not done.done():
+                    done.set_exception(exc)
+            else:
+                if not done.done():  # as it is where the work itself ended who waited
+                    done.set_result(result)
 
         self.put(go_on)
         return await done

@@ -158,8 +158,11 @@ class Protocol(WebSocketsSansIOProtocol):
             # one more, which raises: the whole server's stop would end there.
             self.stop_keepalive()
             self.transport.abort()
-        else:
-            super().shutdown()
+            return
+        super().shutdown()
+        if self.transport.get_write_buffer_size():
+            # The base waits for who does not read, and so would the stop.
+            self.loop.call_later(_CUT_WITHIN_S, self.transport.abort)
 
     def close(self, code: int, within_s: float) -> None:
         """Send a close frame behind what is buffered, and be gone within that time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
@@ -14,7 +13,15 @@ import pytest
 
 from streaming import choices
 from streaming.choices import View
-from streaming.protocol import Choices, Mode, WireQuote
+from streaming.protocol import (
+    Choices,
+    Mode,
+    Pieces,
+    WireQuote,
+    entry,
+    entry_of,
+    taking,
+)
 from streaming.ticks import Place
 from tests.streaming.sockets import AT, quote, wire
 
@@ -83,35 +90,48 @@ def test_all_fields_are_what_a_plain_client_gets() -> None:
     assert message["data"] == {"BTC": wire("BTC", 1.0) | {"last_updated": "2026-11-23T12:00:01Z"}}
 
 
-def test_what_many_were_told_before_is_held_against_a_tick_once(
+def test_what_many_were_told_before_is_held_against_a_tick_once_whatever_they_chose(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    looks = []
+    looks, look = [], choices._changed
 
-    class Watched(frozenset[str]):
-        """Fields that are compared; each look at them is noted."""
-
-        def __iter__(self) -> Iterator[str]:
-            looks.append(self)
-            return super().__iter__()
+    def watched(before: WireQuote, now: WireQuote) -> int:
+        looks.append(now.symbol)
+        return look(before, now)
 
     def prices(price: float) -> dict[str, Any]:
         return {f"S{number}": price for number in range(30)}
 
-    views = [(view(mode=Mode.DELTA), frozenset([*prices(1.0)][number:])) for number in range(8)]
+    monkeypatch.setattr(choices, "_changed", watched)
+    names_of = [None, ("price",), ("price", "stale"), ("change",), None, ("source", "price")]
+    views = [
+        (view(mode=Mode.DELTA, fields=fields), frozenset([*prices(1.0)][number:]))
+        for number, fields in enumerate(names_of)
+    ]
     first, second = tick(1, **prices(1.0)), tick(2, **prices(1.0) | {"S29": 2.0})
     for one, symbols in views:
-        one._compared = Watched(one._compared)
         told(one, first, symbols)
 
     got = [names(told(one, second, symbols)) for one, symbols in views]
 
-    assert got == [["S29"]] * 8
-    assert len(looks) == 30
+    assert got == [["S29"], ["S29"], ["S29"], [], ["S29"], ["S29"]]
+    assert sorted(looks) == sorted(prices(1.0))
     monkeypatch.setattr(choices, "COMPARED_QUOTES", 5)
     third = tick(3, **prices(3.0))
-    assert names(told(views[3][0], third, views[3][1])) == sorted(views[3][1])
-    assert [len(kept) for key, kept in third.cache.items() if key[0] == "seen"] == [5]
+    assert names(told(views[4][0], third, views[4][1])) == sorted(views[4][1])
+    assert len(third.cache["changes"]) == 5
+
+
+@pytest.mark.parametrize("fields", [("price",), ("stale", "symbol", "last_updated"), ()])
+def test_fields_joined_of_pieces_are_those_that_are_cut_out_of_a_quote(
+    fields: tuple[str, ...],
+) -> None:
+    one = WireQuote.of(quote('odd"<\u20ac', 1e-9))
+    every = WireQuote.__struct_fields__
+
+    for chosen in (fields, every):
+        assert Pieces("A", one).entry(taking(chosen)) == entry_of("A", one, chosen)
+    assert Pieces("A", one).entry(taking(every)) == entry("A", one)
 
 
 def test_a_delta_holds_what_changed_but_for_its_times() -> None:
@@ -316,6 +336,8 @@ def test_what_a_tick_keeps_for_others_is_bounded(monkeypatch: pytest.MonkeyPatch
         assert part is not None
         assert names(json.loads(part.text(at))) == ["BTC", "ETH"]
 
-    kept = {kind: [v for k, v in now.cache.items() if k[0] == kind] for kind in ("text", "entry")}
-    assert all(kept.values())
-    assert sum(len(text) for texts in kept.values() for text in texts) <= 2000
+    texts = [text for key, text in now.cache.items() if key[0] == "text"]
+    pieces = now.cache["pieces"].values()
+    assert texts
+    assert pieces
+    assert sum(map(len, texts)) + sum(one.size for one in pieces) <= 2000

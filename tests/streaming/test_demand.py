@@ -126,3 +126,20 @@ async def test_what_is_expected_is_wanted_before_anyone_follows_it() -> None:
             keeping.cancel()
 
     assert demand.followers(["BTC", "ETH", "SOL"]) == {"BTC": 1, "ETH": 0, "SOL": 0}
+
+
+async def test_what_was_counted_is_told_also_when_everyone_has_left() -> None:
+    counts, figures = {"BTC": 1}, {"sockets": 1, "bytes": 5}
+    async with redis_clients.async_client() as client:
+        keeper = LeaseKeeper(client, counts, 1, lambda: figures)
+        keeping = asyncio.create_task(keeper.keep())
+        try:
+            await until(lambda: "BTC" in demand.wanted())
+            counts.clear()
+            figures["sockets"] = 0
+            await until(lambda: demand.wanted() == [])
+            told = demand.figures(redis_clients.client())
+        finally:
+            keeping.cancel()
+
+    assert list(told.values()) == [{"sockets": 0, "bytes": 5}]

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Collection
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -15,9 +16,9 @@ from redis import Redis
 
 from streaming import limits, past, requests, ticks
 from streaming.hub import Hub
-from streaming.limits import Allowance, Manners
+from streaming.limits import Allowance, Manners, Shared
 from streaming.lookup import Lookup
-from streaming.protocol import Action, Command, Since, entry_of
+from streaming.protocol import Action, Command, Pieces, Since, WireQuote
 from streaming.requests import Requests
 from streaming.ticks import UNKNOWN, Place
 from streaming.turns import Turns
@@ -492,25 +493,27 @@ async def test_what_is_kept_for_those_who_come_back_is_bounded(
     assert all(sum(map(len, one._texts.values())) <= 1000 for one in hub.past._opened.values())
 
 
-async def test_fields_that_many_chose_are_cut_out_of_an_old_tick_once(
+async def test_an_old_quote_is_taken_to_pieces_once_for_all_who_chose_fields(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut, cuts = entry_of, []
+    cuts = []
 
-    def counted(symbol: str, *arguments: Any) -> str:
+    def counted(symbol: str, one: WireQuote) -> Pieces:
         cuts.append(symbol)
-        return cut(symbol, *arguments)
+        return Pieces(symbol, one)
 
-    monkeypatch.setattr(past, "entry_of", counted)
+    monkeypatch.setattr(past, "Pieces", counted)
     place = await published(hub, 1.0, 2.0)
     got = []
-    for symbols in (["BTC"], ["ETH"], ["BTC", "ETH"]):
+    chosen = [(["BTC"], ["price"]), (["ETH"], ["price"]), (["BTC", "ETH"], ["stale", "price"])]
+    for symbols, fields in chosen:
         async with client(knowing(fetched=nobody)) as socket:
-            await resume(socket, 1, place.epoch, *symbols, fields=["price"])
+            await resume(socket, 1, place.epoch, *symbols, fields=fields)
             got.append((await socket.receive())["data"])
 
     btc, eth = {"symbol": "BTC", "price": 2.0}, {"symbol": "ETH", "price": 1.0}
-    assert got == [{"BTC": btc}, {"ETH": eth}, {"BTC": btc, "ETH": eth}]
+    fresh = {"stale": False}
+    assert got == [{"BTC": btc}, {"ETH": eth}, {"BTC": btc | fresh, "ETH": eth | fresh}]
     assert cuts == ["BTC", "ETH"]
 
 
@@ -556,3 +559,32 @@ async def test_who_asks_for_the_same_ticks_again_and_again_gets_a_snapshot(
     assert [m["recovered"] for m in (first, second, third)] == [True, True, False]
     assert [m["seq"] for m in got] == [2, 3, 1, 2, 3, 3]
     assert got[-1]["snapshot"] is True
+
+
+async def test_who_leaves_before_its_old_ticks_were_read_takes_none_from_its_address(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await published(hub, 1.0, 2.0, 3.0)
+    asked = asyncio.Event()
+
+    async def hanging(*_: Any) -> Any:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ticks, "kept", hanging)
+    shared = Shared()
+    manners = Manners(Allowance(20, 100, 50, 500), monotonic(), shared)
+    feed = await following(hub)
+    coming = Requests(knowing(), feed, hub, manners)
+    back = asyncio.create_task(coming._missed(Since(place.epoch, 0), ["BTC"]))
+    await asked.wait()
+    back.cancel()
+    await asyncio.wait({back})
+
+    most = limits.REPLAYED_BURST * limits.REPLAYED_OF_ADDRESS
+    assert all(
+        Manners(Allowance(20, 100, 50, 500), monotonic(), shared).may_replay(
+            limits.REPLAYED_BURST, monotonic()
+        )
+        for _ in range(most // limits.REPLAYED_BURST)
+    )

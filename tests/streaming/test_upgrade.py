@@ -275,23 +275,30 @@ async def test_who_left_an_answer_unread_before_it_became_a_websocket_is_a_slow_
     assert rest.partition(b"\r\n\r\n")[2] == framed(ticks[-1].text(0))
 
 
+@pytest.mark.parametrize("who", ["the client", "we"])
 @pytest.mark.parametrize("ways", [OURS, UVICORNS | {"ws": OURS["ws"]}], ids=["ours", "uvicorns"])
-async def test_who_closes_and_does_not_read_does_not_keep_a_server_from_its_stop(
-    ways: dict[str, Any], any_loop: Any
+async def test_a_close_to_who_does_not_read_does_not_keep_a_server_from_its_stop(
+    ways: dict[str, Any], who: str, any_loop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("streaming.uvicorn._CLOSE_WITHIN_S", 60.0)
+
     async def work() -> bytes:
-        closing = asyncio.Event()
+        asked, closing = asyncio.Event(), asyncio.Event()
 
         async def serving_both(scope: Any, receive: Any, send: Any) -> None:
             await receive()
             if scope["type"] == "http":
+                asked.set()
                 await closing.wait()
                 headers = [(b"content-length", b"2")]
                 await send({"type": "http.response.start", "status": 200, "headers": headers})
                 await send({"type": "http.response.body", "body": b"ok"})
                 return
             await send({"type": "websocket.accept"})
-            line_of(send, lambda: None, lambda _: None).write(bytes(8_000_000))
+            line = line_of(send, lambda: None, lambda _: None)
+            line.write(bytes(8_000_000))
+            if who == "we":
+                line.end(Close.TOO_LARGE)
             await receive()
             closing.set()
 
@@ -303,8 +310,9 @@ async def test_who_closes_and_does_not_read_does_not_keep_a_server_from_its_stop
             await deaf[0].readuntil(b"\r\n\r\n")
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            await until(lambda: len(serving.state.connections) == 2)
-            deaf[1].write(frame(0x88, (1000).to_bytes(2)))
+            await asked.wait()
+            if who == "the client":
+                deaf[1].write(frame(0x88, (1000).to_bytes(2)))
             await closing.wait()
             for connection in [*serving.state.connections]:  # as uvicorn does when it stops
                 connection.shutdown()

@@ -49,6 +49,7 @@ def _deep_value(chance: random.Random) -> bytes:
     name = chance.choice(["action", "id", "symbols", "since", "fields"])
     depth = chance.randrange(900, 1050)  # about as deep as can be read
     rest = "" if name == "action" else ',"action":"subscribe"'
+    rest += "" if name == "symbols" else ',"symbols":["BTC"]'
     return wire.frame(f'{{"{name}":{"[" * depth}1{"]" * depth}{rest}}}'.encode())
 
 
@@ -147,7 +148,10 @@ MESSAGES = [
         "deep value",
         _deep_value,
         (STAYS,),
-        ("invalid_json", "unknown_action", "invalid_id", "invalid_symbols"),
+        (
+            *("invalid_json", "unknown_action", "invalid_id", "invalid_symbols"),
+            *("invalid_since", "invalid_choice"),
+        ),
     ),
     Kind("huge number", _huge_number, (STAYS,), ("invalid_json", "invalid_id")),
     Kind("NaN", _raw('{"action":"ping","id":NaN}'), (STAYS,), ("invalid_json",)),
