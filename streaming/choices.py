@@ -11,7 +11,7 @@ symbols and an equal past give is made once a tick; counts that all share
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -203,12 +203,15 @@ class View:
         """Return how many ticks an update at `place` stands for."""
         return max(1, place.seq - self._at.seq) if self._at.epoch == place.epoch else 1
 
-    def _entries(self, tick: Tick, symbols: Iterable[str]) -> list[str]:
+    def _entries(self, tick: Tick, symbols: Collection[str]) -> list[str]:
         if self._take is None:
             return [_whole(tick, symbol) for symbol in symbols]
-        pieces: _PiecesOf = tick.cache.get("pieces") or _PiecesOf(tick)
-        tick.cache["pieces"] = pieces
         take = self._take
+        # One of each quote at most, whatever is chosen.
+        pieces: dict[str, Pieces] = tick.cache.setdefault("pieces", {})
+        for symbol in symbols:
+            if symbol not in pieces:
+                pieces[symbol] = Pieces(symbol, tick.quotes[symbol])
         return [pieces[symbol].entry(take) for symbol in symbols]
 
     def note(self, symbols: Collection[str], quotes: Told, at: Place | None = None) -> None:
@@ -271,31 +274,10 @@ class _Snapshot(Share):
 
 def _keep(tick: Tick, key: object, made: Any, chars: int) -> None:
     """Keep what was made of a tick for others who chose the same, as long as there is room."""
-    if _has_room(tick, chars):
+    kept = tick.cache.get("chars", 0) + chars
+    if kept <= CACHED_CHARS:
+        tick.cache["chars"] = kept
         tick.cache[key] = made
-
-
-def _has_room(tick: Tick, chars: int) -> bool:
-    """Return whether so much more may be kept, which then counts as kept."""
-    kept: int = tick.cache.get("chars", 0) + chars
-    if kept > CACHED_CHARS:
-        return False
-    tick.cache["chars"] = kept
-    return True
-
-
-class _PiecesOf(dict[str, Pieces]):
-    """The pieces of a tick's quotes, made when first wanted and kept while there is room."""
-
-    def __init__(self, tick: Tick) -> None:
-        super().__init__()
-        self._tick = tick
-
-    def __missing__(self, symbol: str) -> Pieces:
-        pieces = Pieces(symbol, self._tick.quotes[symbol])
-        if _has_room(self._tick, pieces.size):
-            self[symbol] = pieces
-        return pieces
 
 
 def _changed(before: WireQuote, now: WireQuote) -> int:

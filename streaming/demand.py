@@ -167,7 +167,8 @@ class LeaseKeeper:
             figures = self._figures()
             # What was counted is told as long as this process runs, whoever has left. And once
             # more where there is nothing of the sort, to take back what was said.
-            holds_any = bool(counts) or any(figures.values())
+            counted = (count for name, count in figures.items() if name != "ticks")
+            holds_any = bool(counts) or any(counted)
             if holds_any or self._holds_any:
                 await self._leases.renew(counts, figures)
             self._holds_any = holds_any

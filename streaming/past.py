@@ -18,7 +18,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from streaming import ticks
-from streaming.protocol import Pieces, WireQuote, head, share, taking
+from streaming.protocol import WireQuote, entry_of, head, share
 from streaming.ticks import Kept, Place
 from streaming.turns import Turns
 
@@ -52,8 +52,7 @@ class Opened:
         self._place = kept.place
         self._timestamp = found.timestamp
         self._entries = found.data
-        self._texts: dict[object, str] = {}
-        self._pieces: dict[str, Pieces] = {}  # of symbols that are cut to fields
+        self._texts: dict[object, str] = {}  # of sets of symbols, and of symbols cut to fields
         self._chars = 0
 
     def text(self, symbols: frozenset[str], fields: Collection[str] | None) -> str:
@@ -70,32 +69,28 @@ class Opened:
         """Return what this tick said of symbols; those that it did not hold are left out."""
         return {s: _quote.decode(self._entries[s]) for s in symbols if s in self._entries}
 
-    def _pieces_of(self, symbol: str) -> Pieces:
-        pieces = self._pieces.get(symbol)
-        if pieces is None:
-            pieces = Pieces(symbol, _quote.decode(self._entries[symbol]))
-            self._make_room(pieces.size)
-            self._pieces[symbol] = pieces
-        return pieces
+    def _cut(self, symbol: str, fields: frozenset[str]) -> str:
+        """Return a symbol's text, cut to some fields; many who come back chose the same."""
+        key = (symbol, fields)
+        text = self._texts.get(key)
+        if text is None:
+            text = entry_of(symbol, _quote.decode(self._entries[symbol]), fields)
+            self._keep(key, text)
+        return text
 
     def _keep(self, key: object, text: str) -> None:
-        self._make_room(len(text))
-        self._texts[key] = text
-
-    def _make_room(self, chars: int) -> None:
-        if self._chars + chars > _TEXT_CHARS:
+        if self._chars + len(text) > _TEXT_CHARS:
             self._texts.clear()
-            self._pieces.clear()
             self._chars = 0
-        self._chars += chars
+        self._texts[key] = text
+        self._chars += len(text)
 
     def _made(self, symbols: frozenset[str], fields: frozenset[str] | None) -> str:
         held = [symbol for symbol in sorted(symbols) if symbol in self._entries]
         if fields is None:
             entries = [_entry(symbol, self._entries[symbol]) for symbol in held]
         else:
-            take = taking(fields)
-            entries = [self._pieces_of(symbol).entry(take) for symbol in held]
+            entries = [self._cut(symbol, fields) for symbol in held]
         epoch, seq = self._place.epoch, self._place.seq
         begin = head("price_update", epoch, seq, seq - 1)
         return begin + share(self._timestamp, entries, replay=True)

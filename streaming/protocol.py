@@ -353,14 +353,13 @@ def entry_of(symbol: str, quote: WireQuote, fields: Collection[str]) -> str:
 class Pieces:
     """A quote's fields as JSON texts, made once and joined as each client chose."""
 
-    __slots__ = ("_texts", "size")
+    __slots__ = ("_texts",)
 
     def __init__(self, symbol: str, quote: WireQuote) -> None:
         values = _raws(msgspec.json.encode(quote))
         self._texts = {name: f'"{name}":{bytes(value).decode()}' for name, value in values.items()}
         # It is told whatever is chosen, and first.
         self._texts["symbol"] = f"{_json(symbol)}:{{{self._texts['symbol']}"
-        self.size = sum(map(len, self._texts.values()))
 
     def entry(self, take: Callable[[Mapping[str, str]], tuple[str, ...]]) -> str:
         """Return what `entry_of` does, of the fields that `taking` was given."""

@@ -160,9 +160,8 @@ class Protocol(WebSocketsSansIOProtocol):
             self.transport.abort()
             return
         super().shutdown()
-        if self.transport.get_write_buffer_size():
-            # The base waits for who does not read, and so would the stop.
-            self.loop.call_later(_CUT_WITHIN_S, self.transport.abort)
+        # The base waits for who does not read, and so would the stop.
+        self.loop.call_later(_CUT_WITHIN_S, self.transport.abort)
 
     def close(self, code: int, within_s: float) -> None:
         """Send a close frame behind what is buffered, and be gone within that time."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
@@ -337,7 +339,18 @@ def test_what_a_tick_keeps_for_others_is_bounded(monkeypatch: pytest.MonkeyPatch
         assert names(json.loads(part.text(at))) == ["BTC", "ETH"]
 
     texts = [text for key, text in now.cache.items() if key[0] == "text"]
-    pieces = now.cache["pieces"].values()
     assert texts
-    assert pieces
-    assert sum(map(len, texts)) + sum(one.size for one in pieces) <= 2000
+    assert sum(map(len, texts)) <= 2000
+    assert now.cache["pieces"].keys() == BOTH
+
+
+def test_a_tick_that_was_cut_is_let_go_with_the_last_who_holds_it() -> None:
+    now = tick(1, BTC=1.0, ETH=2.0)
+    told(view(mode=Mode.DELTA, fields=("price",)), now)
+    gone = weakref.ref(now)
+    gc.disable()
+    try:
+        del now
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -18,7 +18,7 @@ from streaming import limits, past, requests, ticks
 from streaming.hub import Hub
 from streaming.limits import Allowance, Manners, Shared
 from streaming.lookup import Lookup
-from streaming.protocol import Action, Command, Pieces, Since, WireQuote
+from streaming.protocol import Action, Command, Since, entry_of
 from streaming.requests import Requests
 from streaming.ticks import UNKNOWN, Place
 from streaming.turns import Turns
@@ -493,27 +493,25 @@ async def test_what_is_kept_for_those_who_come_back_is_bounded(
     assert all(sum(map(len, one._texts.values())) <= 1000 for one in hub.past._opened.values())
 
 
-async def test_an_old_quote_is_taken_to_pieces_once_for_all_who_chose_fields(
+async def test_fields_that_many_chose_are_cut_out_of_an_old_tick_once(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cuts = []
+    cut, cuts = entry_of, []
 
-    def counted(symbol: str, one: WireQuote) -> Pieces:
+    def counted(symbol: str, *arguments: Any) -> str:
         cuts.append(symbol)
-        return Pieces(symbol, one)
+        return cut(symbol, *arguments)
 
-    monkeypatch.setattr(past, "Pieces", counted)
+    monkeypatch.setattr(past, "entry_of", counted)
     place = await published(hub, 1.0, 2.0)
     got = []
-    chosen = [(["BTC"], ["price"]), (["ETH"], ["price"]), (["BTC", "ETH"], ["stale", "price"])]
-    for symbols, fields in chosen:
+    for symbols in (["BTC"], ["ETH"], ["BTC", "ETH"]):
         async with client(knowing(fetched=nobody)) as socket:
-            await resume(socket, 1, place.epoch, *symbols, fields=fields)
+            await resume(socket, 1, place.epoch, *symbols, fields=["price"])
             got.append((await socket.receive())["data"])
 
     btc, eth = {"symbol": "BTC", "price": 2.0}, {"symbol": "ETH", "price": 1.0}
-    fresh = {"stale": False}
-    assert got == [{"BTC": btc}, {"ETH": eth}, {"BTC": btc | fresh, "ETH": eth | fresh}]
+    assert got == [{"BTC": btc}, {"ETH": eth}, {"BTC": btc, "ETH": eth}]
     assert cuts == ["BTC", "ETH"]
 
 
