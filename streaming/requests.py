@@ -217,10 +217,10 @@ class Requests:
         if since is None or since.epoch is None or not symbols:
             return None
         newest = self._hub.place
-        ahead = newest.seq - since.seq
-        count = 1 if ahead < 0 else ahead  # Redis is asked as well by who is ahead of us.
-        # First: reading them holds up all others who come back.
-        if not self._manners.may_replay(count, monotonic()):
+        behind = newest.seq - since.seq
+        # First: reading them holds up all others who come back. Who is ahead of us has Redis
+        # asked as well, and is given nothing back.
+        if not self._manners.may_replay(behind if behind >= 0 else 1, monotonic()):
             return None
         found = None
         try:
@@ -230,7 +230,7 @@ class Requests:
             pass
         finally:
             if found is None:
-                self._manners.give_back_replay(count, monotonic())
+                self._manners.give_back_replay(max(0, behind), monotonic())
         return found
 
     async def _replay(self, since: Since, answer: _Answer) -> _Replay:

@@ -270,3 +270,21 @@ async def client(
         yield connected
     finally:
         await socket.disconnect()
+
+
+async def published(hub: hubs.Hub, *prices: float, known: Place = UNKNOWN, **more: Any) -> Place:
+    """Publish a tick for each price of BTC (and half of it of ETH); return the last."""
+    for price in prices:
+        place = await publish(BTC=price, ETH=price / 2, known=known, **more)
+    await until(lambda: hub.place == place)
+    return place
+
+
+async def resume(
+    socket: Client, since: int, epoch: str | None, *symbols: str, **more: Any
+) -> dict[str, Any]:
+    return await socket.ask("subscribe", *(symbols or ["BTC"]), since=since, epoch=epoch, **more)
+
+
+def nobody(wanted: Collection[str]) -> Collection[str]:
+    raise AssertionError(wanted)

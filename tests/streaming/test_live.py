@@ -192,7 +192,7 @@ async def test_ticks_do_not_multiply_with_server_processes_and_the_union_is_fetc
     ticks = last - first + 1
     assert ticks == 6
     # Fewer where a call took longer than a tick, as on a busy machine.
-    assert 1 <= calls <= ticks + 1, "one call a tick, whoever follows what where"
+    assert ticks // 2 <= calls <= ticks + 1, "one call a tick, whoever follows what where"
 
 
 async def test_two_beats_and_two_workers_publish_each_tick_once(installation: Installation) -> None:
